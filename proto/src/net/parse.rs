@@ -1,0 +1,255 @@
+//! The header parser that the XDP program and user space share.
+//!
+//! No loops, no slices, no panicking operation: only reads of fixed-size arrays at offsets that are
+//! constants or one of three values (VLAN tags), which is what the eBPF verifier can prove safe.
+
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, PROTOCOL_UDP};
+
+/// Bytes of an Ethernet header without VLAN tags and without the frame check sequence.
+pub const ETHERNET_LEN: usize = 14;
+/// Bytes that one VLAN tag adds to the Ethernet header.
+pub const VLAN_LEN: usize = 4;
+/// Bytes of an IPv4 header without options (RFC 791, section 3.1).
+pub const IPV4_LEN: usize = 20;
+/// Bytes of the fixed IPv6 header (RFC 8200, section 3).
+pub const IPV6_LEN: usize = 40;
+/// Bytes of a UDP header (RFC 768).
+pub const UDP_LEN: usize = 8;
+
+/// "More fragments" and the fragment offset in the IPv4 flags field; "don't fragment" is not part of it.
+const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
+
+/// Bytes of a packet that can be read at an offset, each read checked against the packet's end.
+///
+/// Implemented by byte slices, and by the XDP program for its context.
+pub trait PacketBytes {
+    /// The `N` bytes at `offset`, or `None` when the packet ends before `offset + N`.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+}
+
+impl PacketBytes for [u8] {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk::<N>().copied()
+    }
+}
+
+/// Why a frame is not a UDP packet that the protocol takes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ParseError {
+    /// The frame ends inside a header, or before the length that its headers state.
+    #[error("the frame ends before its headers say it does")]
+    Truncated,
+    /// Neither IPv4 nor IPv6 behind at most two VLAN tags: ARP, LLDP, a third tag.
+    #[error("not an IP packet")]
+    NotIp,
+    /// IP, but not UDP; with IPv6 also every packet with an extension header other than a fragment header.
+    #[error("not a UDP packet, or one behind IPv6 extension headers")]
+    NotUdp,
+    /// UDP in an IPv4 header with options.
+    #[error("IPv4 options are not supported")]
+    Options,
+    /// A fragment of an IPv4 UDP datagram, or an IPv6 packet with a fragment header.
+    #[error("IP fragments are not supported")]
+    Fragment,
+    /// Version or lengths of the IP or UDP header contradict each other.
+    #[error("malformed IP or UDP header")]
+    Malformed,
+    /// The IPv4 header checksum is wrong. Checked in user space only, by [`parse`](super::parse).
+    #[error("wrong IPv4 header checksum")]
+    Ipv4Checksum,
+}
+
+/// One VLAN tag.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VlanTag {
+    /// Tag protocol identifier: 0x8100 (802.1Q) or 0x88a8 (802.1ad).
+    pub protocol: u16,
+    /// Tag control information: 3 bits of priority, drop eligibility, 12 bits of VLAN id.
+    pub control: u16,
+}
+
+/// The VLAN tags of a frame, outermost first; a second tag exists only behind a first.
+pub type Vlans = [Option<VlanTag>; 2];
+
+/// Source and destination of an IP packet, in network byte order.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Addresses {
+    /// IPv4 addresses.
+    V4 {
+        /// Sender.
+        source: [u8; 4],
+        /// Receiver.
+        destination: [u8; 4],
+    },
+    /// IPv6 addresses.
+    V6 {
+        /// Sender.
+        source: [u8; 16],
+        /// Receiver.
+        destination: [u8; 16],
+    },
+}
+
+/// What the headers of a UDP packet say.
+///
+/// The lengths are the headers' claims, consistent with each other but not checked against the frame:
+/// the linear part of a multi-buffer packet ends before its payload does.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct UdpHeaders {
+    /// Ethernet source address.
+    pub source_mac: [u8; 6],
+    /// Ethernet destination address.
+    pub destination_mac: [u8; 6],
+    /// VLAN tags, outermost first.
+    pub vlans: Vlans,
+    /// IP addresses.
+    pub addresses: Addresses,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// Explicit congestion notification bits: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE (RFC 3168, section 5).
+    pub ecn: u8,
+    /// Bytes from the start of the Ethernet header to the UDP payload.
+    pub payload_offset: usize,
+    /// Bytes of UDP payload, from the UDP length; Ethernet padding does not count.
+    pub payload_len: usize,
+}
+
+/// The IP header's part of [`UdpHeaders`], and where UDP starts.
+struct Ip {
+    addresses: Addresses,
+    ecn: u8,
+    /// Offset of the UDP header in the frame.
+    udp_offset: usize,
+    /// Bytes behind the IP header, as that header states.
+    len: u16,
+}
+
+/// Parses the headers of an Ethernet frame down to UDP.
+///
+/// Checksums are not looked at (with checksum offload a local sender leaves the UDP one unfilled).
+///
+/// # Errors
+/// [`ParseError`] says why the frame is not a UDP packet that the protocol takes.
+#[inline(always)]
+pub fn parse_headers<P: PacketBytes + ?Sized>(packet: &P) -> Result<UdpHeaders, ParseError> {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = read(packet, 0)?;
+    let mut ethertype = u16::from_be_bytes([t0, t1]);
+    let mut vlans = [None, None];
+    let mut ip_offset = ETHERNET_LEN;
+    if let Some((tag, inner)) = parse_tag(packet, ethertype, ETHERNET_LEN)? {
+        (vlans[0], ethertype, ip_offset) = (Some(tag), inner, ETHERNET_LEN + VLAN_LEN);
+        if let Some((tag, inner)) = parse_tag(packet, ethertype, ETHERNET_LEN + VLAN_LEN)? {
+            (vlans[1], ethertype, ip_offset) = (Some(tag), inner, ETHERNET_LEN + 2 * VLAN_LEN);
+        }
+    }
+    let ip = match ethertype {
+        ETHERTYPE_IPV4 => parse_ipv4(packet, ip_offset)?,
+        ETHERTYPE_IPV6 => parse_ipv6(packet, ip_offset)?,
+        _ => return Err(ParseError::NotIp),
+    };
+    let udp: [u8; UDP_LEN] = read(packet, ip.udp_offset)?;
+    let udp_len = u16::from_be_bytes([udp[4], udp[5]]);
+    // Bytes between the UDP length and the IP length are legal: the surplus area of RFC 9868.
+    if udp_len < UDP_LEN as u16 || udp_len > ip.len {
+        return Err(ParseError::Malformed);
+    }
+    Ok(UdpHeaders {
+        source_mac: [s0, s1, s2, s3, s4, s5],
+        destination_mac: [d0, d1, d2, d3, d4, d5],
+        vlans,
+        addresses: ip.addresses,
+        source_port: u16::from_be_bytes([udp[0], udp[1]]),
+        destination_port: u16::from_be_bytes([udp[2], udp[3]]),
+        ecn: ip.ecn,
+        payload_offset: ip.udp_offset + UDP_LEN,
+        payload_len: udp_len as usize - UDP_LEN,
+    })
+}
+
+/// `N` bytes at `offset`, or the error for a frame that ends before them.
+#[inline(always)]
+fn read<const N: usize, P: PacketBytes + ?Sized>(
+    packet: &P,
+    offset: usize,
+) -> Result<[u8; N], ParseError> {
+    packet.read(offset).ok_or(ParseError::Truncated)
+}
+
+/// The VLAN tag at `offset` and the EtherType behind it, when `ethertype` announces one.
+#[inline(always)]
+fn parse_tag<P: PacketBytes + ?Sized>(
+    packet: &P,
+    ethertype: u16,
+    offset: usize,
+) -> Result<Option<(VlanTag, u16)>, ParseError> {
+    if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE_VLAN {
+        return Ok(None);
+    }
+    let [c0, c1, t0, t1] = read(packet, offset)?;
+    let tag = VlanTag {
+        protocol: ethertype,
+        control: u16::from_be_bytes([c0, c1]),
+    };
+    Ok(Some((tag, u16::from_be_bytes([t0, t1]))))
+}
+
+/// Parses an IPv4 header (RFC 791, section 3.1).
+#[inline(always)]
+fn parse_ipv4<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, ParseError> {
+    let ip: [u8; IPV4_LEN] = read(packet, offset)?;
+    let (version, words) = (ip[0] >> 4, ip[0] & 0xf);
+    if version != 4 || words < 5 {
+        return Err(ParseError::Malformed);
+    }
+    if ip[9] != PROTOCOL_UDP {
+        return Err(ParseError::NotUdp);
+    }
+    if words > 5 {
+        return Err(ParseError::Options);
+    }
+    if u16::from_be_bytes([ip[6], ip[7]]) & IPV4_FRAGMENT_MASK != 0 {
+        return Err(ParseError::Fragment);
+    }
+    let total_len = u16::from_be_bytes([ip[2], ip[3]]);
+    if total_len < (IPV4_LEN + UDP_LEN) as u16 {
+        return Err(ParseError::Malformed);
+    }
+    Ok(Ip {
+        addresses: Addresses::V4 {
+            source: [ip[12], ip[13], ip[14], ip[15]],
+            destination: [ip[16], ip[17], ip[18], ip[19]],
+        },
+        ecn: ip[1] & 0b11,
+        udp_offset: offset + IPV4_LEN,
+        len: total_len - IPV4_LEN as u16,
+    })
+}
+
+/// Parses a fixed IPv6 header (RFC 8200, section 3).
+#[inline(always)]
+fn parse_ipv6<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, ParseError> {
+    /// Next header of the fragment extension header (RFC 8200, section 4.5).
+    const FRAGMENT: u8 = 44;
+    let fixed: [u8; 8] = read(packet, offset)?;
+    if fixed[0] >> 4 != 6 {
+        return Err(ParseError::Malformed);
+    }
+    match fixed[6] {
+        PROTOCOL_UDP => {}
+        FRAGMENT => return Err(ParseError::Fragment),
+        _ => return Err(ParseError::NotUdp),
+    }
+    Ok(Ip {
+        addresses: Addresses::V6 {
+            source: read(packet, offset + 8)?,
+            destination: read(packet, offset + 24)?,
+        },
+        // The traffic class straddles the first two bytes; ECN is its low two bits.
+        ecn: (fixed[1] >> 4) & 0b11,
+        udp_offset: offset + IPV6_LEN,
+        len: u16::from_be_bytes([fixed[4], fixed[5]]),
+    })
+}
