@@ -1,0 +1,202 @@
+//! Where a payload lies in a packet and in a UMEM chunk, so that disks can take it where the NIC put it.
+//!
+//! O_DIRECT wants memory aligned to the disk's granule (512 bytes on most disks). The kernel decides where packet data
+//! starts in a chunk, the headers are of several sizes, and so the sender pads its header until the payload lands on
+//! the offset that the receiver announced. All lengths are in bytes.
+//!
+//! ```text
+//!   chunk + 0 │ XDP_PACKET_HEADROOM 256 │ UMEM_HEADROOM 128 │ PAYLOAD_OFFSET 128 │ payload ≤ 3584 │ chunk + 4096
+//!                                                           │ l4_overhead │ span │
+//! ```
+
+use crate::wire::{HEADER_LEN, PAYLOAD_OFFSET};
+
+/// Bytes the kernel keeps in front of packet data in every chunk: `XDP_PACKET_HEADROOM` in
+/// `include/uapi/linux/bpf.h`.
+pub const XDP_PACKET_HEADROOM: usize = 256;
+
+/// UMEM headroom (`xdp_umem_reg.headroom`) that puts the payload of a packet at chunk + 512.
+pub const UMEM_HEADROOM: usize = 128;
+
+/// A UMEM chunk: the largest there is, since a chunk never exceeds the page size.
+pub const CHUNK_LEN: usize = 4096;
+
+/// Payloads are multiples of this, except the last one of a file: a disk sector.
+pub const PAYLOAD_GRANULE: usize = 512;
+
+/// Length of an Ethernet II header.
+pub const ETHERNET_LEN: usize = 14;
+/// Length of one 802.1Q tag.
+pub const VLAN_LEN: usize = 4;
+/// Length of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+/// Length of an IPv6 header without extensions.
+pub const IPV6_LEN: usize = 40;
+/// Length of a UDP header.
+pub const UDP_LEN: usize = 8;
+
+/// [`l4_overhead`] of IPv4 on an untagged link.
+pub const L4_OVERHEAD_V4: u16 = l4_overhead(false, 0);
+/// [`l4_overhead`] of IPv6 on an untagged link.
+pub const L4_OVERHEAD_V6: u16 = l4_overhead(true, 0);
+
+/// Distance from the start of a chunk to the payload of a packet received into it.
+#[must_use]
+pub const fn payload_start(umem_headroom: usize, payload_offset: usize) -> usize {
+    XDP_PACKET_HEADROOM + umem_headroom + payload_offset
+}
+
+/// The UMEM headroom that puts a payload at a multiple of `alignment` (a power of two) in its chunk: the smallest one
+/// that does, for a payload `payload_offset` bytes into the packet.
+#[must_use]
+pub const fn headroom(payload_offset: usize, alignment: usize) -> usize {
+    let unpadded = XDP_PACKET_HEADROOM + payload_offset;
+    round_up(unpadded, alignment) - unpadded
+}
+
+/// `len` rounded down to a multiple of `granule`; `len` itself if `granule` is 0.
+#[must_use]
+pub const fn round_down(len: usize, granule: usize) -> usize {
+    if granule == 0 {
+        return len;
+    }
+    len - len % granule
+}
+
+/// `len` rounded up to a multiple of `granule`; `len` itself if `granule` is 0.
+#[must_use]
+pub const fn round_up(len: usize, granule: usize) -> usize {
+    round_down(len + granule.saturating_sub(1), granule)
+}
+
+/// Bytes in front of a UDP payload: Ethernet, `vlan_tags` 802.1Q tags, IP without options, UDP.
+#[must_use]
+pub const fn l4_overhead(ipv6: bool, vlan_tags: u16) -> u16 {
+    let ip = if ipv6 { IPV6_LEN } else { IPV4_LEN };
+    (ETHERNET_LEN + ip + UDP_LEN) as u16 + vlan_tags * VLAN_LEN as u16
+}
+
+/// The header's `span` (bytes from the header's start to the payload, padding included) that puts a payload
+/// `payload_offset` bytes into the packet. `None` if the headers do not fit in front of it, or `span` does not fit
+/// its byte.
+#[must_use]
+pub const fn span(payload_offset: u16, l4_overhead: u16) -> Option<u8> {
+    let Some(span) = payload_offset.checked_sub(l4_overhead) else {
+        return None;
+    };
+    if (span as usize) < HEADER_LEN || span > u8::MAX as u16 {
+        return None;
+    }
+    Some(span as u8)
+}
+
+/// Largest payload that a packet on an interface of this MTU carries, when it starts `payload_offset` bytes into the
+/// packet and must fit into a chunk from `payload_start` on: a multiple of `granule`, 0 if nothing fits.
+///
+/// `l2_len` is what the MTU does not count: the Ethernet header and VLAN tags.
+#[must_use]
+pub const fn max_payload(
+    mtu: usize,
+    l2_len: usize,
+    payload_offset: usize,
+    payload_start: usize,
+    chunk: usize,
+    granule: usize,
+) -> usize {
+    let on_wire = (mtu + l2_len).saturating_sub(payload_offset);
+    let in_chunk = chunk.saturating_sub(payload_start);
+    let most = if on_wire < in_chunk {
+        on_wire
+    } else {
+        in_chunk
+    };
+    round_down(most, granule)
+}
+
+/// [`max_payload`] for this crate's defaults: untagged Ethernet, [`PAYLOAD_OFFSET`], 4 KiB chunks, 512-byte granule.
+#[must_use]
+pub const fn max_payload_for_mtu(mtu: usize) -> usize {
+    max_payload(
+        mtu,
+        ETHERNET_LEN,
+        PAYLOAD_OFFSET,
+        payload_start(UMEM_HEADROOM, PAYLOAD_OFFSET),
+        CHUNK_LEN,
+        PAYLOAD_GRANULE,
+    )
+}
+
+/// Payload of a full packet in a chunk of [`CHUNK_LEN`].
+pub const MAX_FRAME_PAYLOAD: usize = max_payload_for_mtu(9000);
+
+const _: () = {
+    assert!(payload_start(UMEM_HEADROOM, PAYLOAD_OFFSET) == 512);
+    assert!(headroom(PAYLOAD_OFFSET, PAYLOAD_GRANULE) == UMEM_HEADROOM);
+    assert!(MAX_FRAME_PAYLOAD == 7 * PAYLOAD_GRANULE);
+    assert!(L4_OVERHEAD_V4 == 42 && L4_OVERHEAD_V6 == 62);
+    // The widest headers that the parser accepts, IPv6 with two VLAN tags, still leave room for the header.
+    assert!(span(PAYLOAD_OFFSET as u16, l4_overhead(true, 1)).is_some());
+    assert!(span(PAYLOAD_OFFSET as u16, l4_overhead(true, 2)).is_some());
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_for_common_mtus() {
+        assert_eq!(max_payload_for_mtu(1500), 1024);
+        assert_eq!(max_payload_for_mtu(3498), 3072);
+        assert_eq!(max_payload_for_mtu(9000), 3584);
+        assert_eq!(max_payload_for_mtu(65535), 3584);
+        assert_eq!(max_payload_for_mtu(600), 0);
+        assert_eq!(max_payload_for_mtu(0), 0);
+    }
+
+    #[test]
+    fn exact_boundaries_of_an_mtu() {
+        let need = PAYLOAD_OFFSET - ETHERNET_LEN + PAYLOAD_GRANULE;
+        assert_eq!(max_payload_for_mtu(need), PAYLOAD_GRANULE);
+        assert_eq!(max_payload_for_mtu(need - 1), 0);
+    }
+
+    #[test]
+    fn a_chunk_of_2048_holds_three_sectors() {
+        assert_eq!(max_payload(9000, ETHERNET_LEN, 128, 512, 2048, 512), 1536);
+    }
+
+    #[test]
+    fn spans_for_both_families_and_tags() {
+        assert_eq!(span(128, l4_overhead(false, 0)), Some(86));
+        assert_eq!(span(128, l4_overhead(false, 1)), Some(82));
+        assert_eq!(span(128, l4_overhead(true, 0)), Some(66));
+        assert_eq!(span(128, l4_overhead(true, 2)), Some(58));
+        assert_eq!(span(64, 42), None, "no room for the header");
+        assert_eq!(
+            span(10, 42),
+            None,
+            "the payload would start inside the IP header"
+        );
+        assert_eq!(span(512, 42), None, "more than a byte can say");
+        assert_eq!(span(42 + 255, 42), Some(255));
+    }
+
+    #[test]
+    fn rounding() {
+        assert_eq!(round_down(1023, 512), 512);
+        assert_eq!(round_up(1, 512), 512);
+        assert_eq!(round_up(512, 512), 512);
+        assert_eq!(round_up(0, 512), 0);
+        assert_eq!(round_down(77, 0), 77);
+        assert_eq!(round_up(77, 0), 77);
+    }
+
+    #[test]
+    fn headroom_aligns_the_payload() {
+        for payload_offset in 0..600 {
+            let headroom = headroom(payload_offset, 512);
+            assert!(headroom < 512);
+            assert_eq!(payload_start(headroom, payload_offset) % 512, 0);
+        }
+    }
+}
