@@ -1,1 +1,15 @@
-//! Skeleton.
+//! Measurements of blockd, and the impaired wire of the lab.
+//!
+//! Two network namespaces stand for two hosts; loss and delay need a hop between them, because what an AF_XDP socket sends
+//! never passes the queueing discipline of its own interface. [`wire`] is that hop, in user space:
+//!
+//! ```text
+//!   host A            namespace of the wire             host B
+//!   blk0 <--veth--> wire0 -> [impairment] -> wire1 <--veth--> blk1
+//!                   wire0 <- [impairment] <- wire1
+//! ```
+//!
+//! Invariants: a direction's decisions depend on its seed and on the frames only, never on the clock; every frame that
+//! enters is delivered, or counted with the reason why not; memory is bounded by the queue's limit.
+
+pub mod wire;

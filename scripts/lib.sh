@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: messages, paths, privileges. Defines functions and variables only.
+
+# The root of the source tree, whatever the caller's directory.
+ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+# Where cargo puts what it builds.
+TARGET="${CARGO_TARGET_DIR:-$ROOT/target}"
+[[ $TARGET == /* ]] || TARGET="$PWD/$TARGET"
+# Administration tools live in sbin, which is not in every user's PATH.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+export PATH
+
+if [[ -t 2 && -z ${NO_COLOR:-} ]]; then
+    BOLD=$'\e[1m' RED=$'\e[31m' YELLOW=$'\e[33m' PLAIN=$'\e[0m'
+else
+    BOLD='' RED='' YELLOW='' PLAIN=''
+fi
+
+# say TEXT...: what happens now.
+say() { printf '%s==> %s%s\n' "$BOLD" "$*" "$PLAIN" >&2; }
+
+# warn TEXT...: something the reader has to know, but the work goes on.
+warn() { printf '%swarning:%s %s\n' "$YELLOW" "$PLAIN" "$*" >&2; }
+
+# die TEXT...: says what failed and leaves with status 1.
+die() {
+    printf '%serror:%s %s\n' "$RED" "$PLAIN" "$*" >&2
+    exit 1
+}
+
+# have COMMAND: is it installed?
+have() { command -v -- "$1" >/dev/null 2>&1; }
+
+# need_root SCRIPT [ARGUMENT...]: goes on when root, else runs the script again under sudo with the same PATH (cargo
+# lives in the user's home) and the variables that the scripts know.
+need_root() {
+    ((EUID == 0)) && return
+    have sudo || die "this needs root (network namespaces, raw sockets) and sudo is not installed: run it as root"
+    local name keep=("PATH=$PATH")
+    for name in HOME CARGO_HOME RUSTUP_HOME RUSTUP_TOOLCHAIN CARGO_TARGET_DIR BLK_LAB CI NO_COLOR TMPDIR; do
+        [[ -z ${!name:-} ]] || keep+=("$name=${!name}")
+    done
+    exec sudo -- env "${keep[@]}" "$@"
+}
