@@ -1,1 +1,24 @@
-//! Skeleton.
+//! The data path that both ends share: frames of memory that NIC, worker and disk hand to each other.
+//!
+//! ```text
+//!  NIC <== AF_XDP rings ==> [xsk] <-- Frame<Rx>, Frame<Free>, Frame<Held> --> worker
+//!                             \                                                 |
+//!                              [umem]  one memory region, one state table       | Frame<Disk>
+//!                             /                                                 v
+//!  disk <== io_uring, O_DIRECT ==> [ring] <----------------------------------- [disk]
+//! ```
+//!
+//! A block is received into a frame, written to disk from that frame, and the frame goes back to the NIC: no
+//! copy in user space. Reading is the mirror image.
+//!
+//! # Invariants
+//!
+//! - Every frame is in exactly one place; [`umem`] checks each move.
+//! - A frame that the kernel reads or writes is not reachable from safe code: its token is inside a ring.
+//! - A file is accessed by direct I/O or through the page cache, never both ([`disk::BlockFile`]).
+//! - One worker thread owns socket, UMEM and ring; other threads reach it only by its [`mailbox`].
+
+pub mod disk;
+pub mod mailbox;
+pub mod ring;
+pub mod umem;

@@ -1,0 +1,85 @@
+//! Aligned buffers for the bytes that cannot go to disk straight from their frames.
+
+use std::io;
+
+use memmap2::MmapMut;
+
+/// Bytes of one copy buffer.
+const COPY_BUFFER: usize = 64 << 10;
+/// How many there are.
+const COUNT: usize = 16;
+
+/// The right to use one copy buffer. Comes from and goes back to [`CopyBuffers`].
+#[must_use = "a dropped copy buffer is lost; give it back"]
+#[derive(Debug)]
+pub(crate) struct CopyBuffer(usize);
+
+/// Page-aligned buffers in one mapping, and which of them are free.
+#[derive(Debug)]
+pub(crate) struct CopyBuffers {
+    map: MmapMut,
+    free: Vec<CopyBuffer>,
+}
+
+impl CopyBuffers {
+    /// Maps the buffers.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            map: MmapMut::map_anon(COPY_BUFFER * COUNT)?,
+            free: (0..COUNT).rev().map(CopyBuffer).collect(),
+        })
+    }
+
+    /// First byte of the mapping.
+    pub(super) fn base(&mut self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Bytes of the mapping.
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// A free buffer, if there is one.
+    pub(crate) fn take(&mut self) -> Option<CopyBuffer> {
+        self.free.pop()
+    }
+
+    /// Gives a buffer back.
+    pub(crate) fn put(&mut self, buffer: CopyBuffer) {
+        self.free.push(buffer);
+    }
+
+    /// The bytes of a buffer that no operation uses at the moment.
+    pub(crate) fn bytes(&mut self, buffer: &CopyBuffer) -> &mut [u8] {
+        &mut self.map[buffer.0 * COPY_BUFFER..][..COPY_BUFFER]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_distinct_and_limited() {
+        let mut buffers = CopyBuffers::new().expect("memory");
+        let mut taken = Vec::new();
+        while let Some(buffer) = buffers.take() {
+            taken.push(buffer);
+        }
+        assert_eq!(taken.len(), COUNT);
+        let mut starts: Vec<_> = taken
+            .iter()
+            .map(|buffer| buffers.bytes(buffer).as_ptr() as usize)
+            .collect();
+        assert!(starts.iter().all(|start| start % 4096 == 0));
+        starts.sort_unstable();
+        assert!(
+            starts
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] == COPY_BUFFER)
+        );
+        taken.into_iter().for_each(|buffer| buffers.put(buffer));
+        assert!(buffers.take().is_some());
+    }
+}

@@ -1,0 +1,142 @@
+//! The memory behind a UMEM, and the only place where its base address is known.
+
+use std::{io, num::NonZeroU32, ptr, sync::Arc};
+
+use memmap2::MmapMut;
+use xsk_rs::{
+    FrameDesc,
+    config::{FrameSize, QueueSize, UmemConfig},
+};
+
+use super::{CHUNK, HEADROOM, PACKET_START, UmemError};
+
+/// A shared handle on the mapping. It stays mapped (and, for AF_XDP, registered) while any handle lives, so
+/// sockets, disk queues and the UMEM may be dropped in any order.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    base: *mut u8,
+    len: usize,
+    owner: Owner,
+}
+
+/// Who keeps the bytes mapped.
+#[derive(Clone, Debug)]
+enum Owner {
+    /// Registered with AF_XDP.
+    Xdp(xsk_rs::Umem),
+    /// Plain anonymous memory.
+    Anonymous {
+        /// Only held, never read: it is what keeps `base` mapped.
+        _map: Arc<MmapMut>,
+    },
+}
+
+// SAFETY: `base` points into the mapping that `owner` keeps alive on whatever thread; the handle itself gives
+// no access to the bytes, that goes through `Umem` (one thread) or the kernel.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Maps `frames` chunks and registers them with AF_XDP. The descriptors, one per frame in order, are
+    /// xsk-rs' own.
+    pub(super) fn xdp(
+        frames: NonZeroU32,
+        fill: u32,
+        completion: u32,
+    ) -> Result<(Self, Vec<FrameDesc>), UmemError> {
+        let ring = |size: u32| QueueSize::new(size).map_err(|_| UmemError::RingSize { size });
+        let config = UmemConfig::builder()
+            .frame_size(
+                FrameSize::new(CHUNK as u32)
+                    .map_err(|error| UmemError::Config(error.to_string()))?,
+            )
+            .frame_headroom(HEADROOM)
+            .fill_queue_size(ring(fill)?)
+            .comp_queue_size(ring(completion)?)
+            .build()
+            .map_err(|error| UmemError::Config(error.to_string()))?;
+        let (umem, mut descriptors) = xsk_rs::Umem::new(config, frames, false)
+            .map_err(|error| UmemError::from_create(&error, frames.get()))?;
+        let base = base_address(&umem, &mut descriptors)?;
+        let memory = Self {
+            base,
+            len: frames.get() as usize * CHUNK,
+            owner: Owner::Xdp(umem),
+        };
+        Ok((memory, descriptors))
+    }
+
+    /// Maps `frames` chunks of anonymous memory.
+    pub(super) fn anonymous(frames: NonZeroU32) -> Result<Self, UmemError> {
+        let len = frames.get() as usize * CHUNK;
+        let mut map = MmapMut::map_anon(len).map_err(|source| UmemError::Map { len, source })?;
+        Ok(Self {
+            base: map.as_mut_ptr(),
+            len,
+            owner: Owner::Anonymous {
+                _map: Arc::new(map),
+            },
+        })
+    }
+
+    /// The first byte; page-aligned.
+    #[inline]
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Bytes mapped.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The UMEM as AF_XDP knows it, `None` for anonymous memory.
+    pub(crate) fn xdp_umem(&self) -> Option<&xsk_rs::Umem> {
+        match &self.owner {
+            Owner::Xdp(umem) => Some(umem),
+            Owner::Anonymous { .. } => None,
+        }
+    }
+}
+
+/// xsk-rs does not give the base address away, but each descriptor's data lies at base + `addr`.
+fn base_address(umem: &xsk_rs::Umem, descriptors: &mut [FrameDesc]) -> Result<*mut u8, UmemError> {
+    let Some(first) = descriptors.first_mut() else {
+        return Err(UmemError::Frames { frames: 0 });
+    };
+    let address = first.addr();
+    // SAFETY: the descriptor is of this UMEM and no ring has seen it yet, so nobody else touches its bytes.
+    let mut data = unsafe { umem.data_mut(first) };
+    // `cursor` has the whole data segment; `contents_mut` would have the 0 bytes written so far. Their address
+    // is the same. The base lies in front of that slice, so its provenance is that of the mapping (exposed by
+    // the FFI call that made it), not of the slice.
+    let base = data.contents_mut().as_mut_ptr().expose_provenance() - address;
+    if address != PACKET_START || base % CHUNK != 0 {
+        return Err(UmemError::Config(format!(
+            "the first packet would start at {address} (expected {PACKET_START}) of a mapping at {base:#x}"
+        )));
+    }
+    Ok(ptr::with_exposed_provenance_mut(base))
+}
+
+impl UmemError {
+    /// Explains why the kernel refused an AF_XDP UMEM.
+    fn from_create(error: &xsk_rs::umem::UmemCreateError, frames: u32) -> Self {
+        let source = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .and_then(io::Error::raw_os_error)
+            .map_or_else(
+                || io::Error::other(error.to_string()),
+                io::Error::from_raw_os_error,
+            );
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NoPrivilege { source },
+            Some(libc::EAFNOSUPPORT) => Self::NoAfXdp,
+            Some(libc::ENOBUFS | libc::ENOMEM) => Self::Memlock {
+                len: frames as usize * CHUNK,
+                source,
+            },
+            _ => Self::Create { frames, source },
+        }
+    }
+}
