@@ -22,3 +22,4 @@ pub mod disk;
 pub mod mailbox;
 pub mod ring;
 pub mod umem;
+pub mod xsk;

@@ -84,7 +84,7 @@ impl Operation {
             let aligned = aligned_prefix(&frames);
             padded = total.next_multiple_of(sector);
             gathered = aligned.unwrap_or(padded);
-            if offset % sector != 0 || (kind == Kind::Read && aligned.is_some()) {
+            if !offset.is_multiple_of(sector) || (kind == Kind::Read && aligned.is_some()) {
                 return Err((libc::EINVAL, frames));
             }
         }

@@ -65,6 +65,8 @@ pub struct DiskQueue {
     pub(super) starved: VecDeque<u32>,
     /// Outcomes that needed no kernel.
     pub(super) ready: VecDeque<Completion>,
+    /// The UMEM whose frames are used.
+    pool: u16,
     depth: usize,
     operations: usize,
     polls: usize,
@@ -97,6 +99,7 @@ impl DiskQueue {
             idle: (0..slots).rev().collect(),
             starved: VecDeque::with_capacity(depth as usize),
             ready: VecDeque::with_capacity(depth as usize),
+            pool: umem.pool(),
             depth: depth as usize,
             operations: 0,
             polls: 0,
@@ -148,6 +151,7 @@ impl DiskQueue {
         frames: Vec<Frame<Disk>>,
         tag: u64,
     ) -> Result<(), Vec<Frame<Disk>>> {
+        self.check(umem);
         if self.operations + self.ready.len() >= self.depth {
             return Err(frames);
         }
@@ -209,6 +213,7 @@ impl DiskQueue {
     /// Appends all outcomes there are; returns how many. Requests that go on (short transfers) are queued
     /// again: [`submit`](Self::submit) or [`wait`](Self::wait) follows anyway in a worker's loop.
     pub fn completions(&mut self, umem: &mut Umem, out: &mut Vec<Completion>) -> usize {
+        self.check(umem);
         let before = out.len();
         let mut events = std::mem::take(&mut self.events);
         self.parts.ring.completions(&mut events);
@@ -218,6 +223,15 @@ impl DiskQueue {
         self.events = events;
         out.extend(self.ready.drain(..));
         out.len() - before
+    }
+
+    /// Only this UMEM is kept mapped for the kernel.
+    fn check(&self, umem: &Umem) {
+        assert_eq!(
+            umem.pool(),
+            self.pool,
+            "a disk queue used with another UMEM than its own"
+        );
     }
 
     fn dispatch(&mut self, umem: &mut Umem, user_data: u64, result: i32) {

@@ -187,7 +187,9 @@ fn outcome(operation: &mut Operation, result: i32) -> Next {
         _ if whole => Next::End(Ok(())),
         // The end of the file; direct reads show it by a partial sector already.
         Kind::Read if bytes == 0 => Next::End(Ok(())),
-        Kind::Read if operation.file.is_direct() && bytes % SECTOR as u64 != 0 => Next::End(Ok(())),
+        Kind::Read if operation.file.is_direct() && !bytes.is_multiple_of(SECTOR as u64) => {
+            Next::End(Ok(()))
+        }
         Kind::Write => {
             if operation.file.is_direct() {
                 // A direct write cannot go on within a sector: that one is written again from its start.

@@ -28,6 +28,7 @@
 
 mod frame;
 mod memory;
+mod rings;
 mod state;
 
 use std::{
@@ -43,6 +44,7 @@ pub use frame::{
     Disk, Frame, FrameIndex, FrameState, Free, HasPayload, Held, PayloadWritable, Rx, Transmittable,
 };
 pub(crate) use memory::Memory;
+pub(crate) use rings::Received;
 use state::{State, StateTable};
 
 /// Bytes of a frame: a page, the largest chunk AF_XDP takes in aligned mode.
@@ -64,8 +66,10 @@ pub const FRAMES_MAX: u32 = 1 << 18;
 /// Default size of the fill ring and of the completion ring, entries.
 pub const DEFAULT_UMEM_RING: u32 = 8192;
 
-const _: () = assert!(PACKET_START == HEADROOM as usize + 256 && PAYLOAD_START % SECTOR == 0);
-const _: () = assert!(PAYLOAD_MAX == 3584 && PACKET_MAX == 3712 && PAYLOAD_MAX % SECTOR == 0);
+const _: () =
+    assert!(PACKET_START == HEADROOM as usize + 256 && PAYLOAD_START.is_multiple_of(SECTOR));
+const _: () =
+    assert!(PAYLOAD_MAX == 3584 && PACKET_MAX == 3712 && PAYLOAD_MAX.is_multiple_of(SECTOR));
 
 /// How many frames are in each place. The sum is the UMEM's size, always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -370,6 +374,27 @@ impl Umem {
     #[inline]
     pub(crate) fn payload_address(&self, frame: &Frame<Disk>) -> *mut u8 {
         self.address(frame, PAYLOAD_START)
+    }
+
+    /// Sizes of the fill and the completion ring, entries; 0 for anonymous memory.
+    pub fn rings(&self) -> (u32, u32) {
+        self.rings
+    }
+
+    /// What tells this UMEM from others. Whoever holds descriptors or addresses of one checks it.
+    #[inline]
+    pub(crate) fn pool(&self) -> u16 {
+        self.pool
+    }
+
+    /// Notes that a socket is open on this UMEM; `false` when one was before.
+    pub(crate) fn bind(&mut self) -> bool {
+        !std::mem::replace(&mut self.bound, true)
+    }
+
+    /// The socket could not be opened after all.
+    pub(crate) fn unbind(&mut self) {
+        self.bound = false;
     }
 
     /// A handle that keeps the mapping alive.

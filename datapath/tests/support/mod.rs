@@ -1,6 +1,9 @@
 //! What several test files need.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod bpf;
+pub mod netns;
+
 use std::{
     env, fs,
     io::{Read, Write},

@@ -1,0 +1,52 @@
+//! What a socket is to be.
+
+use crate::umem::DEFAULT_UMEM_RING;
+
+/// Default size of the RX ring and of the TX ring, entries.
+pub const DEFAULT_RING: u32 = 4096;
+
+/// How the kernel moves packets between NIC and UMEM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BindMode {
+    /// The kernel copies; any driver with XDP support (`XDP_COPY`).
+    Copy,
+    /// The NIC reads and writes the frames itself; the driver must support it (`XDP_ZEROCOPY`).
+    ZeroCopy,
+    /// Zero-copy where the driver has it, else copy: ask [`XskSocket::is_zero_copy`](super::XskSocket::is_zero_copy).
+    #[default]
+    Auto,
+}
+
+/// Where to bind, how, and how long the rings are. All ring sizes are powers of two.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct XskConfig {
+    /// Name of the interface.
+    pub interface: String,
+    /// Queue of the interface, from 0.
+    pub queue: u32,
+    /// How packets are moved.
+    pub mode: BindMode,
+    /// Entries of the RX ring.
+    pub rx_ring: u32,
+    /// Entries of the TX ring.
+    pub tx_ring: u32,
+    /// Entries of the fill ring; it was made with the UMEM, so this must be what the UMEM has.
+    pub fill_ring: u32,
+    /// Entries of the completion ring; as for the fill ring.
+    pub completion_ring: u32,
+}
+
+impl XskConfig {
+    /// Default rings on one queue.
+    pub fn new(interface: impl Into<String>, queue: u32, mode: BindMode) -> Self {
+        Self {
+            interface: interface.into(),
+            queue,
+            mode,
+            rx_ring: DEFAULT_RING,
+            tx_ring: DEFAULT_RING,
+            fill_ring: DEFAULT_UMEM_RING,
+            completion_ring: DEFAULT_UMEM_RING,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Why a socket could not be opened or used, and what to do about it.
+
+use std::io;
+
+use super::{BindMode, XskConfig};
+
+/// `ENOTSUPP` of the kernel (include/linux/errno.h), which leaks out of some drivers.
+const ENOTSUPP: i32 = 524;
+
+/// An error of an AF_XDP socket.
+#[derive(Debug, thiserror::Error)]
+pub enum XskError {
+    /// The UMEM is anonymous memory.
+    #[error("this UMEM is not registered with AF_XDP")]
+    NotXdp,
+    /// The UMEM has, or had, a socket.
+    #[error("this UMEM already belongs to a socket: make a UMEM per queue")]
+    UmemInUse,
+    /// A ring size that is not a power of two.
+    #[error("a ring of {size} entries: the size must be a power of two")]
+    RingSize {
+        /// What was asked for.
+        size: u32,
+    },
+    /// Fill or completion ring other than the UMEM's.
+    #[error(
+        "fill and completion ring of {asked:?} entries asked for, but the UMEM was made with {made:?}: use Umem::with_rings"
+    )]
+    RingMismatch {
+        /// Sizes in the configuration.
+        asked: (u32, u32),
+        /// Sizes that the UMEM has.
+        made: (u32, u32),
+    },
+    /// A name that cannot be one of an interface.
+    #[error("{interface:?} is no interface name")]
+    InterfaceName {
+        /// The name.
+        interface: String,
+    },
+    /// No such interface.
+    #[error("no interface {interface}: see `ip link` (in this network namespace)")]
+    NoSuchInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// Interface down.
+    #[error("interface {interface} is down: `ip link set {interface} up`")]
+    InterfaceDown {
+        /// Its name.
+        interface: String,
+    },
+    /// The kernel calls the request invalid; nearly always the queue number.
+    #[error(
+        "queue {queue} of {interface} cannot be bound: it probably does not exist (see `ethtool -l {interface}`; \
+         queues count from 0)"
+    )]
+    NoSuchQueue {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// Somebody else has the queue, also after a second of trying.
+    #[error(
+        "queue {queue} of {interface} is in use by another AF_XDP socket: use another queue, or stop that program"
+    )]
+    QueueBusy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// The driver cannot do it.
+    #[error(
+        "{interface} (queue {queue}) does not support {mode:?}: the driver lacks it, or the MTU is above what it \
+         allows in this mode; lower the MTU, or use copy mode or the UDP link"
+    )]
+    Unsupported {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// The mode asked for.
+        mode: BindMode,
+    },
+    /// Not allowed.
+    #[error(
+        "no privilege to bind to {interface} ({source}): CAP_NET_RAW is needed, and CAP_NET_ADMIN for some drivers"
+    )]
+    NoPrivilege {
+        /// The interface.
+        interface: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Out of memory.
+    #[error(
+        "no memory for the rings on {interface} ({source}): use smaller rings, or raise the memlock limit (ulimit -l)"
+    )]
+    NoMemory {
+        /// The interface.
+        interface: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Anything else while opening.
+    #[error("cannot open an AF_XDP socket on queue {queue} of {interface}: {source}")]
+    Open {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Transmission failed for good: the interface went down or away.
+    #[error("the kernel refuses to transmit: {source}")]
+    Transmit {
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl XskError {
+    /// Explains why socket creation or bind(2) failed. Error numbers: net/xdp/xsk.c `xsk_bind`,
+    /// net/xdp/xsk_buff_pool.c `xp_assign_dev`.
+    pub(super) fn from_open(source: io::Error, config: &XskConfig) -> Self {
+        let interface = config.interface.clone();
+        let queue = config.queue;
+        match source.raw_os_error() {
+            Some(libc::ENODEV | libc::ENXIO) => Self::NoSuchInterface { interface },
+            Some(libc::ENETDOWN) => Self::InterfaceDown { interface },
+            Some(libc::EINVAL) => Self::NoSuchQueue { interface, queue },
+            Some(libc::EBUSY) => Self::QueueBusy { interface, queue },
+            Some(libc::EOPNOTSUPP | ENOTSUPP) => Self::Unsupported {
+                interface,
+                queue,
+                mode: config.mode,
+            },
+            Some(libc::EPERM | libc::EACCES) => Self::NoPrivilege { interface, source },
+            Some(libc::ENOMEM | libc::ENOBUFS) => Self::NoMemory { interface, source },
+            _ => Self::Open {
+                interface,
+                queue,
+                source,
+            },
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Socket options of AF_XDP (include/uapi/linux/if_xdp.h).
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use rustix::net::{
+    sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force, xdp_options},
+    xdp::XdpOptionsFlags,
+};
+
+/// `XDP_MAX_TX_SKB_BUDGET`: packets per send(2) in copy mode, 32 to the size of the TX ring. Linux 6.17.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// Bytes of socket buffer accounting for one packet in copy mode: its 4 KiB and the kernel's structures.
+const BYTES_PER_PACKET: usize = 8192;
+/// The budget to set: enough that the system call costs little per packet.
+const TRANSMIT_BUDGET: u32 = 512;
+
+/// What the kernel and this socket counted since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct XskStatistics {
+    /// Packets dropped for other reasons than those below.
+    pub rx_dropped: u64,
+    /// Fill ring entries that the kernel found invalid.
+    pub rx_invalid_descriptors: u64,
+    /// TX ring entries that the kernel found invalid.
+    pub tx_invalid_descriptors: u64,
+    /// Packets dropped because the RX ring was full: the worker is too slow.
+    pub rx_ring_full: u64,
+    /// Times the fill ring was empty when a packet came: frames are held too long.
+    pub rx_fill_ring_empty: u64,
+    /// Times the kernel looked at an empty TX ring.
+    pub tx_ring_empty: u64,
+    /// Fragments of multi-buffer packets, dropped here.
+    pub rx_fragments: u64,
+    /// Packets that did not start where the UMEM's headroom puts them, dropped here.
+    pub rx_misplaced: u64,
+}
+
+/// Lifts the limits that copy mode has on packets in flight. Both are optional: without, sending only takes
+/// more system calls.
+pub(super) fn lift_transmit_limits(fd: BorrowedFd<'_>, tx_ring: u32) {
+    // Copy mode accounts each packet to the socket until the receiver has read it; the default (208 KiB) would
+    // stop the ring after some 50 packets. The kernel doubles the value, and holds it in an int.
+    let bytes = (tx_ring as usize * BYTES_PER_PACKET / 2).min(i32::MAX as usize / 2);
+    if let Err(error) = set_socket_send_buffer_size_force(fd, bytes)
+        .or_else(|_| set_socket_send_buffer_size(fd, bytes))
+    {
+        tracing::debug!(%error, bytes, "SO_SNDBUF not raised");
+    }
+    if let Err(error) = set_transmit_budget(fd, tx_ring.min(TRANSMIT_BUDGET)) {
+        tracing::debug!(%error, "XDP_MAX_TX_SKB_BUDGET not set (Linux 6.17 has it)");
+    }
+}
+
+/// Whether the kernel bound the socket in zero-copy mode. (It says so in generic mode of some drivers as well.)
+pub(super) fn is_zero_copy(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(xdp_options(fd)?.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
+}
+
+/// Sets `XDP_MAX_TX_SKB_BUDGET`.
+fn set_transmit_budget(fd: BorrowedFd<'_>, packets: u32) -> io::Result<()> {
+    // SAFETY: the kernel reads one u32, which `packets` is.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_XDP,
+            XDP_MAX_TX_SKB_BUDGET,
+            (&raw const packets).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

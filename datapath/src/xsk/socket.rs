@@ -1,0 +1,338 @@
+//! The socket and its rings.
+
+use std::{
+    error::Error as _,
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendFlags, recv, send},
+};
+use xsk_rs::{
+    CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue,
+    config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig},
+    socket::XdpStatistics,
+};
+
+use super::{BindMode, XskConfig, XskError, XskStatistics, options};
+use crate::umem::{Frame, Free, Held, Received, Rx, Umem};
+
+/// Most packets that one [`XskSocket::receive`] returns.
+pub const RECEIVE_BATCH: usize = 64;
+/// How long a queue may stay busy: the kernel gives one free some time after its socket closed.
+const BUSY_LIMIT: Duration = Duration::from_secs(1);
+/// Pause between attempts.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// An AF_XDP socket bound to one queue of one interface. Used by one thread, with the UMEM it was opened on.
+pub struct XskSocket {
+    rx: RxQueue,
+    tx: TxQueue,
+    fill: FillQueue,
+    completion: CompQueue,
+    tx_ring: u32,
+    zero_copy: bool,
+    /// The UMEM this socket is on.
+    pool: u16,
+    /// Descriptors on their way from or to a ring.
+    batch: Box<[FrameDesc; RECEIVE_BATCH]>,
+    filling: Vec<FrameDesc>,
+    /// Whether the packet at hand goes on in the next descriptor.
+    within_packet: bool,
+    fragments: u64,
+    misplaced: u64,
+}
+
+impl XskSocket {
+    /// Opens and binds a socket on `umem`. Waits up to a second for a queue that is busy.
+    ///
+    /// The network namespace is that of the thread that made the UMEM. A UMEM takes one socket in its life.
+    pub fn open(config: &XskConfig, umem: &mut Umem) -> Result<Self, XskError> {
+        let made = umem.rings();
+        let asked = (config.fill_ring, config.completion_ring);
+        let xdp_umem = umem.memory().xdp_umem().cloned().ok_or(XskError::NotXdp)?;
+        if asked != made {
+            return Err(XskError::RingMismatch { asked, made });
+        }
+        if !umem.bind() {
+            return Err(XskError::UmemInUse);
+        }
+        Self::bind(config, &xdp_umem, umem.pool()).inspect_err(|_| umem.unbind())
+    }
+
+    fn bind(config: &XskConfig, umem: &xsk_rs::Umem, pool: u16) -> Result<Self, XskError> {
+        let interface: Interface =
+            config
+                .interface
+                .parse()
+                .map_err(|_| XskError::InterfaceName {
+                    interface: config.interface.clone(),
+                })?;
+        let options = socket_config(config)?;
+        let deadline = Instant::now() + BUSY_LIMIT;
+        let (tx, rx, rings) = loop {
+            // SAFETY: libxdp loads no program (INHIBIT_PROG_LOAD), which is what this function asks for.
+            match unsafe { Socket::new(options, umem, &interface, config.queue) } {
+                Ok(queues) => break queues,
+                Err(error) => {
+                    let source = system_error(&error);
+                    if source.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
+                        return Err(XskError::from_open(source, config));
+                    }
+                    thread::sleep(BUSY_PAUSE);
+                }
+            }
+        };
+        let Some((fill, completion)) = rings else {
+            // Only a second socket on one UMEM and queue goes without.
+            return Err(XskError::UmemInUse);
+        };
+        let mut socket = Self {
+            rx,
+            tx,
+            fill,
+            completion,
+            tx_ring: config.tx_ring,
+            zero_copy: false,
+            pool,
+            batch: Box::new([FrameDesc::default(); RECEIVE_BATCH]),
+            filling: Vec::with_capacity(config.fill_ring as usize),
+            within_packet: false,
+            fragments: 0,
+            misplaced: 0,
+        };
+        options::lift_transmit_limits(socket.as_fd(), config.tx_ring);
+        socket.zero_copy = options::is_zero_copy(socket.as_fd())
+            .map_err(|source| XskError::from_open(source, config))?;
+        Ok(socket)
+    }
+
+    /// Puts free frames on the fill ring until `target` frames are with the kernel for reception, as far as
+    /// free frames and the ring go, and wakes the driver when it asks. Returns how many were added.
+    pub fn fill(&mut self, umem: &mut Umem, target: usize) -> usize {
+        self.check(umem);
+        let missing = target.saturating_sub(umem.counts().fill);
+        let mut added = 0;
+        if missing > 0 {
+            let room = self.fill.nb_free(missing as u32) as usize;
+            self.filling.clear();
+            umem.fill_descriptors(missing.min(room), &mut self.filling);
+            // SAFETY: the frames were free and are now in state Fill, so nobody touches them until they are
+            // received; they are of the UMEM that this socket was opened on.
+            added = unsafe { self.fill.produce(&self.filling) };
+            for refused in &self.filling[added..] {
+                umem.unfill(refused);
+            }
+        }
+        if self.fill.needs_wakeup() {
+            // Nothing is received by this call; it only starts the driver. Its errors (EAGAIN) say nothing new.
+            let _ = recv(self.as_fd(), &mut [0u8; 0][..], RecvFlags::DONTWAIT);
+        }
+        added
+    }
+
+    /// Appends the packets received, at most [`RECEIVE_BATCH`]; returns how many.
+    pub fn receive(&mut self, umem: &mut Umem, batch: &mut Vec<Frame<Rx>>) -> usize {
+        self.check(umem);
+        // SAFETY: the frames are of the UMEM that this socket was opened on.
+        let count = unsafe { self.rx.consume(&mut self.batch[..]) };
+        let before = batch.len();
+        for descriptor in &self.batch[..count] {
+            let first = !self.within_packet;
+            self.within_packet = descriptor.has_more_frames();
+            if !first || self.within_packet {
+                self.fragments += 1;
+                umem.reject(descriptor);
+                continue;
+            }
+            match umem.received(descriptor) {
+                Received::Packet(frame) => batch.push(frame),
+                Received::Misplaced => self.misplaced += 1,
+            }
+        }
+        batch.len() - before
+    }
+
+    /// Whether a packet waits on the RX ring.
+    pub fn has_received(&mut self) -> bool {
+        self.rx.nb_avail(1) > 0
+    }
+
+    /// Queues the first `packet_len` bytes of the frame's packet area; its completion frees the frame. `Err`
+    /// gives it back: the TX ring is full. Nothing moves before [`kick`](Self::kick).
+    pub fn transmit(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Free>,
+        packet_len: usize,
+    ) -> Result<(), Frame<Free>> {
+        self.check(umem);
+        let descriptor = umem.transmit_descriptor(&frame, packet_len);
+        if !self.queue(&descriptor) {
+            return Err(frame);
+        }
+        umem.transmitted_free(&frame);
+        Ok(())
+    }
+
+    /// As [`transmit`](Self::transmit), but [`complete`](Self::complete) hands the frame back.
+    pub fn transmit_held(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Held>,
+        packet_len: usize,
+    ) -> Result<(), Frame<Held>> {
+        self.check(umem);
+        let descriptor = umem.transmit_descriptor(&frame, packet_len);
+        if !self.queue(&descriptor) {
+            return Err(frame);
+        }
+        umem.transmitted_held(&frame);
+        Ok(())
+    }
+
+    /// The rings hold addresses of one UMEM; frames of another must not get there.
+    #[inline]
+    fn check(&self, umem: &Umem) {
+        assert_eq!(
+            umem.pool(),
+            self.pool,
+            "a socket used with another UMEM than its own"
+        );
+    }
+
+    fn queue(&mut self, descriptor: &FrameDesc) -> bool {
+        // SAFETY: the caller has the frame's token, which it consumes on success: nobody touches the frame until
+        // it is completed.
+        unsafe { self.tx.produce_one(descriptor) == 1 }
+    }
+
+    /// Makes the kernel transmit what is queued: in copy mode as much as it takes now, in zero-copy mode by
+    /// waking the driver. What stays queued (no memory, device busy) goes with a later kick. No system call
+    /// when nothing is queued or the driver is awake.
+    pub fn kick(&mut self) -> Result<(), XskError> {
+        let mut queued = self.queued();
+        while queued > 0 && self.tx.needs_wakeup() {
+            match send(self.as_fd(), &[], SendFlags::DONTWAIT) {
+                Ok(_) => return Ok(()),
+                // Also what the kernel says after its budget of packets per call, with more to come.
+                Err(Errno::AGAIN) => {
+                    let left = self.queued();
+                    if left >= queued {
+                        return Ok(());
+                    }
+                    queued = left;
+                }
+                Err(Errno::NOBUFS | Errno::BUSY | Errno::INTR) => return Ok(()),
+                Err(errno) => {
+                    return Err(XskError::Transmit {
+                        source: errno.into(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets on the TX ring that the kernel has not taken yet.
+    pub fn queued(&mut self) -> usize {
+        self.tx_ring.saturating_sub(self.tx.nb_free_exact()) as usize
+    }
+
+    /// Takes all transmitted frames off the completion ring: free ones are freed, held ones appended to
+    /// `returned`. Returns how many there were in all.
+    pub fn complete(&mut self, umem: &mut Umem, returned: &mut Vec<Frame<Held>>) -> usize {
+        self.check(umem);
+        let mut total = 0;
+        loop {
+            // SAFETY: the frames are of the UMEM that this socket was opened on.
+            let count = unsafe { self.completion.consume(&mut self.batch[..]) };
+            for descriptor in &self.batch[..count] {
+                returned.extend(umem.completed(descriptor));
+            }
+            total += count;
+            if count < self.batch.len() {
+                return total;
+            }
+        }
+    }
+
+    /// Packets that the TX ring has room for.
+    pub fn transmit_space(&mut self) -> usize {
+        self.tx.nb_free_exact() as usize
+    }
+
+    /// The socket's descriptor, for an XSKMAP and for polling.
+    pub fn fd(&self) -> RawFd {
+        self.tx.fd().as_raw_fd()
+    }
+
+    /// Counters of kernel and socket.
+    pub fn statistics(&self) -> io::Result<XskStatistics> {
+        let kernel: XdpStatistics = self.tx.fd().xdp_statistics()?;
+        Ok(XskStatistics {
+            rx_dropped: kernel.rx_dropped(),
+            rx_invalid_descriptors: kernel.rx_invalid_descs(),
+            tx_invalid_descriptors: kernel.tx_invalid_descs(),
+            rx_ring_full: kernel.rx_ring_full(),
+            rx_fill_ring_empty: kernel.rx_fill_ring_empty_descs(),
+            tx_ring_empty: kernel.tx_ring_empty_descs(),
+            rx_fragments: self.fragments,
+            rx_misplaced: self.misplaced,
+        })
+    }
+
+    /// Whether the kernel bound the socket in zero-copy mode. It says so also on top of a program in generic
+    /// mode, so check that the program is attached in native mode.
+    pub fn is_zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+}
+
+impl AsFd for XskSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the queues keep the socket, and so its descriptor, open as long as `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }
+    }
+}
+
+impl fmt::Debug for XskSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XskSocket")
+            .field("fd", &self.fd())
+            .field("zero_copy", &self.zero_copy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The configuration in xsk-rs' terms.
+fn socket_config(config: &XskConfig) -> Result<SocketConfig, XskError> {
+    let ring = |size: u32| QueueSize::new(size).map_err(|_| XskError::RingSize { size });
+    let mode = match config.mode {
+        BindMode::Copy => BindFlags::XDP_COPY,
+        BindMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
+        BindMode::Auto => BindFlags::empty(),
+    };
+    Ok(SocketConfig::builder()
+        .rx_queue_size(ring(config.rx_ring)?)
+        .tx_queue_size(ring(config.tx_ring)?)
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+        .bind_flags(mode | BindFlags::XDP_USE_NEED_WAKEUP)
+        .build())
+}
+
+/// The system's error inside xsk-rs'.
+fn system_error(error: &xsk_rs::socket::SocketCreateError) -> io::Error {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error)
+        .map_or_else(
+            || io::Error::other(error.to_string()),
+            io::Error::from_raw_os_error,
+        )
+}
