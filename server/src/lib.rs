@@ -1,1 +1,3 @@
 //! Skeleton.
+pub mod exports;
+pub mod namespace;
