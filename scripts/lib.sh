@@ -42,3 +42,27 @@ need_root() {
     done
     exec sudo -- env "${keep[@]}" "$@"
 }
+
+# sweep_test_labs: removes what namespace tests left behind whose process is gone (killed before it could clean up).
+sweep_test_labs() {
+    ((EUID == 0)) || return 0
+    local path lab pid
+    for path in /run/netns/blk-t*; do
+        [[ -e $path ]] || continue
+        lab=$(basename "$path")
+        lab=${lab%-*}
+        pid=${lab#blk-t}
+        pid=${pid%-*}
+        [[ $pid =~ ^[0-9]+$ && ! -e /proc/$pid ]] || continue
+        BLK_LAB=$lab "$ROOT/scripts/lab" down 2>/dev/null || true
+    done
+    for path in "$TARGET"/lab-tests/*; do
+        pid=$(basename "$path")
+        pid=${pid%%-*}
+        [[ $pid =~ ^[0-9]+$ && ! -e /proc/$pid ]] || continue
+        local mount
+        while read -r mount; do umount -l "$mount" 2>/dev/null || true; done \
+            < <(awk -v under="$path/" 'index($2, under) == 1 { print $2 }' /proc/mounts)
+        rm -rf -- "$path"
+    done
+}

@@ -1,0 +1,204 @@
+//! Either side dies in the middle of a copy.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::support::client::{Running, blkcp, start};
+use super::support::daemon::Daemon;
+use super::support::hosts::{Host, Hosts, Link};
+use super::support::{Directory, files, ready, within};
+
+/// Long enough to be hit in the middle.
+const SIZE: u64 = 64 << 20;
+
+/// A wire on which that file takes about five seconds.
+const SLOW: [&str; 2] = ["--rate", "100mbit"];
+
+/// A slow link with blockd on it.
+struct Scene {
+    daemon: Daemon,
+    hosts: Hosts,
+    export: PathBuf,
+    directory: Directory,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let export = directory.subdirectory("export");
+        let hosts = Hosts::up(Link {
+            mtu: 3498,
+            wire: &SLOW,
+        });
+        let daemon = Daemon::start(&hosts, &export, &directory);
+        Self {
+            daemon,
+            hosts,
+            export,
+            directory,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory
+            .join(name)
+            .to_str()
+            .expect("test files have plain paths")
+            .to_owned()
+    }
+
+    /// Starts to put a file over an old one, and waits until it is on its way.
+    fn put_in_the_middle(&self) -> Running {
+        files::write(&self.directory.join("file"), SIZE, 1);
+        files::write(&self.directory.join("old"), 1_000, 2);
+        std::fs::copy(self.directory.join("old"), self.export.join("file"))
+            .expect("cannot place the old file");
+        let mut copy = start(
+            &self.hosts,
+            &self.directory,
+            &[&self.path("file"), "10.77.0.1:data/file"],
+        );
+        self.soon(&mut copy);
+        copy
+    }
+
+    /// Starts to get a file, and waits until it is on its way.
+    fn get_in_the_middle(&self) -> Running {
+        files::write(&self.export.join("file"), SIZE, 1);
+        self.directory.subdirectory("back");
+        let mut copy = start(
+            &self.hosts,
+            &self.directory,
+            &["10.77.0.1:data/file", &self.path("back/file")],
+        );
+        self.soon(&mut copy);
+        copy
+    }
+
+    fn soon(&self, copy: &mut Running) {
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert!(copy.is_running(), "the copy was over before its middle");
+    }
+
+    /// The export holds the old file and nothing else: no part of the new one, and soon no temporary.
+    fn only_the_old_file(&self) {
+        files::assert_same(&self.directory.join("old"), &self.export.join("file"));
+        let clean = || files::names(&self.export) == ["file"];
+        assert!(
+            within(Duration::from_secs(5), clean),
+            "left behind: {:?}",
+            files::names(&self.export)
+        );
+    }
+}
+
+#[test]
+fn ctrl_c_in_a_put() {
+    if !ready("ctrl_c_in_a_put") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    copy.signal(Signal::INT);
+    let outcome = copy.outcome();
+    outcome.fails(130, &["interrupted"]);
+    scene.only_the_old_file();
+    assert!(
+        !scene.hosts.has_xdp(Host::Client),
+        "blkcp left its XDP program"
+    );
+}
+
+#[test]
+fn ctrl_c_in_a_get() {
+    if !ready("ctrl_c_in_a_get") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.get_in_the_middle();
+    copy.signal(Signal::INT);
+    copy.outcome().fails(130, &["interrupted"]);
+    assert!(
+        files::names(&scene.directory.join("back")).is_empty(),
+        "a part of the file was left"
+    );
+}
+
+#[test]
+fn blkcp_killed_in_a_put_leaves_nothing_under_the_name() {
+    if !ready("blkcp_killed_in_a_put_leaves_nothing_under_the_name") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    copy.signal(Signal::KILL);
+    assert_eq!(copy.outcome().code, None);
+    files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
+    // The daemon serves others at once.
+    files::write(&scene.directory.join("next"), 100_000, 3);
+    blkcp(
+        &scene.hosts,
+        &scene.directory,
+        &[&scene.path("next"), "10.77.0.1:data/next"],
+    )
+    .ok();
+    files::assert_same(&scene.directory.join("next"), &scene.export.join("next"));
+}
+
+#[test]
+fn blockd_killed_in_a_put() {
+    if !ready("blockd_killed_in_a_put") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    scene.daemon.signal(Signal::KILL);
+    let outcome = copy.outcome();
+    outcome.fails(12, &["10.77.0.1"]);
+    assert!(
+        outcome.time < Duration::from_secs(60),
+        "blkcp took {:?} to notice",
+        outcome.time
+    );
+    files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
+}
+
+#[test]
+fn blockd_killed_in_a_get() {
+    if !ready("blockd_killed_in_a_get") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.get_in_the_middle();
+    scene.daemon.signal(Signal::KILL);
+    let outcome = copy.outcome();
+    outcome.fails(12, &["10.77.0.1"]);
+    assert!(
+        files::names(&scene.directory.join("back")).is_empty(),
+        "a part of the file was left"
+    );
+}
+
+#[test]
+fn blockd_told_to_leave_in_a_put() {
+    if !ready("blockd_told_to_leave_in_a_put") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    scene.daemon.signal(Signal::TERM);
+    assert!(
+        scene.daemon.wait(Duration::from_secs(1)).is_some(),
+        "blockd did not leave within a second"
+    );
+    let outcome = copy.outcome();
+    outcome.fails(12, &["10.77.0.1"]);
+    assert!(
+        outcome.time < Duration::from_secs(10),
+        "blkcp was told, and took {:?}",
+        outcome.time
+    );
+    scene.only_the_old_file();
+}

@@ -1,0 +1,13 @@
+//! Release binaries of blockd and blkcp on two hosts in network namespaces, over AF_XDP.
+//!
+//! Needs root and `cargo build --release --workspace --bins`; without, each test says that it is skipped, and in CI
+//! (`CI=true`) it fails. `BLK_TEST_BIG=1` makes the largest file 2 GiB instead of 256 MiB. Run them one at a time
+//! (`--test-threads=1`): some look at the clock. `scripts/test` does all of that.
+
+mod bystanders;
+mod impaired;
+mod interrupted;
+mod refused;
+mod roundtrip;
+mod support;
+mod wire;

@@ -1,0 +1,188 @@
+//! blkcp on the client.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::daemon::wait;
+use super::hosts::{Host, Hosts};
+use super::{Directory, binary, unique};
+
+/// No copy in these tests takes longer: a hang is a failure, not a stuck run.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// How a run of blkcp ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed: the summary, as JSON on the last line.
+    pub stdout: String,
+    /// Messages.
+    pub stderr: String,
+    /// From start to end.
+    pub time: Duration,
+}
+
+impl Outcome {
+    /// It succeeded.
+    ///
+    /// # Panics
+    /// With what it said, when it did not.
+    #[track_caller]
+    pub fn ok(&self) -> &Self {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "blkcp failed:\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// It failed with this exit status and a message that holds all of these words, whatever their case.
+    ///
+    /// # Panics
+    /// With what it said, when it did not.
+    #[track_caller]
+    pub fn fails(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "wrong exit status:\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        let said = self.stderr.to_lowercase();
+        for word in words {
+            assert!(
+                said.contains(&word.to_lowercase()),
+                "no word of `{word}` in:\n{}",
+                self.stderr
+            );
+        }
+        assert!(!said.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// A number of the summary.
+    ///
+    /// # Panics
+    /// When the summary has no such number.
+    #[track_caller]
+    pub fn number(&self, field: &str) -> u64 {
+        let value = self.field(field);
+        value.parse().unwrap_or_else(|_| {
+            panic!(
+                "{field} is `{value}`, not a whole number, in:\n{}",
+                self.stdout
+            )
+        })
+    }
+
+    /// A value of the summary, without quotes.
+    #[track_caller]
+    pub fn field(&self, field: &str) -> &str {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        let value = line
+            .split_once(&format!("\"{field}\":"))
+            .map(|(_, rest)| rest.trim_start());
+        let value = value.unwrap_or_else(|| {
+            panic!(
+                "no `{field}` in the summary:\n{}\n{}",
+                self.stdout, self.stderr
+            )
+        });
+        value
+            .split([',', '}'])
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_matches('"')
+    }
+}
+
+/// A run of blkcp that has not ended. Ended when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    started: Instant,
+    output: std::path::PathBuf,
+}
+
+impl Running {
+    /// Starts a command that becomes blkcp.
+    pub fn start(command: &mut Command, directory: &Directory) -> Self {
+        let output = directory.join(&format!("blkcp-{}", unique()));
+        let file = |end: &str| {
+            File::create(output.with_extension(end)).expect("cannot make the log of blkcp")
+        };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn();
+        Self {
+            child: child.expect("cannot start blkcp"),
+            started: Instant::now(),
+            output,
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to blkcp");
+    }
+
+    /// Is it running?
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn outcome(mut self) -> Outcome {
+        let status = wait(&mut self.child, LIMIT);
+        let time = self.started.elapsed();
+        let read = |end: &str| {
+            std::fs::read_to_string(self.output.with_extension(end)).unwrap_or_default()
+        };
+        let (stdout, stderr) = (read("out"), read("err"));
+        let status = status.unwrap_or_else(|| panic!("blkcp hangs:\n{stdout}\n{stderr}"));
+        Outcome {
+            code: status.code(),
+            stdout,
+            stderr,
+            time,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs blkcp on the client: with these arguments, over AF_XDP in copy mode, with a summary as JSON.
+pub fn blkcp<A: AsRef<OsStr>>(hosts: &Hosts, directory: &Directory, arguments: &[A]) -> Outcome {
+    start(hosts, directory, arguments).outcome()
+}
+
+/// The same, without waiting for its end.
+pub fn start<A: AsRef<OsStr>>(hosts: &Hosts, directory: &Directory, arguments: &[A]) -> Running {
+    let mut command = hosts.command(Host::Client, binary("blkcp"));
+    Running::start(
+        command
+            .args(["--json", "--datapath", "copy"])
+            .args(arguments),
+        directory,
+    )
+}

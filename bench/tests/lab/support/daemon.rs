@@ -1,0 +1,99 @@
+//! blockd on the server.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::hosts::{Host, Hosts};
+use super::{Directory, binary, unique, within};
+
+/// blockd, ready. Ended when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts blockd on the server's interface with one export named `data` and waits until it is ready.
+    pub fn start(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
+        let mut daemon = Self::spawn(hosts, Host::Server.interface(), export, directory);
+        let ready = within(Duration::from_secs(15), || {
+            daemon.log().contains("blockd: ready") || !daemon.is_running()
+        });
+        assert!(
+            ready && daemon.log().contains("blockd: ready"),
+            "blockd is not ready:\n{}",
+            daemon.log()
+        );
+        daemon
+    }
+
+    /// The same on any interface, without waiting.
+    pub fn spawn(hosts: &Hosts, interface: &str, export: &Path, directory: &Directory) -> Self {
+        let mut named = std::ffi::OsString::from("data=");
+        named.push(export);
+        let log = directory.join(&format!("blockd-{}.log", unique()));
+        let output = File::create(&log).expect("cannot make the log of blockd");
+        let child = hosts
+            .command(Host::Server, binary("blockd"))
+            .args(["--interface", interface, "--datapath", "copy", "--export"])
+            .arg(named)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("cannot share the log of blockd"))
+            .stderr(output)
+            .spawn()
+            .expect("cannot start blockd");
+        Self { child, log }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to blockd");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, time: Duration) -> Option<ExitStatus> {
+        wait(&mut self.child, time)
+    }
+
+    /// Is it running?
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- blockd said:\n{}", self.log());
+        }
+        if self.is_running() {
+            self.signal(Signal::TERM);
+            if self.wait(Duration::from_secs(3)).is_none() {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+        }
+    }
+}
+
+/// Waits for the end of a child process.
+pub fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
