@@ -127,6 +127,7 @@ fn direct_gather_writes_of_all_shapes() {
     };
     let mut umem = Umem::anonymous(256).expect("memory");
     let mut queue = DiskQueue::new(&umem, 8).expect("io_uring");
+    queue.set_gather_min(0);
     let mut expected = DiskCounters::default();
     for payload in [1024, 3072, PAYLOAD_MAX] {
         for count in [1, 2, 3, 17, 64, RUN_MAX] {
@@ -180,10 +181,13 @@ fn a_partial_frame_within_a_run_goes_through_copies() {
     };
     let mut umem = Umem::anonymous(128).expect("memory");
     let mut queue = DiskQueue::new(&umem, 8).expect("io_uring");
+    queue.set_gather_min(0);
     for (lengths, direct) in [
         (vec![1024, 1024, 100, 1024, 77], 2048),
         (vec![1, 1, 1], 0),
-        // Longer than one copy buffer (64 KiB), which is therefore used again and again.
+        // The padding does not fit behind the last frame.
+        (vec![100, PAYLOAD_MAX], 0),
+        // Longer than one copy buffer (128 KiB), which is therefore used again and again.
         ([vec![3072], vec![3001; 100]].concat(), 3072),
     ] {
         let total: usize = lengths.iter().sum();
@@ -322,6 +326,7 @@ fn reads_stop_at_the_end_of_the_file() {
     let directory = test_directory();
     let mut umem = Umem::anonymous(256).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
+    queue.set_gather_min(0);
     for size in [0u64, 1, 511, 512, 513, 100_000, 409_600, 500_000] {
         let name = format!("read-{size}");
         PatternFile::write(&directory.path().join(&name), size);
@@ -347,6 +352,55 @@ fn reads_stop_at_the_end_of_the_file() {
             };
             assert_eq!(counted, read);
         }
+    }
+}
+
+#[test]
+fn small_frames_and_coalescing_files_are_copied_both_ways() {
+    const SIZE: u64 = 400_000;
+    let directory = test_directory();
+    PatternFile::write(&directory.path().join("source"), SIZE);
+    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
+    let Some(target) = direct(&directory, "target", Intent::Write) else {
+        return;
+    };
+    let fd = open(&directory, "source");
+    let source = Arc::new(BlockFile::new(fd, Intent::Read).expect("statx").coalesced());
+    assert!(source.is_coalescing() && source.access() == Access::Direct);
+
+    // 1000 is no multiple of a sector: only a copy can do this.
+    assert_eq!(
+        read(&mut queue, &mut umem, &source, 0, &[1000; 128]),
+        128_000
+    );
+    assert_eq!(
+        read(&mut queue, &mut umem, &source, 0, &[PAYLOAD_MAX; 128]),
+        SIZE
+    );
+    assert_eq!(
+        read(&mut queue, &mut umem, &source, 399_872, &[512, 512]),
+        128
+    );
+    assert_eq!(queue.counters().copied_bytes_read, 128_000 + SIZE + 128);
+    // A single frame needs no gathering.
+    assert_eq!(
+        read(&mut queue, &mut umem, &source, 512, &[PAYLOAD_MAX]),
+        PAYLOAD_MAX as u64
+    );
+    assert_eq!(queue.counters().direct_bytes_read, PAYLOAD_MAX as u64);
+
+    for (lengths, copied) in [
+        (vec![1024; 128], true),
+        (vec![2048; 64], false),
+        (vec![1024], false),
+    ] {
+        let total = lengths.iter().sum::<usize>() as u64;
+        let ways = write(&mut queue, &mut umem, &target, 0, &lengths).expect("write");
+        let expected = if copied { (0, total) } else { (total, 0) };
+        assert_eq!((ways.direct, ways.copied), expected);
+        let bytes = fs::read(directory.path().join("target")).expect("file");
+        assert_eq!(PatternFile::mismatch(&bytes[..total as usize], 0), None);
     }
 }
 

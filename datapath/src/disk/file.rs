@@ -1,7 +1,7 @@
 //! A file as the data path reads or writes it: all by direct I/O, or all through the page cache.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -87,6 +87,7 @@ pub struct BlockFile {
     fd: OwnedFd,
     access: Access,
     size: u64,
+    coalescing: bool,
 }
 
 impl BlockFile {
@@ -122,6 +123,7 @@ impl BlockFile {
             fd,
             access,
             size: stat.stx_size,
+            coalescing: virtual_boundary(stat.stx_dev_major, stat.stx_dev_minor) != 0,
         })
     }
 
@@ -135,7 +137,20 @@ impl BlockFile {
                 reason: BufferedReason::Asked,
             },
             size,
+            coalescing: false,
         })
+    }
+
+    /// The same file with all its runs going through copy buffers.
+    pub fn coalesced(mut self) -> Self {
+        self.coalescing = true;
+        self
+    }
+
+    /// Whether runs go through copy buffers, because the device takes a request apart wherever two frames
+    /// meet: NVMe without scatter-gather lists (before Linux 6.19 all NVMe) reports a `virt_boundary_mask`.
+    pub fn is_coalescing(&self) -> bool {
+        self.coalescing
     }
 
     /// Which way the bytes take.
@@ -172,9 +187,10 @@ impl BlockFile {
     /// /dev/null, said to be accessed like this.
     pub(super) fn null(access: Access) -> Self {
         Self {
-            fd: std::fs::File::open("/dev/null").expect("/dev/null").into(),
+            fd: fs::File::open("/dev/null").expect("/dev/null").into(),
             access,
             size: 0,
+            coalescing: false,
         }
     }
 }
@@ -199,6 +215,18 @@ fn hot_reason(fd: &OwnedFd, intent: Intent, size: u64) -> Option<BufferedReason>
     let pages = size.div_ceil(rustix::param::page_size() as u64);
     let cached = cached_pages(fd)?;
     (cached >= pages - pages / 4).then_some(BufferedReason::Hot { cached, pages })
+}
+
+/// The device's `virt_boundary_mask` (Documentation/ABI/stable/sysfs-block): 0 when requests may consist of
+/// pieces of any alignment, and when there is no such device (btrfs, overlay and others have none of their own).
+fn virtual_boundary(major: u32, minor: u32) -> u64 {
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    // A partition has no queue of its own; its parent directory is the disk.
+    [format!("{device}/queue"), format!("{device}/../queue")]
+        .into_iter()
+        .find_map(|queue| fs::read_to_string(queue + "/virt_boundary_mask").ok())
+        .and_then(|mask| mask.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Sets or clears `O_DIRECT`.

@@ -10,10 +10,16 @@
 //! Frames move into the queue with the request and come out with its completion, so nobody can touch or
 //! reuse one in between. Each operation has at most one request in the kernel.
 //!
-//! On a direct file everything is in sectors of 512 bytes: a run starts at a sector, and its frames hold
-//! whole sectors, except the last, which may end within one: that is the **tail of the file**. Its last
-//! sector is padded with zeros, in the frame, and the file must be truncated to its exact length
-//! afterwards. A partial frame within a run makes the rest of that run go through copy buffers.
+//! # Direct files
+//!
+//! Everything is in sectors of 512 bytes: a run starts at a sector, and its frames hold whole sectors, except
+//! the last, which may end within one: that is the **tail of the file**. Its last sector is padded with
+//! zeros, in the frame, and the file must be truncated to its exact length afterwards.
+//!
+//! Bytes go straight between frames and device, unless that is impossible (after a partial frame within a
+//! run), or costs more than a copy: frames with little in them ([`GATHER_MIN`]), or a device that takes
+//! requests apart at joints not on a page ([`BlockFile::is_coalescing`]). These go through aligned copy
+//! buffers. Both ways are counted ([`DiskCounters`]).
 
 mod completion;
 mod error;
@@ -26,4 +32,4 @@ pub use completion::{Completion, DiskCounters, Ways};
 pub use error::{DiskError, QueueFull};
 pub use file::{Access, BlockFile, BufferedReason, Intent};
 pub use operation::RUN_MAX;
-pub use queue::{DEPTH_MAX, DiskQueue, POLLS_MAX};
+pub use queue::{DEPTH_MAX, DiskQueue, GATHER_MIN, POLLS_MAX};

@@ -41,8 +41,8 @@ pub(super) enum Kind {
 ///
 /// ```text
 /// 0 .......... done ............ gathered ............ padded
-/// | finished   | straight from    | through a copy      |
-///              | frames (vectors) | buffer (writes)     | total rounded up to a sector (direct files)
+/// | finished   | straight between | through a copy      |
+///              | file and frames  | buffer              | total rounded up to a sector (direct files)
 /// ```
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -65,13 +65,15 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    /// Plans the run. `Err` gives the frames back with the reason (an errno) why it cannot be done.
+    /// Plans the run. Frames with fewer than `gather_min` bytes on average are copied. `Err` gives the frames
+    /// back with the reason (an errno) why the run cannot be.
     pub(super) fn plan(
         kind: Kind,
         file: &Arc<BlockFile>,
         offset: u64,
         frames: Vec<Frame<Disk>>,
         tag: u64,
+        gather_min: usize,
     ) -> Result<Self, (i32, Vec<Frame<Disk>>)> {
         let sector = SECTOR as u64;
         let total: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
@@ -81,12 +83,16 @@ impl Operation {
         }
         let (mut padded, mut gathered) = (total, total);
         if file.is_direct() {
-            let aligned = aligned_prefix(&frames);
-            padded = total.next_multiple_of(sector);
-            gathered = aligned.unwrap_or(padded);
-            if !offset.is_multiple_of(sector) || (kind == Kind::Read && aligned.is_some()) {
+            if !offset.is_multiple_of(sector) {
                 return Err((libc::EINVAL, frames));
             }
+            padded = total.next_multiple_of(sector);
+            let small = total < (gather_min * frames.len()) as u64;
+            gathered = if frames.len() > 1 && (small || file.is_coalescing()) {
+                0
+            } else {
+                aligned_prefix(&frames).unwrap_or(padded)
+            };
         }
         Ok(Self {
             kind,
@@ -111,7 +117,7 @@ impl Operation {
             if start >= self.gathered {
                 break;
             }
-            // Only the last frame can be partial (`plan`); it takes the padding.
+            // Of the frames gathered only the run's last can be partial (`plan`); it takes the padding.
             let len = if index + 1 == self.frames.len() {
                 self.padded - start
             } else {
@@ -151,6 +157,19 @@ impl Operation {
         let wanted = ((self.padded - self.done) as usize).min(buffer.len());
         buffer[filled..wanted].fill(0);
         wanted
+    }
+
+    /// Copies what was read at `done` out of a copy buffer, to the frames.
+    pub(super) fn copy_out(&mut self, umem: &mut Umem, mut bytes: &[u8]) {
+        let mut start = 0;
+        for frame in &mut self.frames {
+            let len = frame.len();
+            let skip = self.done.saturating_sub(start).min(len as u64) as usize;
+            let (now, later) = bytes.split_at((len - skip).min(bytes.len()));
+            umem.payload_mut(frame)[skip..skip + now.len()].copy_from_slice(now);
+            bytes = later;
+            start += len as u64;
+        }
     }
 
     /// Whether a transient error may be tried again.

@@ -21,11 +21,12 @@ impl DiskQueue {
     /// Zeroes the rest of the last sector of a direct write: file bytes beyond the tail are then zero and not
     /// what the frame held before.
     pub(super) fn pad(&mut self, umem: &mut Umem, index: u32) {
-        let Some((operation, _)) = self.operation(index) else {
+        let Work::Disk(operation) = &mut self.parts.slots[index as usize].work else {
             return;
         };
         let padding = (operation.padded - operation.total) as usize;
-        if operation.kind != Kind::Write || padding == 0 {
+        // Copies are padded in their buffer; in the frame there may be no room.
+        if operation.kind != Kind::Write || operation.gathered < operation.padded || padding == 0 {
             return;
         }
         if let Some(frame) = operation.frames.last_mut() {
@@ -60,8 +61,16 @@ impl DiskQueue {
                 return;
             };
             let bytes = copies.bytes(&buffer);
-            let len = operation.copy_into(umem, bytes);
-            let entry = ring.write_copy(fd, bytes.as_ptr(), len as u32, offset);
+            let entry = match operation.kind {
+                Kind::Write => {
+                    let len = operation.copy_into(umem, bytes);
+                    ring.write_copy(fd, bytes.as_ptr(), len as u32, offset)
+                }
+                Kind::Read => {
+                    let len = (operation.padded - operation.done).min(bytes.len() as u64);
+                    ring.read_copy(fd, bytes.as_mut_ptr(), len as u32, offset)
+                }
+            };
             operation.copy = Some(buffer);
             entry
         } else {
@@ -76,10 +85,19 @@ impl DiskQueue {
     }
 
     /// Takes the result of the operation's request.
-    pub(super) fn progress(&mut self, umem: &Umem, index: u32, result: i32) {
-        let Some((operation, _)) = self.operation(index) else {
+    pub(super) fn progress(&mut self, umem: &mut Umem, index: u32, result: i32) {
+        let Parts { copies, slots, .. } = &mut *self.parts;
+        let Work::Disk(operation) = &mut slots[index as usize].work else {
             return;
         };
+        if operation.kind == Kind::Read
+            && let Some(buffer) = operation.copy.take()
+        {
+            let bytes = copies.bytes(&buffer);
+            let valid = usize::try_from(result).unwrap_or(0).min(bytes.len());
+            operation.copy_out(umem, &bytes[..valid]);
+            operation.copy = Some(buffer);
+        }
         match outcome(operation, result) {
             Next::Continue => {
                 self.counters.resubmissions += 1;
@@ -226,7 +244,7 @@ mod tests {
             })
             .into();
         let file = Arc::new(BlockFile::null(access));
-        let operation = Operation::plan(kind, &file, 512, frames, 0).expect("a run that can be");
+        let operation = Operation::plan(kind, &file, 512, frames, 0, 0).expect("a run that can be");
         (umem, operation)
     }
 

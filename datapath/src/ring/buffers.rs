@@ -1,11 +1,11 @@
-//! Aligned buffers for the bytes that cannot go to disk straight from their frames.
+//! Aligned buffers for the bytes that do not go between disk and frames directly.
 
 use std::io;
 
 use memmap2::MmapMut;
 
-/// Bytes of one copy buffer.
-const COPY_BUFFER: usize = 64 << 10;
+/// Bytes of one copy buffer: a run of the longest kind with 1024 bytes a frame (MTU 1500) in one request.
+const COPY_BUFFER: usize = 128 << 10;
 /// How many there are.
 const COUNT: usize = 16;
 

@@ -180,6 +180,23 @@ impl Ring {
         }
     }
 
+    /// A read of `len` bytes from `offset` into a copy buffer (at `address`).
+    pub(crate) fn read_copy(
+        &self,
+        fd: types::Fd,
+        address: *mut u8,
+        len: u32,
+        offset: u64,
+    ) -> squeue::Entry {
+        if self.registered {
+            opcode::ReadFixed::new(fd, address, len, COPY_BUFFERS)
+                .offset(offset)
+                .build()
+        } else {
+            opcode::Read::new(fd, address, len).offset(offset).build()
+        }
+    }
+
     /// Puts a request on the submission queue. `false` when the queue is full even after a submission.
     ///
     /// # Safety
