@@ -9,6 +9,7 @@
 //!                                                           │ l4_overhead │ span │
 //! ```
 
+use crate::net::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN};
 use crate::wire::{HEADER_LEN, PAYLOAD_OFFSET};
 
 /// Bytes the kernel keeps in front of packet data in every chunk: `XDP_PACKET_HEADROOM` in
@@ -23,17 +24,6 @@ pub const CHUNK_LEN: usize = 4096;
 
 /// Payloads are multiples of this, except the last one of a file: a disk sector.
 pub const PAYLOAD_GRANULE: usize = 512;
-
-/// Length of an Ethernet II header.
-pub const ETHERNET_LEN: usize = 14;
-/// Length of one 802.1Q tag.
-pub const VLAN_LEN: usize = 4;
-/// Length of an IPv4 header without options.
-pub const IPV4_LEN: usize = 20;
-/// Length of an IPv6 header without extensions.
-pub const IPV6_LEN: usize = 40;
-/// Length of a UDP header.
-pub const UDP_LEN: usize = 8;
 
 /// [`l4_overhead`] of IPv4 on an untagged link.
 pub const L4_OVERHEAD_V4: u16 = l4_overhead(false, 0);

@@ -34,5 +34,7 @@ pub mod geometry;
 #[cfg(feature = "std")]
 pub mod message;
 pub mod net;
+#[cfg(feature = "std")]
+pub mod session;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,97 @@
+//! What a side of a session announces, and the limits it keeps to.
+
+use core::time::Duration;
+
+use crate::geometry;
+use crate::wire::PAYLOAD_OFFSET;
+
+/// Smallest [`Parameters::max_payload`] that a peer may announce: one disk sector.
+pub const MIN_MAX_PAYLOAD: u16 = 512;
+
+/// What a receiver announces in the handshake; the sender obeys.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Bytes from the start of the Ethernet header to the payload of a Data packet.
+    pub payload_offset: u16,
+    /// Payload lengths in bytes are multiples of this, except the last one of a file. A rule for the application: the
+    /// session passes it on and does not enforce it.
+    pub granule: u16,
+    /// Most bytes of payload in a Data packet.
+    pub max_payload: u16,
+    /// Blocks that may be sent before the first acknowledgement says more.
+    pub initial_credit: u64,
+    /// Epoch of the cluster's configuration; both sides must have the same.
+    pub epoch: u64,
+}
+
+impl Default for Parameters {
+    /// 3584-byte payloads at [`PAYLOAD_OFFSET`], no credit, epoch 0.
+    fn default() -> Self {
+        Self {
+            payload_offset: PAYLOAD_OFFSET as u16,
+            granule: geometry::PAYLOAD_GRANULE as u16,
+            max_payload: geometry::MAX_FRAME_PAYLOAD as u16,
+            initial_credit: 0,
+            epoch: 0,
+        }
+    }
+}
+
+impl Parameters {
+    /// The span of the Data packets that a sender with `l4_overhead` bytes of lower headers owes a receiver with these
+    /// parameters; `None` if they make no sense or the sender cannot obey.
+    pub(super) fn span_for(&self, l4_overhead: u16) -> Option<u8> {
+        if self.granule == 0
+            || self.max_payload < self.granule
+            || self.max_payload < MIN_MAX_PAYLOAD
+        {
+            return None;
+        }
+        geometry::span(self.payload_offset, l4_overhead)
+    }
+}
+
+/// How one side of a session behaves. Start from [`Config::default`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What this side announces.
+    pub local: Parameters,
+    /// Bytes from the start of the Ethernet header to the end of the UDP header in packets that this side sends
+    /// ([`geometry::l4_overhead`]).
+    pub l4_overhead: u16,
+    /// Without any packet from the peer for this long, the session closes.
+    pub idle_timeout: Duration,
+    /// If the handshake takes longer than this, the session closes.
+    pub handshake_timeout: Duration,
+    /// An acknowledgement is not delayed for longer than this.
+    pub max_ack_delay: Duration,
+    /// Upper limit of the congestion window, in packets.
+    pub max_cwnd: u32,
+    /// Most blocks that wait for their first transmission.
+    pub max_queued_blocks: usize,
+    /// Most blocks that were transmitted and are not acknowledged.
+    pub max_unacked_blocks: usize,
+    /// Most blocks that [`super::Session::set_window`] may ask for. Costs half a byte each.
+    pub max_window: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            local: Parameters::default(),
+            l4_overhead: geometry::L4_OVERHEAD_V4,
+            idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            max_ack_delay: Duration::from_millis(1),
+            max_cwnd: 8192,
+            max_queued_blocks: 4096,
+            max_unacked_blocks: 16384,
+            max_window: 1 << 20,
+        }
+    }
+}
+
+/// A duration in nanoseconds, for the arithmetic on the hot path.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

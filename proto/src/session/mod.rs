@@ -1,0 +1,424 @@
+//! A session between two hosts: handshake, blocks under credit, control messages, acknowledgements, loss recovery.
+//!
+//! [`Session`] is a state machine without input or output of its own. Whoever drives it does this, in this order,
+//! whenever packets or a deadline have come, or it has given the session something to do:
+//!
+//! 1. [`Session::handle_packet`] for every packet that waits ([`crate::wire::open`] lets through what is whole);
+//! 2. [`Session::handle_timeout`], if [`Session::poll_timeout`] is not in the future. After the packets: an
+//!    acknowledgement that already waits must not be taken for missing;
+//! 3. [`Session::poll_event`] until `None`. Messages that are not fetched stop the peer's control stream;
+//! 4. [`Session::poll_transmit`] while there is room to send, until `None`. What it gives counts as sent;
+//! 5. [`Session::poll_timeout`] says when to come back at the latest.
+//!
+//! ```text
+//!            client                                             server
+//!   connect ──► Greeting ── Hello ─────────────────────────► accept ──► Accepted
+//!                  │  again after 100, 200, 400 … ms            │ one reply for each Hello, nothing else
+//!                  │ ◄──────────────────────────── HelloReply ──┘ │
+//!                  ▼                                              │
+//!              Connected ── Control (a ping, or a message) ─────► ▼ first packet with the server's id
+//!                  │ ◄────── Control, Data, Ack, both ways ───► Connected
+//!                  ▼                                              ▼
+//!               Closed   by close(), Close, silence, refusal or violation
+//! ```
+//!
+//! | module | concern |
+//! |---|---|
+//! | `handshake` | what Hello, HelloReply and Refuse say |
+//! | `blocks` | the sender's blocks, from queue to release |
+//! | `credit` | the receiver's grant, and each block once |
+//! | `control` | the stream of messages, both sides |
+//! | `ack`, `ranges` | what arrived, when to say so |
+//! | `recovery`, `rtt`, `congestion` | what was lost, how much may be in flight |
+//! | `receive`, `transmit`, `timers` | the session's entry points, which put those together |
+
+mod ack;
+mod blocks;
+mod config;
+mod congestion;
+mod control;
+mod credit;
+mod handshake;
+mod ranges;
+mod receive;
+mod recovery;
+mod rtt;
+mod stats;
+mod timers;
+mod transmit;
+mod types;
+
+use core::time::Duration;
+
+use crate::time::Time;
+use crate::wire::{HEADER_LEN, Packet};
+
+use ack::{Acknowledger, MAX_ACK_LEN};
+use blocks::Blocks;
+use config::nanos;
+use control::{ControlReceiver, ControlSender};
+use credit::Grants;
+use recovery::{Content, Fate, Recovery};
+
+pub use config::{Config, MIN_MAX_PAYLOAD, Parameters};
+pub use handshake::{Refusal, RefuseReason, hello_id};
+pub use stats::Stats;
+pub use types::{BlockMeta, CloseCode, CloseReason, ControlFull, Event, Transmit, Violation};
+
+/// Largest packet number (RFC 9000 has the same limit). Not reached in practice: 146 years at a billion packets a
+/// second.
+const MAX_PACKET_NUMBER: u64 = (1 << 62) - 1;
+
+/// How long a client waits for an answer before its second Hello; the wait doubles each time.
+const FIRST_HELLO_WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+enum State {
+    /// A client that has no answer yet.
+    Greeting {
+        started: Time,
+        give_up: Time,
+        /// When to send the next Hello.
+        next_hello: Time,
+        /// How long to wait after that one.
+        wait: Duration,
+    },
+    /// A server whose client has not proved that it receives at its address.
+    Accepted {
+        give_up: Time,
+        /// Token of a Hello that is to be answered.
+        answer: Option<u64>,
+        /// When the only reply so far was sent.
+        replied: Replied,
+    },
+    Connected,
+    Closed {
+        reason: CloseReason,
+        /// A Close packet is to be sent.
+        tell: bool,
+        /// Packets that came since; the peer is told again at each power of two.
+        heard: u32,
+    },
+}
+
+/// Replies that a server has sent. The round trip can be taken from one, not from several (Karn's algorithm).
+#[derive(Copy, Clone, Debug)]
+enum Replied {
+    Never,
+    Once(Time),
+    Often,
+}
+
+/// What a session sends reliably; learns from [`Recovery`] what became of it.
+#[derive(Debug)]
+struct Outbox<B> {
+    blocks: Blocks<B>,
+    control: ControlSender,
+}
+
+impl<B> Fate for Outbox<B> {
+    fn on_acked(&mut self, content: Content) {
+        match content {
+            Content::Block { slot, number } => self.blocks.on_acked(slot, number),
+            Content::Segment(number) => self.control.on_acked(number),
+            Content::Ping => {}
+        }
+    }
+
+    fn on_lost(&mut self, content: Content) {
+        match content {
+            Content::Block { slot, number } => self.blocks.on_lost(slot, number),
+            Content::Segment(number) => self.control.on_lost(number),
+            Content::Ping => {}
+        }
+    }
+}
+
+/// One side of a session. `B` owns the payload of a block that is to be sent, and is opaque here.
+#[derive(Debug)]
+pub struct Session<B> {
+    config: Config,
+    local_id: u32,
+    /// 0 until known.
+    peer_id: u32,
+    peer: Option<Parameters>,
+    /// Of Data packets to the peer.
+    span: u8,
+    state: State,
+    recovery: Recovery,
+    outbox: Outbox<B>,
+    acks: Acknowledger,
+    inbox: ControlReceiver,
+    grants: Grants,
+    /// Number of the next Ack.
+    next_ack: u64,
+    /// Something that the peer acknowledges is to be sent, whatever the window says.
+    ping_due: bool,
+    last_received: Time,
+    keepalive_at: Time,
+    /// When to ask a peer that grants nothing whether it still does not.
+    starved_at: Option<Time>,
+    /// How often it was asked in vain.
+    starved_count: u32,
+    /// When to look again for lost blocks that could not be sent because they sat in the NIC queue.
+    retry_at: Option<Time>,
+    /// Payload of the packet that is being given out.
+    scratch: Vec<u8>,
+    tell_connected: bool,
+    tell_closed: bool,
+    stats: Stats,
+}
+
+impl<B> Session<B> {
+    /// A client's session, which greets its server. `local_id` must not be 0, and differ from those of the program's
+    /// other sessions on this address; it should be hard to guess.
+    #[must_use]
+    pub fn connect(config: Config, local_id: u32, now: Time) -> Self {
+        let state = State::Greeting {
+            started: now,
+            give_up: now + config.handshake_timeout,
+            next_hello: now,
+            wait: FIRST_HELLO_WAIT,
+        };
+        Self::new(config, local_id, now, state)
+    }
+
+    /// A server's session for the client that sent this Hello; `local_id` as in [`Self::connect`].
+    ///
+    /// A Hello that is repeated (same source address and [`hello_id`]) belongs to the session made for the first one:
+    /// give it to [`Self::handle_packet`].
+    ///
+    /// # Errors
+    /// There can be no session; [`Refusal::packet`] is the answer to send.
+    pub fn accept(
+        config: Config,
+        local_id: u32,
+        hello: &Packet<'_>,
+        now: Time,
+    ) -> Result<Self, Refusal> {
+        let (greeting, span) = handshake::judge_hello(&config, hello)?;
+        let state = State::Accepted {
+            give_up: now + config.handshake_timeout,
+            answer: Some(greeting.token),
+            replied: Replied::Never,
+        };
+        let mut session = Self::new(config, local_id, now, state);
+        session.peer_id = greeting.id;
+        session.meet(greeting.parameters, span);
+        Ok(session)
+    }
+
+    fn new(config: Config, local_id: u32, now: Time, state: State) -> Self {
+        debug_assert_ne!(local_id, 0, "0 stands for no session");
+        // Both sides are expected to delay acknowledgements alike.
+        let recovery = Recovery::new(config.max_cwnd, nanos(config.max_ack_delay));
+        let outbox = Outbox {
+            blocks: Blocks::new(config.max_queued_blocks, config.max_unacked_blocks),
+            control: ControlSender::new(),
+        };
+        Self {
+            local_id,
+            peer_id: 0,
+            peer: None,
+            span: HEADER_LEN as u8,
+            state,
+            recovery,
+            outbox,
+            acks: Acknowledger::new(config.max_ack_delay),
+            inbox: ControlReceiver::new(),
+            grants: Grants::new(config.local.initial_credit, config.max_window),
+            next_ack: 0,
+            ping_due: false,
+            last_received: now,
+            keepalive_at: now + config.idle_timeout / 3,
+            starved_at: None,
+            starved_count: 0,
+            retry_at: None,
+            scratch: Vec::with_capacity(MAX_ACK_LEN),
+            tell_connected: false,
+            tell_closed: false,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// The peer's parameters are known.
+    fn meet(&mut self, parameters: Parameters, span: u8) {
+        self.outbox.blocks.grant(parameters.initial_credit);
+        self.peer = Some(parameters);
+        self.span = span;
+    }
+
+    fn become_connected(&mut self, now: Time) {
+        self.state = State::Connected;
+        self.tell_connected = true;
+        self.keepalive_at = now + self.config.idle_timeout / 3;
+    }
+
+    /// This side's session id: what [`crate::wire::Header::session`] says in packets for this session.
+    #[must_use]
+    pub const fn local_id(&self) -> u32 {
+        self.local_id
+    }
+
+    /// The peer's session id, once known.
+    #[must_use]
+    pub const fn peer_id(&self) -> Option<u32> {
+        match self.peer_id {
+            0 => None,
+            id => Some(id),
+        }
+    }
+
+    /// Whether the handshake is done and the session not closed.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected)
+    }
+
+    /// Whether the session is over. It can be dropped once [`Self::poll_event`] and [`Self::poll_transmit`] give
+    /// nothing any more.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// Whether all messages and blocks given to the session were acknowledged.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outbox.control.is_drained() && self.outbox.blocks.is_drained()
+    }
+
+    /// What the peer announced, once known.
+    #[must_use]
+    pub const fn peer(&self) -> Option<&Parameters> {
+        self.peer.as_ref()
+    }
+
+    /// Sends a control message of at most [`crate::message::MAX_MESSAGE`] bytes, after all those before it.
+    ///
+    /// # Errors
+    /// There is no room for it now: too much waits to be acknowledged. Also when the session is closed.
+    pub fn send_message(&mut self, message: &[u8]) -> Result<(), ControlFull> {
+        if self.is_closed() {
+            return Err(ControlFull {
+                len: message.len(),
+                capacity: 0,
+            });
+        }
+        self.outbox.control.push(message)
+    }
+
+    /// Longest message that [`Self::send_message`] takes now.
+    #[must_use]
+    pub fn control_capacity(&self) -> usize {
+        match self.state {
+            State::Closed { .. } => 0,
+            _ => self.outbox.control.capacity(),
+        }
+    }
+
+    /// Queues a block. It comes back in an [`Event::Released`]. `meta.crc` must be that of the payload: the peer drops
+    /// the packet otherwise, each time.
+    ///
+    /// # Errors
+    /// Gives the block back if there is no room ([`Self::queue_space`]), it is empty, or longer than the peer takes.
+    pub fn queue_block(&mut self, meta: BlockMeta, block: B) -> Result<(), B> {
+        let max_payload = self.peer.map_or(0, |peer| peer.max_payload);
+        if self.queue_space() == 0 || meta.len == 0 || meta.len > max_payload {
+            return Err(block);
+        }
+        self.outbox.blocks.push(meta, block);
+        Ok(())
+    }
+
+    /// How many blocks [`Self::queue_block`] takes: none unless connected. Blocks in events that were not fetched take
+    /// up room.
+    #[must_use]
+    pub fn queue_space(&self) -> usize {
+        match self.state {
+            State::Connected => self.outbox.blocks.space(),
+            _ => 0,
+        }
+    }
+
+    /// So many delivered blocks have been dealt with and their memory is free: the peer may send as many more.
+    pub fn release_credit(&mut self, blocks: u64) {
+        self.grants.release(blocks);
+    }
+
+    /// Sets how many blocks the peer may have outstanding here, received or not, until they are released. What has
+    /// been granted is not taken back. At first it is [`Parameters::initial_credit`].
+    pub fn set_window(&mut self, blocks: u64) {
+        self.grants.set_window(blocks);
+    }
+
+    /// Gives back all queued and unacknowledged blocks of a transfer; none of them is sent any more, though some may
+    /// still arrive.
+    pub fn cancel_transfer(&mut self, transfer: u32) {
+        self.outbox.blocks.cancel(transfer);
+    }
+
+    /// Ends the session at once; the peer is told. Unacknowledged blocks come back, unacknowledged messages may be
+    /// lost ([`Self::is_drained`]). Does nothing if the session is closed.
+    pub fn close(&mut self, reason: CloseReason) {
+        let tell = match self.state {
+            State::Closed { .. } => return,
+            State::Greeting { .. } => false,
+            State::Accepted { .. } | State::Connected => {
+                !matches!(reason, CloseReason::ByPeer(_) | CloseReason::Refused(_))
+            }
+        };
+        self.state = State::Closed {
+            reason,
+            tell,
+            heard: 0,
+        };
+        self.tell_closed = true;
+        self.outbox.blocks.cancel_all();
+    }
+
+    /// What has happened since the last call; `None` if nothing has.
+    pub fn poll_event(&mut self) -> Option<Event<B>> {
+        if core::mem::take(&mut self.tell_connected) {
+            return Some(Event::Connected);
+        }
+        if let Some(message) = self.inbox.pop() {
+            return Some(Event::Message(message));
+        }
+        if let Some(released) = self.outbox.blocks.pop_released() {
+            return Some(Event::Released {
+                transfer: released.transfer,
+                block: released.block,
+                acked: released.acked,
+            });
+        }
+        match self.state {
+            State::Closed { reason, .. } if core::mem::take(&mut self.tell_closed) => {
+                Some(Event::Closed(reason))
+            }
+            _ => None,
+        }
+    }
+
+    /// Counters, and how the path looks now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        use congestion::Controller;
+        Stats {
+            lost: self.recovery.counters.lost,
+            spurious: self.recovery.counters.spurious,
+            probes: self.recovery.counters.probes,
+            srtt: Duration::from_nanos(self.recovery.rtt.smoothed()),
+            min_rtt: Duration::from_nanos(self.recovery.rtt.min()),
+            cwnd: self.recovery.controller.window(),
+            in_flight: self.recovery.in_flight(),
+            credit: self.outbox.blocks.credit(),
+            held: self.grants.held(),
+            ..self.stats
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

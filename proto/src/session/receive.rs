@@ -1,0 +1,213 @@
+//! Packets coming in.
+
+use crate::time::Time;
+use crate::wire::{Kind, Packet};
+
+use super::ack::Ack;
+use super::handshake::{self, Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
+use super::{
+    BlockMeta, CloseCode, CloseReason, MAX_PACKET_NUMBER, Replied, Session, State, Violation,
+};
+
+/// Largest file offset: Linux' `loff_t`.
+const MAX_FILE_OFFSET: u64 = i64::MAX as u64;
+
+impl<B> Session<B> {
+    /// Takes in a packet that [`crate::wire::open`] let through.
+    ///
+    /// `Ok(Some(meta))`: it brought a block, which is given out this once. The caller owns the payload in its packet
+    /// buffer from now on, and says [`Session::release_credit`] when it has dealt with it.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. The session has closed itself, and has a Close packet to send.
+    pub fn handle_packet(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+    ) -> Result<Option<BlockMeta>, Violation> {
+        let to = packet.header.session.get();
+        // A client does not know the server's id yet when it sends a Hello.
+        let is_ours = match packet.kind {
+            Kind::Hello => to == 0,
+            _ => to == self.local_id,
+        };
+        if !is_ours {
+            self.stats.packets_ignored += 1;
+            return Ok(None);
+        }
+        let result = self.dispatch(now, packet);
+        if let Err(violation) = result {
+            self.close(CloseReason::Violation(violation));
+        }
+        result
+    }
+
+    fn dispatch(&mut self, now: Time, packet: &Packet<'_>) -> Result<Option<BlockMeta>, Violation> {
+        match (&mut self.state, packet.kind) {
+            (State::Greeting { .. }, Kind::HelloReply) => self.on_hello_reply(now, packet)?,
+            (State::Greeting { .. }, Kind::Refuse) => self.on_refuse(packet),
+            (State::Accepted { .. }, Kind::Hello) => self.on_repeated_hello(packet),
+            (State::Accepted { .. }, Kind::Data | Kind::Control | Kind::Ack | Kind::Close) => {
+                self.confirm(now);
+                return self.on_packet(now, packet);
+            }
+            (State::Connected, Kind::Data | Kind::Control | Kind::Ack | Kind::Close) => {
+                return self.on_packet(now, packet);
+            }
+            (State::Closed { tell, heard, .. }, kind) => {
+                // The peer has not heard of it. Tell it again, ever more rarely.
+                *heard = heard.saturating_add(1);
+                *tell |= kind != Kind::Close && kind != Kind::Hello && heard.is_power_of_two();
+                self.stats.packets_ignored += 1;
+            }
+            _ => self.stats.packets_ignored += 1,
+        }
+        Ok(None)
+    }
+
+    fn on_hello_reply(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+        let greeting = Greeting::read(packet.payload, REPLY_PAYLOAD).ok_or(Violation::Handshake)?;
+        let span = greeting
+            .parameters
+            .span_for(self.config.l4_overhead)
+            .ok_or(Violation::Handshake)?;
+        if let State::Greeting { started, .. } = self.state
+            && (started.as_nanos()..=now.as_nanos()).contains(&greeting.token)
+        {
+            let sample = now.as_nanos() - greeting.token;
+            self.recovery.rtt.update(sample, 0);
+        }
+        self.peer_id = greeting.id;
+        self.meet(greeting.parameters, span);
+        self.stats.packets_received += 1;
+        self.last_received = now;
+        self.become_connected(now);
+        // The server waits for a packet with its id; the application may have none to send.
+        self.ping_due = true;
+        Ok(())
+    }
+
+    fn on_refuse(&mut self, packet: &Packet<'_>) {
+        match handshake::read_refuse(packet.payload) {
+            Some(reason) => self.close(CloseReason::Refused(reason)),
+            None => self.stats.packets_ignored += 1,
+        }
+    }
+
+    fn on_repeated_hello(&mut self, packet: &Packet<'_>) {
+        let greeting = Greeting::read(packet.payload, HELLO_PAYLOAD);
+        match (&mut self.state, greeting) {
+            (State::Accepted { answer, .. }, Some(greeting)) if greeting.id == self.peer_id => {
+                *answer = Some(greeting.token);
+            }
+            _ => self.stats.packets_ignored += 1,
+        }
+    }
+
+    /// The client has received a reply: it knows the server's id.
+    fn confirm(&mut self, now: Time) {
+        if let State::Accepted {
+            replied: Replied::Once(at),
+            ..
+        } = self.state
+        {
+            let sample = now.as_nanos().saturating_sub(at.as_nanos());
+            self.recovery.rtt.update(sample, 0);
+        }
+        self.become_connected(now);
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+    ) -> Result<Option<BlockMeta>, Violation> {
+        self.stats.packets_received += 1;
+        self.last_received = now;
+        self.keepalive_at = now + self.config.idle_timeout / 3;
+        match packet.kind {
+            Kind::Data => return self.on_data(now, packet),
+            Kind::Control => self.on_control(now, packet)?,
+            Kind::Ack => self.on_ack(now, packet)?,
+            _ => {
+                let code =
+                    <[u8; 4]>::try_from(packet.payload).map_err(|_| Violation::MalformedClose)?;
+                let code = CloseCode(u32::from_le_bytes(code));
+                self.close(CloseReason::ByPeer(code));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this packet is new; it is not yet marked as received.
+    fn is_new(&mut self, number: u64) -> Result<bool, Violation> {
+        if number > MAX_PACKET_NUMBER {
+            return Err(Violation::PacketNumber(number));
+        }
+        let is_new = !self.acks.is_duplicate(number);
+        self.stats.duplicates += u64::from(!is_new);
+        Ok(is_new)
+    }
+
+    fn on_data(&mut self, now: Time, packet: &Packet<'_>) -> Result<Option<BlockMeta>, Violation> {
+        let header = packet.header;
+        let meta = BlockMeta {
+            transfer: header.transfer.get(),
+            offset: header.offset.get(),
+            len: header.payload_len.get(),
+            crc: packet.payload_crc,
+        };
+        let max = self.config.local.max_payload;
+        if meta.len > max {
+            return Err(Violation::PayloadTooLong { len: meta.len, max });
+        }
+        if meta.offset > MAX_FILE_OFFSET - u64::from(meta.len) {
+            return Err(Violation::FileOffset(meta.offset));
+        }
+        let number = header.packet_number.get();
+        if !self.is_new(number)? {
+            return Ok(None);
+        }
+        let is_new_block = self.grants.accept(header.block_number.get())?;
+        self.acks.on_packet(now, number, false);
+        if !is_new_block {
+            self.stats.duplicates += 1;
+            return Ok(None);
+        }
+        if meta.len == 0 {
+            // Cancelled: nobody has it to release.
+            self.grants.release(1);
+            return Ok(None);
+        }
+        self.stats.blocks_received += 1;
+        self.stats.block_bytes_received += u64::from(meta.len);
+        Ok(Some(meta))
+    }
+
+    fn on_control(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+        let number = packet.header.packet_number.get();
+        if !self.is_new(number)? {
+            return Ok(());
+        }
+        let is_ping = packet.payload.is_empty();
+        let taken = is_ping
+            || self
+                .inbox
+                .receive(packet.header.offset.get(), packet.payload)?;
+        if taken {
+            self.acks.on_packet(now, number, is_ping);
+        }
+        Ok(())
+    }
+
+    fn on_ack(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+        let ack = Ack::decode(packet.payload).ok_or(Violation::MalformedAck)?;
+        self.stats.acks_received += 1;
+        self.recovery.on_ack(now, &ack, &mut self.outbox)?;
+        if self.outbox.blocks.grant(ack.max_blocks) {
+            self.starved_count = 0;
+            self.starved_at = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Counters of a session.
+
+use core::time::Duration;
+
+/// What a session has done so far, and how its path looks now.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets given out by [`super::Session::poll_transmit`], of all kinds.
+    pub packets_sent: u64,
+    /// Packets taken in that belong to the session, of all kinds.
+    pub packets_received: u64,
+    /// Packets that do not belong to the session, or not in its state.
+    pub packets_ignored: u64,
+    /// Bytes of block payload given out, retransmissions included.
+    pub block_bytes_sent: u64,
+    /// Bytes of block payload taken in, each block once.
+    pub block_bytes_received: u64,
+    /// Blocks given out for the first time.
+    pub blocks_sent: u64,
+    /// Blocks taken in, each once.
+    pub blocks_received: u64,
+    /// Data packets that were sent again.
+    pub retransmitted: u64,
+    /// Packets or blocks that arrived a second time.
+    pub duplicates: u64,
+    /// Packets that were declared lost.
+    pub lost: u64,
+    /// Packets that were declared lost and arrived after all.
+    pub spurious: u64,
+    /// Times that silence called for a probe.
+    pub probes: u64,
+    /// Ack packets sent.
+    pub acks_sent: u64,
+    /// Ack packets received.
+    pub acks_received: u64,
+    /// Smoothed round-trip time.
+    pub srtt: Duration,
+    /// Shortest round-trip time.
+    pub min_rtt: Duration,
+    /// Congestion window in packets.
+    pub cwnd: u32,
+    /// Packets in flight.
+    pub in_flight: u32,
+    /// Blocks that may still be sent under the peer's credit.
+    pub credit: u64,
+    /// Blocks received and not yet released with [`super::Session::release_credit`].
+    pub held: u64,
+}

@@ -1,0 +1,99 @@
+//! Deadlines. Which there are, what happens when they pass:
+//!
+//! | deadline | then |
+//! |---|---|
+//! | handshake | give up, or send the next Hello |
+//! | acknowledgement delay | [`Session::poll_transmit`] gives an Ack |
+//! | loss | overtaken packets are lost |
+//! | probe | silence: send something that the peer acknowledges |
+//! | starvation | no credit, nothing in flight: ask, for the Ack that brought credit may be lost |
+//! | retry | lost blocks may have left the NIC queue |
+//! | keep-alive | nothing was heard for a third of the idle timeout: ask for a sign of life |
+//! | idle | the peer is gone |
+
+use core::time::Duration;
+
+use crate::time::Time;
+
+use super::{CloseReason, Session, State};
+
+/// How soon to look again for lost blocks that sat in the NIC queue.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(1);
+/// Longest time between two questions for credit.
+const MAX_STARVED_INTERVAL: Duration = Duration::from_millis(250);
+
+impl<B> Session<B> {
+    /// When to call [`Self::handle_timeout`] (and then [`Self::poll_transmit`]) at the latest; changes with every
+    /// call to the session.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        match self.state {
+            State::Greeting {
+                give_up,
+                next_hello,
+                ..
+            } => Some(give_up.min(next_hello)),
+            State::Accepted { give_up, .. } => Some(give_up),
+            State::Connected => [
+                self.acks.deadline(),
+                self.recovery.deadline(),
+                self.starved_at,
+                self.retry_at,
+                Some(self.keepalive_at),
+                Some(self.idle_at()),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// Does what the time demands. Harmless when called early; call it after the packets that wait were handled.
+    pub fn handle_timeout(&mut self, now: Time) {
+        match self.state {
+            State::Greeting { give_up, .. } | State::Accepted { give_up, .. } => {
+                if give_up <= now {
+                    self.close(CloseReason::HandshakeTimeout);
+                }
+            }
+            State::Connected => self.handle_connected_timeout(now),
+            State::Closed { .. } => {}
+        }
+    }
+
+    fn handle_connected_timeout(&mut self, now: Time) {
+        if self.idle_at() <= now {
+            self.close(CloseReason::TimedOut);
+            return;
+        }
+        if self.recovery.on_timeout(now, &mut self.outbox) {
+            self.ping_due = true;
+        }
+        if self.keepalive_at <= now {
+            self.ping_due = true;
+            self.keepalive_at = now + self.config.idle_timeout / 3;
+        }
+        if self.starved_at.is_some_and(|at| at <= now) {
+            self.ping_due = true;
+            self.starved_at = None;
+            self.starved_count = self.starved_count.saturating_add(1);
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+        }
+    }
+
+    fn idle_at(&self) -> Time {
+        self.last_received + self.config.idle_timeout
+    }
+
+    /// How long to wait before the next question for credit.
+    pub(super) fn starved_interval(&self) -> Duration {
+        let first = Duration::from_nanos(self.recovery.first_probe_interval());
+        let longest = MAX_STARVED_INTERVAL.max(first);
+        first
+            .saturating_mul(1 << self.starved_count.min(16))
+            .min(longest)
+    }
+}
