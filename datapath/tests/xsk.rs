@@ -422,6 +422,22 @@ fn errors_say_what_is_wrong() {
         .expect_err("not AF_XDP memory");
     assert!(matches!(error, XskError::NotXdp), "{error}");
 
+    // After a mode that cannot be had, another may be tried on the same UMEM, with the same rings.
+    let mut umem = Umem::new(16).expect("an AF_XDP UMEM");
+    let zero_copy = XskConfig {
+        mode: BindMode::ZeroCopy,
+        ..good.clone()
+    };
+    XskSocket::open(&zero_copy, &mut umem).expect_err("veth has no zero-copy");
+    let shorter = XskConfig {
+        rx_ring: 64,
+        ..good.clone()
+    };
+    let error = XskSocket::open(&shorter, &mut umem).expect_err("the rings are made already");
+    assert!(matches!(error, XskError::RingsFixed { .. }), "{error}");
+    drop(XskSocket::open(&good, &mut umem).expect("copy mode after zero-copy"));
+    drop(umem);
+
     let (mut umem, socket) = open(&good).expect("an AF_XDP socket");
     let error = XskSocket::open(&good, &mut umem).expect_err("one socket per UMEM");
     assert!(matches!(error, XskError::UmemInUse), "{error}");

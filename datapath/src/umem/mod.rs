@@ -166,8 +166,10 @@ pub struct Umem {
     descriptors: Vec<FrameDesc>,
     /// Sizes of the fill and completion ring; they belong to the UMEM, not to the socket.
     rings: (u32, u32),
-    /// Whether a socket was opened on this UMEM.
+    /// Whether a socket is open on this UMEM.
     bound: bool,
+    /// Sizes of the RX and TX ring of the first attempt to open one.
+    socket_rings: Option<(u32, u32)>,
     /// Marks this UMEM's tokens.
     pool: u16,
 }
@@ -216,6 +218,7 @@ impl Umem {
             descriptors,
             rings,
             bound: false,
+            socket_rings: None,
             pool: POOL.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -387,14 +390,20 @@ impl Umem {
         self.pool
     }
 
-    /// Notes that a socket is open on this UMEM; `false` when one was before.
-    pub(crate) fn bind(&mut self) -> bool {
-        !std::mem::replace(&mut self.bound, true)
+    /// Whether a socket is open on this UMEM.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
     }
 
-    /// The socket could not be opened after all.
-    pub(crate) fn unbind(&mut self) {
-        self.bound = false;
+    /// A socket was opened.
+    pub(crate) fn bind(&mut self) {
+        self.bound = true;
+    }
+
+    /// The sizes of a socket's RX and TX ring, which the first attempt to open one fixes: libxdp makes these
+    /// rings before it binds, keeps them when binding fails, and would then use them with the wrong size.
+    pub(crate) fn fix_socket_rings(&mut self, rings: (u32, u32)) -> (u32, u32) {
+        *self.socket_rings.get_or_insert(rings)
     }
 
     /// A handle that keeps the mapping alive.

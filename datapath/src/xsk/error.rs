@@ -32,6 +32,17 @@ pub enum XskError {
         /// Sizes that the UMEM has.
         made: (u32, u32),
     },
+    /// RX or TX ring other than in an earlier, failed attempt on the same UMEM.
+    #[error(
+        "RX and TX ring of {asked:?} entries asked for, but an earlier attempt on this UMEM had {first:?}: use \
+         these, or a new UMEM"
+    )]
+    RingsFixed {
+        /// Sizes in the configuration.
+        asked: (u32, u32),
+        /// Sizes of the first attempt.
+        first: (u32, u32),
+    },
     /// A name that cannot be one of an interface.
     #[error("{interface:?} is no interface name")]
     InterfaceName {

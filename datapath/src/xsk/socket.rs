@@ -58,13 +58,26 @@ impl XskSocket {
         if asked != made {
             return Err(XskError::RingMismatch { asked, made });
         }
-        if !umem.bind() {
+        if umem.is_bound() {
             return Err(XskError::UmemInUse);
         }
-        Self::bind(config, &xdp_umem, umem.pool()).inspect_err(|_| umem.unbind())
+        let options = socket_config(config)?;
+        let asked = (config.rx_ring, config.tx_ring);
+        let first = umem.fix_socket_rings(asked);
+        if first != asked {
+            return Err(XskError::RingsFixed { asked, first });
+        }
+        let socket = Self::bind(config, options, &xdp_umem, umem.pool())?;
+        umem.bind();
+        Ok(socket)
     }
 
-    fn bind(config: &XskConfig, umem: &xsk_rs::Umem, pool: u16) -> Result<Self, XskError> {
+    fn bind(
+        config: &XskConfig,
+        options: SocketConfig,
+        umem: &xsk_rs::Umem,
+        pool: u16,
+    ) -> Result<Self, XskError> {
         let interface: Interface =
             config
                 .interface
@@ -72,7 +85,6 @@ impl XskSocket {
                 .map_err(|_| XskError::InterfaceName {
                     interface: config.interface.clone(),
                 })?;
-        let options = socket_config(config)?;
         let deadline = Instant::now() + BUSY_LIMIT;
         let (tx, rx, rings) = loop {
             // SAFETY: libxdp loads no program (INHIBIT_PROG_LOAD), which is what this function asks for.
