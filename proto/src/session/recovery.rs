@@ -302,15 +302,16 @@ impl Recovery {
 
     /// Finds losses whose time has come. Says whether a probe must be sent to find out about the rest.
     pub(super) fn on_timeout(&mut self, now: Time, fate: &mut impl Fate) -> bool {
-        let Some(deadline) = self.deadline() else {
-            return false;
-        };
-        if deadline > now {
-            return false;
-        }
-        if self.loss_deadline.is_some() {
+        if self
+            .loss_deadline
+            .is_some_and(|deadline| deadline <= now.as_nanos())
+        {
             self.detect_losses(now, fate);
             self.forget(now);
+        }
+        // Also after that: what is left may have been silent for long enough.
+        let probe = self.loss_deadline.is_none() && self.deadline().is_some_and(|at| at <= now);
+        if !probe {
             return false;
         }
         self.probe_count += 1;
