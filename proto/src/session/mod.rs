@@ -13,7 +13,7 @@
 //! ```text
 //!            client                                             server
 //!   connect ──► Greeting ── Hello ─────────────────────────► accept ──► Accepted
-//!                  │  again after 100, 200, 400 … ms            │ one reply for each Hello, nothing else
+//!                  │  again after 100, 200, 400, 800, 1000 … ms │ one reply for each Hello, nothing else
 //!                  │ ◄──────────────────────────── HelloReply ──┘ │
 //!                  ▼                                              │
 //!              Connected ── Control (a ping, or a message) ─────► ▼ first packet with the server's id
@@ -71,6 +71,8 @@ const MAX_PACKET_NUMBER: u64 = (1 << 62) - 1;
 
 /// How long a client waits for an answer before its second Hello; the wait doubles each time.
 const FIRST_HELLO_WAIT: Duration = Duration::from_millis(100);
+/// The longest it gets.
+const MAX_HELLO_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum State {

@@ -9,7 +9,7 @@ use super::blocks::Outgoing;
 use super::handshake::{Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
 use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
-use super::{Replied, Session, State, Transmit};
+use super::{MAX_HELLO_WAIT, Replied, Session, State, Transmit};
 
 /// What a connected session sends next.
 enum Next {
@@ -59,7 +59,7 @@ impl<B> Session<B> {
             return None;
         }
         *next_hello = now + *wait;
-        *wait = wait.saturating_mul(2);
+        *wait = wait.saturating_mul(2).min(MAX_HELLO_WAIT);
         self.write_greeting(now.as_nanos(), HELLO_PAYLOAD);
         Some(Kind::Hello)
     }

@@ -64,7 +64,7 @@ fn config(random: &mut Random) -> Config {
         max_cwnd: random.magnitude(16, 8192) as u32,
         max_queued_blocks: random.magnitude(1, 500) as usize,
         max_unacked_blocks: random.magnitude(1, 2000) as usize,
-        handshake_timeout: Duration::from_secs(20),
+        handshake_timeout: Duration::from_secs(60),
         ..Config::default()
     }
 }
@@ -105,7 +105,10 @@ impl World {
         }
         assert!(
             self.finished || self.doomed,
-            "cut off, but the network was up"
+            "cut off after {:?}, but the network was up: {:?}, {:?}",
+            self.now.saturating_since(START),
+            self.client.closed,
+            self.server.closed
         );
         let mut outcome = Outcome {
             finished: self.finished,
