@@ -1,7 +1,8 @@
 //! The header parser that the XDP program and user space share.
 //!
-//! No loops, no slices, no panicking operation: only reads of fixed-size arrays at offsets that are
-//! constants or one of three values (VLAN tags), which is what the eBPF verifier can prove safe.
+//! No loops, no slices, no panicking operation: only reads of fixed-size arrays at constant offsets. The
+//! eBPF verifier can prove those safe, and it lets a process load such a program with CAP_BPF and
+//! CAP_NET_ADMIN; offsets in a variable would need CAP_PERFMON too (speculative execution).
 
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, PROTOCOL_UDP};
 
@@ -117,14 +118,12 @@ pub struct UdpHeaders {
     pub payload_len: usize,
 }
 
-/// The IP header's part of [`UdpHeaders`], and where UDP starts.
-struct Ip {
-    addresses: Addresses,
-    ecn: u8,
-    /// Offset of the UDP header in the frame.
-    udp_offset: usize,
-    /// Bytes behind the IP header, as that header states.
-    len: u16,
+/// What is known once the Ethernet header and its tags are behind.
+struct Ethernet {
+    source: [u8; 6],
+    destination: [u8; 6],
+    vlans: Vlans,
+    ethertype: u16,
 }
 
 /// Parses the headers of an Ethernet frame down to UDP.
@@ -136,37 +135,25 @@ struct Ip {
 #[inline(always)]
 pub fn parse_headers<P: PacketBytes + ?Sized>(packet: &P) -> Result<UdpHeaders, ParseError> {
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = read(packet, 0)?;
-    let mut ethertype = u16::from_be_bytes([t0, t1]);
-    let mut vlans = [None, None];
-    let mut ip_offset = ETHERNET_LEN;
-    if let Some((tag, inner)) = parse_tag(packet, ethertype, ETHERNET_LEN)? {
-        (vlans[0], ethertype, ip_offset) = (Some(tag), inner, ETHERNET_LEN + VLAN_LEN);
-        if let Some((tag, inner)) = parse_tag(packet, ethertype, ETHERNET_LEN + VLAN_LEN)? {
-            (vlans[1], ethertype, ip_offset) = (Some(tag), inner, ETHERNET_LEN + 2 * VLAN_LEN);
-        }
-    }
-    let ip = match ethertype {
-        ETHERTYPE_IPV4 => parse_ipv4(packet, ip_offset)?,
-        ETHERTYPE_IPV6 => parse_ipv6(packet, ip_offset)?,
-        _ => return Err(ParseError::NotIp),
+    let mut ethernet = Ethernet {
+        source: [s0, s1, s2, s3, s4, s5],
+        destination: [d0, d1, d2, d3, d4, d5],
+        vlans: [None, None],
+        ethertype: u16::from_be_bytes([t0, t1]),
     };
-    let udp: [u8; UDP_LEN] = read(packet, ip.udp_offset)?;
-    let udp_len = u16::from_be_bytes([udp[4], udp[5]]);
-    // Bytes between the UDP length and the IP length are legal: the surplus area of RFC 9868.
-    if udp_len < UDP_LEN as u16 || udp_len > ip.len {
-        return Err(ParseError::Malformed);
+    // Each depth of tags has a copy of the code behind it, so that every offset is a constant.
+    const TAGS_0: usize = ETHERNET_LEN;
+    const TAGS_1: usize = ETHERNET_LEN + VLAN_LEN;
+    const TAGS_2: usize = ETHERNET_LEN + 2 * VLAN_LEN;
+    if !is_tag(ethernet.ethertype) {
+        return parse_ip::<TAGS_0, P>(packet, ethernet);
     }
-    Ok(UdpHeaders {
-        source_mac: [s0, s1, s2, s3, s4, s5],
-        destination_mac: [d0, d1, d2, d3, d4, d5],
-        vlans,
-        addresses: ip.addresses,
-        source_port: u16::from_be_bytes([udp[0], udp[1]]),
-        destination_port: u16::from_be_bytes([udp[2], udp[3]]),
-        ecn: ip.ecn,
-        payload_offset: ip.udp_offset + UDP_LEN,
-        payload_len: udp_len as usize - UDP_LEN,
-    })
+    (ethernet.vlans[0], ethernet.ethertype) = parse_tag(packet, ethernet.ethertype, TAGS_0)?;
+    if !is_tag(ethernet.ethertype) {
+        return parse_ip::<TAGS_1, P>(packet, ethernet);
+    }
+    (ethernet.vlans[1], ethernet.ethertype) = parse_tag(packet, ethernet.ethertype, TAGS_1)?;
+    parse_ip::<TAGS_2, P>(packet, ethernet)
 }
 
 /// `N` bytes at `offset`, or the error for a frame that ends before them.
@@ -178,22 +165,50 @@ fn read<const N: usize, P: PacketBytes + ?Sized>(
     packet.read(offset).ok_or(ParseError::Truncated)
 }
 
-/// The VLAN tag at `offset` and the EtherType behind it, when `ethertype` announces one.
+/// Whether an EtherType announces a VLAN tag.
+#[inline(always)]
+const fn is_tag(ethertype: u16) -> bool {
+    ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN
+}
+
+/// The VLAN tag at `offset`, which `protocol` announces, and the EtherType behind it.
 #[inline(always)]
 fn parse_tag<P: PacketBytes + ?Sized>(
     packet: &P,
-    ethertype: u16,
+    protocol: u16,
     offset: usize,
-) -> Result<Option<(VlanTag, u16)>, ParseError> {
-    if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE_VLAN {
-        return Ok(None);
-    }
+) -> Result<(Option<VlanTag>, u16), ParseError> {
     let [c0, c1, t0, t1] = read(packet, offset)?;
-    let tag = VlanTag {
-        protocol: ethertype,
-        control: u16::from_be_bytes([c0, c1]),
-    };
-    Ok(Some((tag, u16::from_be_bytes([t0, t1]))))
+    let control = u16::from_be_bytes([c0, c1]);
+    let tag = VlanTag { protocol, control };
+    Ok((Some(tag), u16::from_be_bytes([t0, t1])))
+}
+
+/// Parses the IP header at `OFFSET` and the UDP header behind it.
+#[inline(always)]
+fn parse_ip<const OFFSET: usize, P: PacketBytes + ?Sized>(
+    packet: &P,
+    ethernet: Ethernet,
+) -> Result<UdpHeaders, ParseError> {
+    match ethernet.ethertype {
+        ETHERTYPE_IPV4 => {
+            let ip = parse_ipv4(packet, OFFSET)?;
+            parse_udp(packet, OFFSET + IPV4_LEN, ethernet, ip)
+        }
+        ETHERTYPE_IPV6 => {
+            let ip = parse_ipv6(packet, OFFSET)?;
+            parse_udp(packet, OFFSET + IPV6_LEN, ethernet, ip)
+        }
+        _ => Err(ParseError::NotIp),
+    }
+}
+
+/// What the IP header tells about the UDP datagram.
+struct Ip {
+    addresses: Addresses,
+    ecn: u8,
+    /// Bytes behind the IP header, as that header states.
+    len: u16,
 }
 
 /// Parses an IPv4 header (RFC 791, section 3.1).
@@ -223,7 +238,6 @@ fn parse_ipv4<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, 
             destination: [ip[16], ip[17], ip[18], ip[19]],
         },
         ecn: ip[1] & 0b11,
-        udp_offset: offset + IPV4_LEN,
         len: total_len - IPV4_LEN as u16,
     })
 }
@@ -249,7 +263,33 @@ fn parse_ipv6<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, 
         },
         // The traffic class straddles the first two bytes; ECN is its low two bits.
         ecn: (fixed[1] >> 4) & 0b11,
-        udp_offset: offset + IPV6_LEN,
         len: u16::from_be_bytes([fixed[4], fixed[5]]),
+    })
+}
+
+/// Parses the UDP header at `offset` and puts everything together.
+#[inline(always)]
+fn parse_udp<P: PacketBytes + ?Sized>(
+    packet: &P,
+    offset: usize,
+    ethernet: Ethernet,
+    ip: Ip,
+) -> Result<UdpHeaders, ParseError> {
+    let udp: [u8; UDP_LEN] = read(packet, offset)?;
+    let udp_len = u16::from_be_bytes([udp[4], udp[5]]);
+    // Bytes between the UDP length and the IP length are legal: the surplus area of RFC 9868.
+    if udp_len < UDP_LEN as u16 || udp_len > ip.len {
+        return Err(ParseError::Malformed);
+    }
+    Ok(UdpHeaders {
+        source_mac: ethernet.source,
+        destination_mac: ethernet.destination,
+        vlans: ethernet.vlans,
+        addresses: ip.addresses,
+        source_port: u16::from_be_bytes([udp[0], udp[1]]),
+        destination_port: u16::from_be_bytes([udp[2], udp[3]]),
+        ecn: ip.ecn,
+        payload_offset: offset + UDP_LEN,
+        payload_len: udp_len as usize - UDP_LEN,
     })
 }

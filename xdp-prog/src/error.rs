@@ -1,0 +1,222 @@
+//! What can go wrong, in words that say what to do.
+
+use std::error::Error;
+use std::io;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+use crate::abi::WORKERS_PER_QUEUE;
+use crate::netlink::NetlinkError;
+
+/// A program found on an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunningProgram {
+    /// Program id, as `bpftool prog` lists it.
+    pub id: u32,
+    /// Program name; `None` when this process may not read it (needs CAP_SYS_ADMIN).
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for RunningProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "\"{name}\" (id {})", self.id),
+            None => write!(f, "id {}", self.id),
+        }
+    }
+}
+
+/// Why the XDP program could not be put on an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is no such interface in this network namespace.
+    #[error("no network interface {0} in this network namespace; `ip link` lists those there are")]
+    NoInterface(String),
+    /// `EPERM` or `EACCES` while loading or attaching.
+    #[error("not allowed to {operation} ({source}): {advice}")]
+    NoPrivileges {
+        /// What was forbidden.
+        operation: &'static str,
+        /// What would allow it.
+        advice: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Another XDP program is on the interface.
+    #[error(
+        "{interface} already has an XDP program{}, and an interface takes only one: stop its owner, or \
+         remove it with `ip link set dev {interface} xdp off`",
+        .program.as_ref().map(|program| format!(", {program}")).unwrap_or_default()
+    )]
+    Busy {
+        /// Interface name.
+        interface: String,
+        /// The program, if it was still there to be looked at.
+        program: Option<RunningProgram>,
+    },
+    /// `EOPNOTSUPP`: the driver cannot run XDP programs.
+    #[error(
+        "the driver of {interface} has no native XDP; use generic mode (slower) or ordinary UDP sockets"
+    )]
+    NoNativeXdp {
+        /// Interface name.
+        interface: String,
+    },
+    /// The driver has XDP, but refused this program in the interface's present state.
+    #[error(
+        "the driver of {interface} refused the XDP program ({source}): often the MTU, now {mtu}, is too \
+         large for XDP (try `ip link set dev {interface} mtu 1500`), too few queues are free for XDP \
+         transmission (`ethtool -L`), or LRO is on (`ethtool -K {interface} lro off`); \
+         the kernel log may have the driver's own words"
+    )]
+    Refused {
+        /// Interface name.
+        interface: String,
+        /// Its MTU in bytes.
+        mtu: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// `ENOMEM`: BPF objects are charged to the memory cgroup (Linux 5.11), not to RLIMIT_MEMLOCK.
+    #[error(
+        "no memory to {operation} ({source}): raise the memory limit of the service's cgroup, or \
+         RLIMIT_MEMLOCK where the kernel still counts against it"
+    )]
+    NoMemory {
+        /// What was attempted.
+        operation: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel did not take the object: older than Linux 5.18, without BPF, or a bug here.
+    #[error("cannot load the XDP program (it needs Linux 5.18 or newer, with CONFIG_BPF_SYSCALL)")]
+    Load(#[source] Box<dyn Error + Send + Sync>),
+    /// The interface could not be asked about.
+    #[error("cannot read the state of interface {interface}: {source}")]
+    Netlink {
+        /// Interface name or number.
+        interface: String,
+        /// What netlink said.
+        source: NetlinkError,
+    },
+}
+
+/// Why a socket could not be put into, or taken out of, its slot.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The interface has fewer queues.
+    #[error("no queue {queue}: the interface has {queues} RX queues, numbered from 0")]
+    NoSuchQueue {
+        /// The queue asked for.
+        queue: u32,
+        /// RX queues of the interface.
+        queues: u32,
+    },
+    /// The worker number is not below the number of ports.
+    #[error("no worker {worker} on a queue: the program serves {workers} ports, one per worker")]
+    NoSuchWorker {
+        /// The worker asked for.
+        worker: u32,
+        /// Workers per queue, which is the number of ports.
+        workers: u32,
+    },
+    /// Another socket is in the slot.
+    #[error("queue {queue} already has an AF_XDP socket for worker {worker}")]
+    Taken {
+        /// Queue of the slot.
+        queue: u32,
+        /// Worker of the slot.
+        worker: u32,
+    },
+    /// The descriptor is not an AF_XDP socket.
+    #[error("descriptor {descriptor} is not an AF_XDP socket")]
+    NotASocket {
+        /// The descriptor.
+        descriptor: i32,
+    },
+    /// The map could not be changed.
+    #[error("cannot change the socket map")]
+    Map(#[source] MapError),
+}
+
+/// The counters could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the counters of the XDP program")]
+pub struct CountersError(#[source] pub(crate) MapError);
+
+/// Not a range of UDP ports that the program can serve.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{count} ports from {first} on are not 1 to {WORKERS_PER_QUEUE} UDP ports between 1 and 65535"
+)]
+pub struct PortRangeError {
+    /// First port.
+    pub first: u16,
+    /// Number of ports.
+    pub count: u16,
+}
+
+impl AttachError {
+    /// The error for a failure to load the object or the program.
+    pub(crate) fn load(error: impl Error + Send + Sync + 'static) -> Self {
+        const OPERATION: &str = "load the XDP program";
+        match os_error(&error) {
+            Some(code @ (libc::EPERM | libc::EACCES)) => Self::no_privileges(OPERATION, code),
+            Some(libc::ENOMEM) => Self::NoMemory {
+                operation: OPERATION,
+                source: io::Error::from_raw_os_error(libc::ENOMEM),
+            },
+            _ => Self::Load(Box::new(error)),
+        }
+    }
+
+    /// The error for an operation that the kernel forbade with `code`.
+    pub(crate) fn no_privileges(operation: &'static str, code: i32) -> Self {
+        Self::NoPrivileges {
+            operation,
+            advice: crate::privileges::advice(),
+            source: io::Error::from_raw_os_error(code),
+        }
+    }
+}
+
+impl From<EbpfError> for AttachError {
+    fn from(error: EbpfError) -> Self {
+        Self::load(error)
+    }
+}
+
+impl From<ProgramError> for AttachError {
+    fn from(error: ProgramError) -> Self {
+        match &error {
+            // The verifier's EACCES is not about privileges; its log, part of the message, says why.
+            ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty() => {
+                Self::Load(Box::new(error))
+            }
+            _ => Self::load(error),
+        }
+    }
+}
+
+impl From<MapError> for AttachError {
+    fn from(error: MapError) -> Self {
+        Self::load(error)
+    }
+}
+
+/// The first operating system error number among an error and its causes.
+pub(crate) fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(code);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,280 @@
+//! The program on a veth pair: it comes, it goes with its process, and what stands in its way is named.
+//! Needs root.
+
+mod netns;
+
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use blk_xdp::{AttachError, AttachMode, Attachment, PortRange, Program, link_state};
+use netns::{A, B, Namespace, is_root, pair};
+
+/// What the child prints when the program is attached.
+const READY: &str = "the program is attached";
+/// Set for the child that holds a program.
+const HOLD: &str = "BLK_XDP_TEST_HOLD";
+
+fn ports() -> PortRange {
+    PortRange::new(9000, 4).unwrap()
+}
+
+fn attach(interface: &str) -> Result<Program, AttachError> {
+    Program::attach(interface, ports(), AttachMode::Native)
+}
+
+fn attach_error(interface: &str) -> AttachError {
+    attach(interface).err().expect("an error")
+}
+
+/// Waits up to a second for the interface to have no program.
+fn gone_within_a_second(interface: &str) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < deadline {
+        if link_state(&interface.into()).unwrap().xdp.is_none() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+#[test]
+fn the_program_comes_and_goes_with_its_owner() {
+    if !is_root("the_program_comes_and_goes_with_its_owner") {
+        return;
+    }
+    let (a, _b) = pair("xdp-attach", 2);
+    a.run(|| {
+        let program = attach(A).unwrap();
+        assert_eq!(program.queues(), 2);
+        assert_eq!(program.interface().name, A);
+        assert!(program.is_attached());
+        let state = link_state(&A.into()).unwrap();
+        assert_eq!(state.xdp, Some((Attachment::Native, program.id())));
+        assert!(program.link_id().unwrap() > 0);
+        drop(program);
+        assert!(gone_within_a_second(A));
+
+        let index = link_state(&A.into()).unwrap().index;
+        let program = Program::attach(index, ports(), AttachMode::Generic).unwrap();
+        let state = link_state(&index.into()).unwrap();
+        assert_eq!(state.xdp, Some((Attachment::Generic, program.id())));
+        assert!(program.is_attached());
+    });
+    // `ip link set .. xdp off` cannot take away what a link holds; the end of the interface can.
+    let program = a.run(|| attach(A).unwrap());
+    a.ip(&format!("link del {A}"));
+    assert!(!a.run(|| program.is_attached()));
+}
+
+#[test]
+fn packets_without_a_socket_reach_ordinary_sockets_and_are_counted() {
+    if !is_root("packets_without_a_socket_reach_ordinary_sockets_and_are_counted") {
+        return;
+    }
+    let (a, b) = pair("xdp-pass", 1);
+    for (from, to) in [("10.77.0.1", "10.77.0.2"), ("fd00:77::1", "fd00:77::2")] {
+        let program = b.run(|| attach(B).unwrap());
+        let receive = |port| {
+            let socket = UdpSocket::bind((to, port)).unwrap();
+            let timeout = Some(Duration::from_secs(5));
+            socket.set_read_timeout(timeout).unwrap();
+            socket
+        };
+        let (ours, other) = b.run(|| (receive(9003), receive(9004)));
+        a.run(|| {
+            let socket = UdpSocket::bind((from, 0)).unwrap();
+            for port in [9003, 9003, 9004] {
+                socket.send_to(b"hello", (to, port)).unwrap();
+            }
+        });
+        for socket in [&ours, &ours, &other] {
+            let mut buffer = [0; 16];
+            assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+        }
+        let counters = program.counters().unwrap();
+        assert_eq!(counters.no_socket, 2, "{counters:?}");
+        assert!(counters.not_ours >= 1, "{counters:?}");
+        assert_eq!(counters.redirected, 0, "{counters:?}");
+    }
+}
+
+/// Not a test of its own: the process that `a_killed_process_leaves_no_program` kills.
+#[test]
+#[ignore = "run by another test"]
+fn hold_the_program() {
+    if std::env::var_os(HOLD).is_none() {
+        return;
+    }
+    let _program = attach(A).unwrap();
+    println!("{READY}");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// A child process, killed when dropped.
+struct Holder(Child);
+
+impl Holder {
+    /// Starts a process that attaches the program in the caller's namespace, and waits until it has.
+    fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["hold_the_program", "--exact", "--ignored", "--nocapture"])
+            .env(HOLD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let holder = Self(child);
+        let ready = stdout.lines().any(|line| line.unwrap().contains(READY));
+        assert!(ready, "the child did not attach the program");
+        holder
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap(); // SIGKILL
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_no_program() {
+    if !is_root("a_killed_process_leaves_no_program") {
+        return;
+    }
+    let (a, _b) = pair("xdp-kill", 1);
+    a.run(|| {
+        let holder = Holder::start();
+        let state = link_state(&A.into()).unwrap();
+        let (mode, id) = state.xdp.expect("a program");
+        assert_eq!(mode, Attachment::Native);
+
+        // While the other process has it, we cannot, and are told whose it is.
+        let error = attach_error(A);
+        let AttachError::Busy { interface, program } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(interface, A);
+        let program = program.as_ref().unwrap();
+        assert_eq!((program.id, program.name.as_deref()), (id, Some("blk_xdp")));
+        let message = error.to_string();
+        assert!(
+            message.contains(&format!("\"blk_xdp\" (id {id})")),
+            "{message}"
+        );
+        let generic = Program::attach(A, ports(), AttachMode::Generic).err();
+        assert!(
+            matches!(generic, Some(AttachError::Busy { .. })),
+            "{generic:?}"
+        );
+
+        drop(holder);
+        assert!(gone_within_a_second(A), "still there after kill -9");
+        attach(A).expect("free again");
+    });
+}
+
+#[test]
+fn interfaces_that_cannot_have_it_are_refused_with_the_reason() {
+    if !is_root("interfaces_that_cannot_have_it_are_refused_with_the_reason") {
+        return;
+    }
+    let namespace = Namespace::new("xdp-refuse");
+    namespace.run(|| {
+        let error = attach_error("lo");
+        assert!(matches!(&error, AttachError::NoNativeXdp { interface } if interface == "lo"));
+        let message = error.to_string();
+        assert!(
+            message.contains("the driver of lo has no native XDP"),
+            "{message}"
+        );
+        for name in ["blk-none", "", "a-name-longer-than-fifteen", "a/b"] {
+            let error = attach_error(name);
+            assert!(
+                matches!(error, AttachError::NoInterface(_)),
+                "{name}: {error:?}"
+            );
+        }
+        let error = Program::attach(4711, ports(), AttachMode::Native).err();
+        assert!(
+            matches!(error, Some(AttachError::NoInterface(_))),
+            "{error:?}"
+        );
+    });
+}
+
+#[test]
+fn a_large_mtu_is_no_obstacle_for_a_program_with_frags() {
+    if !is_root("a_large_mtu_is_no_obstacle_for_a_program_with_frags") {
+        return;
+    }
+    let (a, b) = pair("xdp-mtu", 1);
+    for mtu in [9000, 65535] {
+        a.ip(&format!("link set {A} mtu {mtu}"));
+        b.ip(&format!("link set {B} mtu {mtu}"));
+        let program = a.run(|| attach(A).unwrap());
+        assert_eq!(program.interface().mtu, mtu);
+    }
+}
+
+#[test]
+fn a_process_without_privileges_is_told_what_it_lacks() {
+    if !is_root("a_process_without_privileges_is_told_what_it_lacks") {
+        return;
+    }
+    let (a, _b) = pair("xdp-caps", 1);
+    a.run(|| {
+        // Capabilities are per thread, and this thread ends with the closure.
+        let none = rustix::thread::CapabilitySet::empty();
+        rustix::thread::set_capabilities(
+            None,
+            rustix::thread::CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            },
+        )
+        .unwrap();
+        let error = attach_error(A);
+        assert!(
+            matches!(error, AttachError::NoPrivileges { .. }),
+            "{error:?}"
+        );
+        let message = error.to_string();
+        assert!(message.contains("CAP_NET_ADMIN and CAP_BPF"), "{message}");
+        assert_eq!(link_state(&A.into()).unwrap().xdp, None);
+    });
+}
+
+#[test]
+fn cap_bpf_and_cap_net_admin_are_enough() {
+    if !is_root("cap_bpf_and_cap_net_admin_are_enough") {
+        return;
+    }
+    use rustix::thread::CapabilitySet;
+    let (a, _b) = pair("xdp-enough", 1);
+    a.run(|| {
+        let enough = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
+        rustix::thread::set_capabilities(
+            None,
+            rustix::thread::CapabilitySets {
+                effective: enough,
+                permitted: enough,
+                inheritable: CapabilitySet::empty(),
+            },
+        )
+        .unwrap();
+        let program = attach(A).unwrap();
+        assert!(program.is_attached());
+        program.counters().unwrap();
+        // Somebody else's program is then known by its id only.
+        let AttachError::Busy { program: other, .. } = attach_error(A) else {
+            panic!("not busy");
+        };
+        let other = other.unwrap();
+        assert_eq!((other.id, other.name), (program.id(), None));
+    });
+}
