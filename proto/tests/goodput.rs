@@ -246,6 +246,8 @@ fn flows_share_a_link() {
         link.join();
         link.run(Duration::from_millis(50));
     }
+    // It takes cuts of their windows to make them equal.
+    link.run(Duration::from_millis(700));
     let shares = link.measure(Duration::from_millis(300));
     println!("{shares:?}");
     let (total, least, most) = (
@@ -254,5 +256,5 @@ fn flows_share_a_link() {
         shares.iter().max().copied().unwrap_or_default(),
     );
     assert!(total > 54_000, "{total} of 60000 packets arrived");
-    assert!(most < 4 * least, "{shares:?}");
+    assert!(most < 2 * least, "{shares:?}");
 }

@@ -22,10 +22,12 @@ const MIN_WINDOW: u32 = 16;
 const MIN_LOSSES: u32 = 4;
 /// One loss in so many packets is not congestion either.
 const TOLERANCE: u32 = 50;
+/// The window grows by so many packets a round when it is no longer in slow start.
+const INCREASE: u32 = 4;
 
 /// Additive increase, multiplicative decrease, with a tolerance for losses that are no sign of congestion.
 ///
-/// The window grows by the packets acknowledged (slow start), later by one packet a round, and only while it is what
+/// The window grows by the packets acknowledged (slow start), later by 4 packets a round, and only while it is what
 /// limits the sender. It shrinks to 0.7 of itself, at most once a round, when a round has lost more than 2 % of the
 /// window and at least 4 packets.
 ///
@@ -34,6 +36,10 @@ const TOLERANCE: u32 = 50;
 /// errors, a NIC ring that overran once), while a full queue loses far more than 2 % in the round in which slow start
 /// or several senders overrun it. The price: beside a sender that yields at each loss, this one takes more than its
 /// share of a queue that drops less than 2 %. BBR version 2 and 3 chose the same threshold.
+///
+/// Why 4 packets: sessions only become fair to each other by cuts, and those are rare under the tolerance. In the
+/// shared queue of `tests/goodput.rs` four sessions come within a factor of 1.5 in a second instead of four, for which
+/// 0.3 % of the packets are lost instead of 0.1 %; with 8 packets 0.8 % are.
 #[derive(Debug)]
 pub(super) struct Aimd {
     window: u32,
@@ -93,7 +99,7 @@ impl Controller for Aimd {
         self.acked = self.acked.saturating_add(acked);
         if self.acked >= self.window {
             self.acked -= self.window;
-            self.window = (self.window + 1).min(self.max);
+            self.window = self.window.saturating_add(INCREASE).min(self.max);
         }
     }
 
@@ -103,7 +109,7 @@ impl Controller for Aimd {
         }
         self.lost += 1;
         if self.lost >= MIN_LOSSES.max(self.window / TOLERANCE + 1) {
-            self.shrink(self.window / 10 * 7, next);
+            self.shrink(self.window - self.window / 10 * 3, next);
         }
     }
 
@@ -148,9 +154,9 @@ mod tests {
         rounds(&mut aimd, 3, &mut next, |_| 0);
         assert_eq!(aimd.window(), 1024);
         rounds(&mut aimd, 1, &mut next, |window| window / 2);
-        assert_eq!(aimd.window(), 714);
+        assert_eq!(aimd.window(), 718);
         rounds(&mut aimd, 1, &mut next, |_| 0);
-        assert_eq!(aimd.window(), 715, "additive increase");
+        assert_eq!(aimd.window(), 722, "additive increase");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl<B> Session<B> {
             (State::Closed { tell, heard, .. }, kind) => {
                 // The peer has not heard of it. Tell it again, ever more rarely.
                 *heard = heard.saturating_add(1);
-                *tell |= kind != Kind::Close && kind != Kind::Hello && heard.is_power_of_two();
+                let deserves = kind != Kind::Close && kind != Kind::Hello && self.peer_id != 0;
+                *tell |= deserves && heard.is_power_of_two();
                 self.stats.packets_ignored += 1;
             }
             _ => self.stats.packets_ignored += 1,

@@ -130,3 +130,17 @@ fn wrong_epoch_bad_geometry_and_a_full_server_are_refused() {
         [Event::Closed(CloseReason::Refused(RefuseReason::Busy))]
     );
 }
+
+#[test]
+fn a_reply_that_comes_too_late_changes_nothing() {
+    let mut client = Side::new(Session::connect(config(0), 1, T0));
+    let hello = client.send(T0).unwrap();
+    let packet = wire::open(&hello).unwrap();
+    let mut server = Side::new(Session::accept(config(5), 2, &packet, T0).unwrap());
+    let reply = server.send(T0).unwrap();
+    let late = T0 + Duration::from_secs(6);
+    client.session.handle_timeout(late);
+    client.take(late, &reply).unwrap();
+    assert!(client.session.is_closed());
+    assert!(client.send(late).is_none(), "there is nobody to tell");
+}

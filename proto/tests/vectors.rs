@@ -1,0 +1,224 @@
+//! The test vectors in `docs/protocol.md` are what this implementation sends, and what it understands.
+//!
+//! In the document a vector is a fenced block with the info string `vector NAME`; its text is hexadecimal, blanks are
+//! ignored. When the format changes on purpose, the failing test prints what the document must say.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use blk_proto::message::{
+    Attributes, ErrorCode, Failure, FileKind, Reply, ReplyFrame, Request, RequestFrame,
+};
+use blk_proto::message::{decode, encode};
+use blk_proto::session::{
+    BlockMeta, CloseCode, CloseReason, Config, Parameters, Refusal, Session, Transmit,
+};
+use blk_proto::time::Time;
+use blk_proto::wire::{self, Kind};
+use zerocopy::IntoBytes;
+
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+const T0: Time = Time::from_nanos(1_000_000_000);
+
+/// The vectors of the document, by name.
+fn documented() -> BTreeMap<String, Vec<u8>> {
+    let mut vectors = BTreeMap::new();
+    let mut lines = DOCUMENT.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.strip_prefix("```vector ") else {
+            continue;
+        };
+        let digits: String = lines
+            .by_ref()
+            .take_while(|line| *line != "```")
+            .flat_map(|line| line.chars().filter(|c| !c.is_whitespace()))
+            .collect();
+        let bytes = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
+        let before = vectors.insert(name.trim().to_owned(), bytes);
+        assert!(before.is_none(), "{name} is there twice");
+    }
+    vectors
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.chunks(32).fold(String::new(), |mut text, line| {
+        for four in line.chunks(4) {
+            four.iter()
+                .for_each(|byte| write!(text, "{byte:02x}").expect("a String"));
+            text.push(' ');
+        }
+        text.truncate(text.trim_end().len());
+        text + "\n"
+    })
+}
+
+fn next(session: &mut Session<Vec<u8>>, now: Time) -> Vec<u8> {
+    let transmit = session
+        .poll_transmit(now, |_| true)
+        .expect("a packet to send");
+    let header = transmit.header();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(usize::from(header.span), 0);
+    bytes.extend_from_slice(match &transmit {
+        Transmit::Inline { payload, .. } => payload,
+        Transmit::Block { block, .. } => block,
+    });
+    bytes
+}
+
+fn config(initial_credit: u64) -> Config {
+    let local = Parameters {
+        initial_credit,
+        epoch: 3,
+        ..Parameters::default()
+    };
+    Config {
+        local,
+        ..Config::default()
+    }
+}
+
+/// What two sessions say to each other.
+fn packets() -> Vec<(&'static str, Vec<u8>)> {
+    let mut client = Session::connect(config(16), 0x1122_3344, T0);
+    let hello = next(&mut client, T0);
+    let opened = wire::open(&hello).expect("whole");
+    let refuse = Refusal::busy(&opened)
+        .and_then(|refusal| refusal.packet())
+        .expect("a Hello");
+    let mut server =
+        Session::<Vec<u8>>::accept(config(64), 0x5566_7788, &opened, T0).expect("acceptable");
+    let reply = next(&mut server, T0);
+    client
+        .handle_packet(T0, &wire::open(&reply).expect("whole"))
+        .expect("a good reply");
+    client.send_message(b"hi").expect("there is room");
+    let payload = b"blockd".to_vec();
+    let meta = BlockMeta {
+        transfer: 7,
+        offset: 4096,
+        len: 6,
+        crc: wire::payload_crc(&payload),
+    };
+    client.queue_block(meta, payload).expect("there is room");
+    let control = next(&mut client, T0);
+    let data = next(&mut client, T0);
+    for packet in [&control, &data] {
+        server
+            .handle_packet(T0, &wire::open(packet).expect("whole"))
+            .expect("no violation");
+    }
+    let ack = next(&mut server, T0 + Duration::from_millis(1));
+    client.close(CloseReason::Local(CloseCode::SHUTDOWN));
+    let close = next(&mut client, T0);
+    vec![
+        ("hello", hello),
+        ("hello-reply", reply),
+        ("refuse", refuse.to_vec()),
+        ("control", control),
+        ("data", data),
+        ("ack", ack),
+        ("close", close),
+    ]
+}
+
+fn put() -> RequestFrame {
+    RequestFrame {
+        id: 1,
+        request: Request::Put {
+            transfer: 7,
+            export: "data".into(),
+            path: b"a/b".to_vec(),
+            size: 1 << 31,
+            mode: 0o644,
+            mtime_ns: -1,
+        },
+    }
+}
+
+fn opened() -> ReplyFrame {
+    let attributes = Attributes {
+        kind: FileKind::File,
+        size: 300,
+        mode: 0o600,
+        mtime_ns: 64,
+    };
+    ReplyFrame {
+        id: 2,
+        reply: Reply::Opened { attributes },
+    }
+}
+
+fn failed() -> ReplyFrame {
+    let failure = Failure {
+        code: ErrorCode::NoSpace,
+        message: "disk full".into(),
+    };
+    ReplyFrame {
+        id: 3,
+        reply: Reply::Failed(failure),
+    }
+}
+
+fn messages() -> Vec<(&'static str, Vec<u8>)> {
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    encode(&put(), &mut a).expect("short");
+    encode(&opened(), &mut b).expect("short");
+    encode(&failed(), &mut c).expect("short");
+    vec![
+        ("message-put", a),
+        ("message-opened", b),
+        ("message-failed", c),
+    ]
+}
+
+#[test]
+fn the_document_shows_what_is_sent() {
+    let mut documented = documented();
+    let mut wrong = String::new();
+    for (name, bytes) in packets().into_iter().chain(messages()) {
+        if documented.remove(name).as_ref() != Some(&bytes) {
+            write!(wrong, "```vector {name}\n{}```\n\n", hex(&bytes)).expect("a String");
+        }
+    }
+    assert!(wrong.is_empty(), "docs/protocol.md must say:\n\n{wrong}");
+    assert!(
+        documented.is_empty(),
+        "nobody sends {:?}",
+        documented.keys()
+    );
+}
+
+#[test]
+fn the_document_is_understood() {
+    let documented = documented();
+    let open = |name: &str| wire::open(&documented[name]).expect("whole");
+    assert_eq!(open("hello").kind, Kind::Hello);
+    assert_eq!(open("hello-reply").header.session.get(), 0x1122_3344);
+    assert_eq!(open("refuse").kind, Kind::Refuse);
+    assert_eq!(open("control").payload, b"\x02\0\0\0hi");
+    let data = open("data");
+    assert_eq!((data.header.span, data.payload), (86, &b"blockd"[..]));
+    assert_eq!(
+        (data.header.transfer.get(), data.header.offset.get()),
+        (7, 4096)
+    );
+    assert_eq!(open("ack").kind, Kind::Ack);
+    assert_eq!(open("close").payload, 1u32.to_le_bytes());
+    assert_eq!(
+        decode::<RequestFrame>(&documented["message-put"]).expect("whole"),
+        put()
+    );
+    assert_eq!(
+        decode::<ReplyFrame>(&documented["message-opened"]).expect("whole"),
+        opened()
+    );
+    assert_eq!(
+        decode::<ReplyFrame>(&documented["message-failed"]).expect("whole"),
+        failed()
+    );
+}
