@@ -21,6 +21,7 @@
 pub mod disk;
 pub mod files;
 pub mod mailbox;
+pub mod net;
 pub mod ring;
 pub mod umem;
 pub mod xsk;

@@ -192,7 +192,9 @@ impl From<ProgramError> for AttachError {
     fn from(error: ProgramError) -> Self {
         match &error {
             // The verifier's EACCES is not about privileges; its log, part of the message, says why.
-            ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty() => {
+            ProgramError::LoadError { verifier_log, .. }
+                if !verifier_log.to_string().is_empty() =>
+            {
                 Self::Load(Box::new(error))
             }
             _ => Self::load(error),

@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -43,17 +43,21 @@ impl NetlinkError {
     }
 }
 
-/// Sends a request for one object and returns the answers, or nothing for a request that is only
-/// acknowledged.
+/// Sends a request for one object and returns the answers.
 ///
 /// # Errors
 /// [`NetlinkError`]; for an object that does not exist [`NetlinkError::Refused`], mostly with `ENODEV`,
 /// `ENOENT` or `ENETUNREACH`.
 pub fn request(message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-    match exchange(message, NLM_F_ACK)? {
-        Some(answers) => Ok(answers),
-        None => Err(NetlinkError::Interrupted),
-    }
+    exchange(message, NLM_F_ACK)?.ok_or(NetlinkError::Interrupted)
+}
+
+/// Sends a request that changes an object, or creates it when there is none. Needs CAP_NET_ADMIN.
+///
+/// # Errors
+/// [`NetlinkError`]; [`NetlinkError::Refused`] with `EPERM` without the capability.
+pub fn create(message: RouteNetlinkMessage) -> Result<(), NetlinkError> {
+    exchange(message, NLM_F_ACK | NLM_F_CREATE).map(drop)
 }
 
 /// Sends a dump request and returns every object of the answer.

@@ -13,7 +13,10 @@
 //! The program never drops, changes or answers a packet. It uses two helpers, `bpf_redirect_map` and
 //! `bpf_map_lookup_elem`, both older than Linux 5.4; `frags` needs Linux 5.18.
 #![no_std]
-#![allow(missing_docs, reason = "the xdp attribute makes an undocumented wrapper")]
+#![allow(
+    missing_docs,
+    reason = "the xdp attribute makes an undocumented wrapper"
+)]
 #![no_main]
 
 #[path = "../../src/abi.rs"]
@@ -75,7 +78,12 @@ fn slot(ctx: &XdpContext) -> Result<u32, Verdict> {
     })?;
     // Volatile, because the loader changes these "constants".
     // SAFETY: both point to valid, aligned, initialised statics.
-    let (first, ports) = unsafe { (ptr::read_volatile(&PORT_FIRST), ptr::read_volatile(&PORT_COUNT)) };
+    let (first, ports) = unsafe {
+        (
+            ptr::read_volatile(&PORT_FIRST),
+            ptr::read_volatile(&PORT_COUNT),
+        )
+    };
     // A port below the first wraps around to a large number.
     let worker = headers.destination_port.wrapping_sub(first);
     if worker >= ports {

@@ -1,0 +1,25 @@
+//! What the kernel knows about the network: interfaces, routes, neighbours.
+//!
+//! A packet that leaves by an AF_XDP socket never meets the kernel's routing, so its Ethernet and IP headers
+//! need answers from here first. The questions are asked over rtnetlink, synchronously, once per session or
+//! when something changed; none is on the data path.
+//!
+//! ```text
+//!  destination --route_to--> interface, source address, gateway --resolve_neighbour--> Ethernet address
+//!                                                                        |
+//!                                    blk_proto::net::Path  <-------------+
+//! ```
+//!
+//! Every function acts in the network namespace of the calling thread. All but
+//! [`resolve_neighbour`] work without privileges.
+
+mod error;
+mod ethtool;
+mod interface;
+mod neighbour;
+mod route;
+
+pub use error::{InterfaceError, NeighbourError, RouteError};
+pub use interface::Interface;
+pub use neighbour::{neighbour, resolve_neighbour};
+pub use route::{Route, route_to};
