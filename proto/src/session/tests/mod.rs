@@ -2,6 +2,7 @@
 
 mod endings;
 mod handshake;
+mod hostile;
 mod transfer;
 
 use super::*;
