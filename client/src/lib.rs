@@ -1,1 +1,29 @@
-//! Skeleton.
+//! The client of blockd: whole files to and from a storage host, by AF_XDP, durable at the receiving end.
+//!
+//! ```text
+//!   blkcp / your program (any executor)          worker thread (pinned or not)
+//!   ┌──────────────────────────────┐   Command   ┌───────────────────────────────┐
+//!   │ Connection::{put, get, list} │ ──────────► │ ClientService on an Engine    │ ◄──► XSK, io_uring
+//!   └──────────────────────────────┘ ◄────────── └───────────────────────────────┘
+//!                                    one-shot answers
+//! ```
+//!
+//! Invariants:
+//! - The data path runs on its own thread; futures here only wait for answers, so they work on any executor (local
+//!   files are synced through tokio-uring, so [`Connection::get`] wants to run inside `tokio_uring::start`).
+//! - A future that is dropped in the middle makes both ends forget its transfer; nothing stays under a final name.
+//! - `Ok` from `put` or `get` means: whole, checked by CRC32 from end to end, and durable.
+
+pub mod address;
+pub mod connection;
+pub mod error;
+mod service;
+pub mod transfer;
+
+pub use address::{AddressError, Location, RemotePath};
+pub use blk_datapath::engine::Progress;
+pub use blk_datapath::files::SourceFile;
+pub use blk_datapath::xsk::BindMode;
+pub use connection::{ConnectOptions, Connection, DatapathInfo};
+pub use error::{ClientError, ConnectionLost, ErrorKind};
+pub use transfer::Copied;

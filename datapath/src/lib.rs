@@ -19,9 +19,11 @@
 //! - One worker thread owns socket, UMEM and ring; other threads reach it only by its [`mailbox`].
 
 pub mod disk;
+pub mod engine;
 pub mod files;
 pub mod mailbox;
 pub mod net;
 pub mod ring;
 pub mod umem;
+pub mod worker;
 pub mod xsk;

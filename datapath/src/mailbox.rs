@@ -103,6 +103,12 @@ impl<T> MailReceiver<T> {
         self.signal.fd.as_raw_fd()
     }
 
+    /// Whether somebody has sent since the last [`drain`](Self::drain): a look without a system call, for a
+    /// worker that spins. A wake-up of [`fd`](Self::fd) wants a `drain` even when this is false.
+    pub fn has_mail(&self) -> bool {
+        self.signal.raised.load(Ordering::Acquire)
+    }
+
     /// Clears the signal, then takes all messages there are, without waiting. Stop early and the rest comes
     /// with the next call, but with no wake-up of its own: take all.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {

@@ -1,2 +1,121 @@
-//! Skeleton.
-fn main() {}
+//! The command line of blockd.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use blk_datapath::xsk::BindMode;
+use blockd::daemon::{Daemon, DaemonConfig};
+use blockd::exports::ExportSpec;
+use clap::{Parser, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing_subscriber::EnvFilter;
+
+/// Serve directories to blkcp over AF_XDP.
+///
+/// blockd takes the UDP packets of its port from the interface by an XDP program and leaves all other traffic to the
+/// kernel. Blocks go from the network to the disk without a copy in user space (O_DIRECT), and a file is
+/// acknowledged only when it is durable.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// Network interface to serve on; other traffic on it is left alone
+    #[arg(short, long, value_name = "IF")]
+    interface: String,
+    /// Directory to serve under a name; may be given several times
+    #[arg(short, long = "export", value_name = "NAME=DIR", required = true, value_parser = ExportSpec::parse)]
+    exports: Vec<ExportSpec>,
+    /// UDP port of the protocol
+    #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// How blocks cross the kernel: `auto` takes zero-copy where the driver has it and copy mode elsewhere
+    #[arg(long, value_enum, default_value_t = Datapath::Auto)]
+    datapath: Datapath,
+    /// Queues to serve, from queue 0 on [default: all that the interface has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    queues: Option<u32>,
+}
+
+const AFTER_HELP: &str = "\
+Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+There is no encryption and no authentication yet: serve trusted networks only.
+
+Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
+11 the interface cannot be used.
+
+Example:
+  blockd --interface eth1 --export data=/srv/data";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Datapath {
+    /// Zero-copy where the driver has it, copy mode elsewhere; the ready line says which
+    Auto,
+    /// AF_XDP zero-copy, or an error
+    Zerocopy,
+    /// AF_XDP copy mode, on any driver with native XDP
+    Copy,
+}
+
+impl From<Datapath> for BindMode {
+    fn from(datapath: Datapath) -> Self {
+        match datapath {
+            Datapath::Auto => Self::Auto,
+            Datapath::Zerocopy => Self::ZeroCopy,
+            Datapath::Copy => Self::Copy,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = DaemonConfig {
+        interface: arguments.interface,
+        exports: arguments.exports,
+        port: arguments.port,
+        mode: arguments.datapath.into(),
+        queues: arguments.queues,
+    };
+    // Signals are caught before anything is attached, so that none of them can leave something behind.
+    let signals = match catch_signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot catch signals: {error}"), 1),
+    };
+    match Daemon::start(&config) {
+        Ok(daemon) => serve(daemon, signals),
+        Err(error) => fail(&error.to_string(), error.exit_code()),
+    }
+}
+
+fn serve(daemon: Daemon, mut signals: UnixStream) -> ExitCode {
+    eprintln!("blockd: {}", daemon.summary());
+    let mut byte = [0];
+    let broken = loop {
+        match signals.read(&mut byte) {
+            Ok(_) => break false,
+            // The read times out once a second: time to see whether the workers live.
+            Err(_) if daemon.is_broken() => break true,
+            Err(_) => {}
+        }
+    };
+    for (queue, report) in daemon.stop().iter().enumerate() {
+        tracing::info!(queue, ?report, "worker over");
+    }
+    if broken { fail("a worker thread has died", 1) } else { ExitCode::SUCCESS }
+}
+
+fn catch_signals() -> std::io::Result<UnixStream> {
+    let (signals, writer) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    signals.set_read_timeout(Some(Duration::from_secs(1)))?;
+    Ok(signals)
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("blockd: {message}");
+    ExitCode::from(code)
+}

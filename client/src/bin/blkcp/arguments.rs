@@ -1,0 +1,119 @@
+//! The command line of blkcp.
+
+use std::ffi::OsString;
+
+use blk_client::{BindMode, ConnectOptions};
+use clap::{Parser, ValueEnum};
+
+/// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
+///
+/// A remote file is written HOST:EXPORT/PATH; an IPv6 address in brackets. The last word is the destination:
+/// its name is taken as it is, and with a slash at its end it is a directory to copy into. Missing parent
+/// directories are made. A copy is checked by CRC32 from end to end and durable when blkcp returns; until then the
+/// destination shows its old content, or nothing.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// What to copy: local files, or files of one host
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// Where to: HOST:EXPORT/PATH for local sources, a local path for remote ones
+    #[arg(required = true, value_name = "DEST")]
+    pub destination: OsString,
+    /// Copy directories with everything below them
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// UDP port of blockd
+    #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// How blocks cross the kernel: `auto` takes zero-copy where the driver has it and copy mode elsewhere
+    #[arg(long, value_enum, default_value_t = Datapath::Auto)]
+    pub datapath: Datapath,
+    /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// Files under way at once
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: u32,
+    /// Give up when the other end has been silent for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// Print the result as one line of JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+const AFTER_HELP: &str = "\
+Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+There is no encryption and no authentication yet: use it on trusted networks only.
+
+Exit codes:
+    0  everything was copied
+    1  something else failed, or an item was skipped
+    2  wrong usage
+    3  the host or its port cannot be reached
+    4  the other end refused, or broke the protocol
+    5  no such file or export
+    6  the name leads outside the export, or is not allowed
+    7  a directory where a file is meant, or the reverse
+    8  no space left
+    9  permissions or privileges are missing
+   10  the checksum of a file is wrong
+   11  the interface or the data path cannot be used
+   12  the connection timed out or was lost
+  130  interrupted
+
+Examples:
+  blkcp disk.img storage1:data/images/disk.img
+  blkcp -r photos storage1:data/backup/
+  blkcp storage1:data/images/disk.img .
+  blkcp 'a file' [fd00::5]:data/x";
+
+/// How blocks cross the kernel.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Datapath {
+    /// Zero-copy where the driver has it, copy mode elsewhere; the summary says which
+    Auto,
+    /// AF_XDP zero-copy, or an error
+    Zerocopy,
+    /// AF_XDP copy mode, on any driver with native XDP
+    Copy,
+}
+
+impl Arguments {
+    /// The library's words for it.
+    pub fn connect_options(&self) -> ConnectOptions {
+        ConnectOptions {
+            port: self.port,
+            mode: match self.datapath {
+                Datapath::Auto => BindMode::Auto,
+                Datapath::Zerocopy => BindMode::ZeroCopy,
+                Datapath::Copy => BindMode::Copy,
+            },
+            cpu: self.cpu,
+            idle_timeout: std::time::Duration::from_secs(self.timeout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_word_is_the_destination() {
+        let parsed = Arguments::try_parse_from(["blkcp", "a", "b", "h:data/"]).unwrap();
+        assert_eq!(parsed.sources, ["a", "b"]);
+        assert_eq!(parsed.destination, "h:data/");
+        assert!(Arguments::try_parse_from(["blkcp", "alone"]).is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! Carries a plan out: directories first, then many files at once.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+use blk_client::{Connection, Copied, SourceFile};
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::plan::{Direction, GetPlan, PutPlan, plan_get, plan_put};
+use crate::progress::Bar;
+use crate::summary::Summary;
+
+/// Does what the command line says.
+pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failure> {
+    let direction = Direction::read(arguments)?;
+    tokio_uring::start(async {
+        let copy = copy(arguments, &direction);
+        tokio::select! {
+            result = copy => result,
+            () = interrupt.wait() => Err(Failure::Interrupted),
+        }
+    })
+}
+
+async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, Failure> {
+    // Local sources are looked at first: what is wrong with them needs no connection to be said.
+    let put_plan = match direction {
+        Direction::Put { sources, destination } => Some(plan_put(sources, destination, arguments.recursive)?),
+        Direction::Get { .. } => None,
+    };
+    let connection = Connection::open(direction.host(), &arguments.connect_options()).await?;
+    let started = Instant::now();
+    let (copied, files, skipped) = match (direction, put_plan) {
+        (_, Some(plan)) => put_all(&connection, plan, arguments).await?,
+        (Direction::Get { sources, destination, into }, None) => {
+            let plan = plan_get(&connection, sources, destination, *into, arguments.recursive).await?;
+            get_all(&connection, plan, arguments).await?
+        }
+        (Direction::Put { .. }, None) => unreachable!("a put was planned above"),
+    };
+    let elapsed = started.elapsed();
+    let retransmitted = connection.statistics().await.map_or(0, |stats| stats.retransmitted);
+    let datapath = connection.datapath().clone();
+    connection.close();
+    Ok(Summary { files, copied, elapsed, datapath, retransmitted, skipped })
+}
+
+type Totals = (Copied, u64, Vec<String>);
+
+async fn put_all(connection: &Connection, plan: PutPlan, arguments: &Arguments) -> Result<Totals, Failure> {
+    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
+    let work = async {
+        for directory in &plan.directories {
+            connection.make_directory(&directory.target, directory.mode).await?;
+        }
+        at_once(arguments.parallel, plan.files, |file| {
+            let (bar, counter) = (&bar, bar.counter());
+            async move {
+                let source = SourceFile::open(&file.source)?;
+                let copied = connection.put(&source, &file.target, counter).await?;
+                bar.file_done();
+                Ok(copied)
+            }
+        })
+        .await
+    };
+    let totals = watched(&bar, work).await?;
+    Ok((totals.0, totals.1, plan.skipped))
+}
+
+async fn get_all(connection: &Connection, plan: GetPlan, arguments: &Arguments) -> Result<Totals, Failure> {
+    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
+    let work = async {
+        for directory in &plan.directories {
+            make_local_directory(&directory.target)?;
+        }
+        at_once(arguments.parallel, plan.files, |file| {
+            let (bar, counter) = (&bar, bar.counter());
+            async move {
+                let (directory, name) = local_target(&file.target)?;
+                let copied = connection.get(&file.source, directory, &name, counter).await?;
+                bar.file_done();
+                Ok(copied)
+            }
+        })
+        .await
+    };
+    let totals = watched(&bar, work).await?;
+    Ok((totals.0, totals.1, plan.skipped))
+}
+
+/// Draws the bar while the work goes on.
+async fn watched<T>(bar: &Bar, work: impl Future<Output = T>) -> T {
+    let result = tokio::select! {
+        result = work => result,
+        () = bar.draw() => unreachable!("the bar draws for ever"),
+    };
+    bar.finish();
+    result
+}
+
+/// Runs `job` on every item, at most `limit` at once; the first failure ends it all.
+async fn at_once<I, F>(limit: u32, items: Vec<I>, job: impl Fn(I) -> F) -> Result<(Copied, u64), Failure>
+where
+    F: Future<Output = Result<Copied, Failure>>,
+{
+    let queue = Rc::new(RefCell::new(VecDeque::from(items)));
+    let job = &job;
+    let lanes = (0..limit).map(|_| {
+        let queue = Rc::clone(&queue);
+        async move {
+            let (mut sum, mut files) = (Copied::default(), 0);
+            loop {
+                let Some(item) = queue.borrow_mut().pop_front() else { break };
+                let copied = job(item).await?;
+                sum.bytes += copied.bytes;
+                sum.zero_copy_bytes += copied.zero_copy_bytes;
+                sum.copied_bytes += copied.copied_bytes;
+                files += 1;
+            }
+            Ok((sum, files))
+        }
+    });
+    let sums = futures_util::future::try_join_all(lanes).await?;
+    Ok(sums.into_iter().fold((Copied::default(), 0), |(total, files), (sum, more)| {
+        let total = Copied {
+            bytes: total.bytes + sum.bytes,
+            crc: 0,
+            zero_copy_bytes: total.zero_copy_bytes + sum.zero_copy_bytes,
+            copied_bytes: total.copied_bytes + sum.copied_bytes,
+        };
+        (total, files + more)
+    }))
+}
+
+fn make_local_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(Failure::local("make directory", path))
+}
+
+/// The directory, made if it is missing, and the name in it.
+fn local_target(path: &Path) -> Result<(OwnedFd, CString), Failure> {
+    let name = path.file_name().ok_or_else(|| Failure::Name(path.display().to_string()))?;
+    let name = CString::new(name.as_bytes()).map_err(|_| Failure::Name(path.display().to_string()))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_local_directory(parent)?;
+    let directory = std::fs::File::open(parent).map_err(Failure::local("open", parent))?;
+    Ok((directory.into(), name))
+}

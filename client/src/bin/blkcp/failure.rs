@@ -1,0 +1,84 @@
+//! What blkcp says when it fails, and the exit code that goes with it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use blk_client::{AddressError, ClientError, ErrorKind};
+use blk_datapath::files::FileError;
+
+/// Why blkcp failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The words on the command line make no copy.
+    #[error("{0}")]
+    Usage(String),
+    /// A word names nothing.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The library's failure.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A local file or directory.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Local {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A directory without `--recursive`.
+    #[error("{0} is a directory: copy it with -r")]
+    Directory(String),
+    /// A name that a local path cannot have.
+    #[error("{0:?} cannot be a file name here")]
+    Name(String),
+    /// Ctrl-C.
+    #[error("interrupted: files that were complete are stored, the others are not there; run it again to copy them")]
+    Interrupted,
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl Failure {
+    /// A local failure.
+    pub fn local(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Local { action, path, source }
+    }
+
+    /// The exit code, as `--help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Address(_) => 2,
+            Self::Directory(_) => 7,
+            Self::Name(_) => 6,
+            Self::Interrupted => 130,
+            Self::Local { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => 5,
+                io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => 7,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => 8,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => 9,
+                _ => 1,
+            },
+            Self::Client(error) => match error.kind() {
+                ErrorKind::Other => 1,
+                ErrorKind::Unreachable => 3,
+                ErrorKind::Protocol => 4,
+                ErrorKind::NotFound => 5,
+                ErrorKind::NotAllowed => 6,
+                ErrorKind::WrongKind => 7,
+                ErrorKind::NoSpace => 8,
+                ErrorKind::Permission => 9,
+                ErrorKind::Checksum => 10,
+                ErrorKind::Datapath => 11,
+                ErrorKind::Lost => 12,
+            },
+        }
+    }
+}

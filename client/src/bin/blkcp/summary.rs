@@ -1,0 +1,88 @@
+//! What a copy amounts to, for people and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use blk_client::{Copied, DatapathInfo};
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+/// The totals of one run.
+#[derive(Debug)]
+pub struct Summary {
+    /// Files copied.
+    pub files: u64,
+    /// Sums over the files.
+    pub copied: Copied,
+    /// From the first request to the last acknowledgement.
+    pub elapsed: Duration,
+    /// How the blocks travelled.
+    pub datapath: DatapathInfo,
+    /// Packets that were sent again by this end.
+    pub retransmitted: u64,
+    /// What was left out.
+    pub skipped: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    files: u64,
+    bytes: u64,
+    seconds: f64,
+    bytes_per_second: f64,
+    zero_copy_bytes: u64,
+    copied_bytes: u64,
+    datapath: &'a str,
+    interface: &'a str,
+    queue: u32,
+    mtu: u32,
+    retransmitted: u64,
+    skipped: &'a [String],
+}
+
+impl Summary {
+    /// One line of JSON; sizes in bytes, times in seconds.
+    pub fn json(&self) -> String {
+        let line = Json {
+            files: self.files,
+            bytes: self.copied.bytes,
+            seconds: self.elapsed.as_secs_f64(),
+            bytes_per_second: self.rate(),
+            zero_copy_bytes: self.copied.zero_copy_bytes,
+            copied_bytes: self.copied.copied_bytes,
+            datapath: self.datapath.mode,
+            interface: &self.datapath.interface,
+            queue: self.datapath.queue,
+            mtu: self.datapath.mtu,
+            retransmitted: self.retransmitted,
+            skipped: &self.skipped,
+        };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+
+    fn rate(&self) -> f64 {
+        self.copied.bytes as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = if self.files == 1 { "file" } else { "files" };
+        let rate = HumanBytes(self.rate() as u64);
+        write!(
+            out,
+            "{} {files}, {} in {:.2} s ({rate}/s), {} on {}",
+            self.files,
+            HumanBytes(self.copied.bytes),
+            self.elapsed.as_secs_f64(),
+            self.datapath.mode,
+            self.datapath.interface
+        )?;
+        let written = self.copied.zero_copy_bytes + self.copied.copied_bytes;
+        if written > 0 {
+            let share = 100.0 * self.copied.zero_copy_bytes as f64 / written as f64;
+            write!(out, "; {share:.2} % written without a user-space copy")?;
+        }
+        Ok(())
+    }
+}

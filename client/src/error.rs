@@ -1,0 +1,231 @@
+//! What can go wrong for a client, and whether another try makes sense.
+
+use std::net::SocketAddr;
+
+use blk_datapath::engine::TransferError;
+use blk_datapath::files::FileError;
+use blk_datapath::net::{InterfaceError, NeighbourError, RouteError};
+use blk_datapath::worker::{CompanionError, WorkerError};
+use blk_datapath::xsk::XskError;
+use blk_proto::message::{ErrorCode, Failure};
+use blk_proto::session::{CloseCode, CloseReason};
+use blk_xdp::AttachError;
+
+/// Why a session ended, or never was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionLost {
+    /// The other end's kernel says that nobody listens on the port.
+    #[error("nobody listens there: is blockd running, and on this port?")]
+    PortClosed,
+    /// No answer to the handshake.
+    #[error("no answer: is blockd running on the interface that has this address?")]
+    NoAnswer,
+    /// The other end has gone silent.
+    #[error("the connection was lost: no packet from the other end for too long")]
+    Silent,
+    /// The other end does not want a session, e.g. because it speaks another version of the protocol.
+    #[error("the other end refuses: {0}")]
+    Refused(String),
+    /// The other end broke the protocol, or says that this one did.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The other end closed the session.
+    #[error("the other end closed the connection")]
+    ByPeer,
+    /// This end closed the session.
+    #[error("the connection is closed")]
+    Closed,
+    /// A request could not be made.
+    #[error("the request cannot be sent: {0}")]
+    Request(String),
+}
+
+impl From<CloseReason> for ConnectionLost {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::HandshakeTimeout => Self::NoAnswer,
+            CloseReason::TimedOut => Self::Silent,
+            CloseReason::Refused(refused) => Self::Refused(refused.to_string()),
+            CloseReason::ByPeer(CloseCode::DONE | CloseCode::SHUTDOWN) => Self::ByPeer,
+            CloseReason::ByPeer(code) => Self::Broken(code.to_string()),
+            CloseReason::Local(CloseCode::DONE | CloseCode::SHUTDOWN) => Self::Closed,
+            CloseReason::Local(code) => Self::Broken(code.to_string()),
+            CloseReason::Violation(violation) => Self::Broken(violation.to_string()),
+        }
+    }
+}
+
+/// Why an operation of the client failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host's name has no address.
+    #[error("no such host: {host} ({reason})")]
+    NoSuchHost {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// No way to the host.
+    #[error("cannot reach {remote}: {source}")]
+    Route {
+        /// The address.
+        remote: SocketAddr,
+        /// Why.
+        #[source]
+        source: RouteError,
+    },
+    /// The next hop does not answer.
+    #[error("cannot reach {remote}: {source}")]
+    Neighbour {
+        /// The address.
+        remote: SocketAddr,
+        /// Why.
+        #[source]
+        source: NeighbourError,
+    },
+    /// The interface cannot be used.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The XDP program cannot be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// No UDP port could be had.
+    #[error(transparent)]
+    Port(#[from] CompanionError),
+    /// The worker cannot start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The session could not be opened, or was lost.
+    #[error("{remote}: {source}")]
+    Lost {
+        /// The other end.
+        remote: SocketAddr,
+        /// Why.
+        #[source]
+        source: ConnectionLost,
+    },
+    /// The server refused.
+    #[error("{what}: {}", failure.message)]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The server's words.
+        failure: Failure,
+    },
+    /// The server answered something that makes no sense.
+    #[error("{what}: the server answered something unexpected ({reply})")]
+    Unexpected {
+        /// What was asked for.
+        what: String,
+        /// What came.
+        reply: String,
+    },
+    /// A local file failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A transfer failed on this side.
+    #[error("{what}: {source}")]
+    Transfer {
+        /// The file.
+        what: String,
+        /// Why.
+        #[source]
+        source: TransferError,
+    },
+    /// The file that arrived is not the file that was sent.
+    #[error("{what}: the CRC32 is {received:08x} here and {sent:08x} at the sender; nothing was stored")]
+    ChecksumMismatch {
+        /// The file.
+        what: String,
+        /// CRC32 of what arrived.
+        received: u32,
+        /// CRC32 of what was sent.
+        sent: u32,
+    },
+    /// The source changed while it was read.
+    #[error("{what}: the file changed while it was read; nothing was stored")]
+    Changed {
+        /// The file.
+        what: String,
+    },
+}
+
+/// What kind of failure it is; `blkcp`'s exit codes follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// None of the others.
+    Other,
+    /// The host or the port cannot be reached.
+    Unreachable,
+    /// The other end refused, or broke the protocol.
+    Protocol,
+    /// No such file or export.
+    NotFound,
+    /// The name leads outside the export, or is no name.
+    NotAllowed,
+    /// A directory where a file is meant, or the reverse.
+    WrongKind,
+    /// The disk is full.
+    NoSpace,
+    /// Permissions or privileges are missing.
+    Permission,
+    /// The file's checksum is wrong.
+    Checksum,
+    /// The interface cannot do what is needed.
+    Datapath,
+    /// The connection timed out or was lost.
+    Lost,
+}
+
+impl ClientError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchHost { .. } | Self::Route { .. } | Self::Neighbour { .. } => ErrorKind::Unreachable,
+            Self::Attach(error) if error.is_permission() => ErrorKind::Permission,
+            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
+            Self::Interface(_) | Self::Attach(_) | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
+            Self::Lost { source, .. } => match source {
+                ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
+                ConnectionLost::Refused(_) | ConnectionLost::Broken(_) | ConnectionLost::Request(_) => {
+                    ErrorKind::Protocol
+                }
+                ConnectionLost::Silent | ConnectionLost::ByPeer | ConnectionLost::Closed => ErrorKind::Lost,
+            },
+            Self::Refused { failure, .. } => kind_of(failure.code),
+            Self::Unexpected { .. } => ErrorKind::Protocol,
+            Self::File(error) => kind_of(error.code()),
+            Self::ChecksumMismatch { .. } => ErrorKind::Checksum,
+            Self::Transfer { source: TransferError::Disk(error), .. }
+                if error.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                ErrorKind::NoSpace
+            }
+            Self::Port(_) | Self::Worker(_) | Self::Transfer { .. } | Self::Changed { .. } => ErrorKind::Other,
+        }
+    }
+
+    /// Whether the same call may succeed later without anything being mended.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Lost { source, .. } => !matches!(source, ConnectionLost::Refused(_)),
+            Self::Refused { failure, .. } => failure.code == ErrorCode::Busy,
+            Self::Neighbour { .. } | Self::Changed { .. } | Self::ChecksumMismatch { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn kind_of(code: ErrorCode) -> ErrorKind {
+    match code {
+        ErrorCode::NoSuchExport | ErrorCode::NotFound => ErrorKind::NotFound,
+        ErrorCode::OutsideExport | ErrorCode::InvalidName => ErrorKind::NotAllowed,
+        ErrorCode::IsDirectory | ErrorCode::NotDirectory => ErrorKind::WrongKind,
+        ErrorCode::NoSpace => ErrorKind::NoSpace,
+        ErrorCode::PermissionDenied | ErrorCode::ReadOnly => ErrorKind::Permission,
+        ErrorCode::ChecksumMismatch => ErrorKind::Checksum,
+        ErrorCode::Busy | ErrorCode::Unsupported | ErrorCode::Protocol => ErrorKind::Protocol,
+        ErrorCode::TooLarge | ErrorCode::Io => ErrorKind::Other,
+    }
+}

@@ -1,0 +1,191 @@
+//! The client's side of a worker: requests and transfers come as mail, their ends go back as one-shot answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use blk_datapath::disk::BlockFile;
+use blk_datapath::engine::{Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::worker::Service;
+use blk_proto::message::{self, Reply, ReplyFrame, Request, RequestFrame};
+use blk_proto::net::Path;
+use blk_proto::session::{CloseCode, Stats};
+use tokio::sync::oneshot;
+
+use crate::error::ConnectionLost;
+
+/// An answer that comes once, or never when the session is lost.
+pub type Answer<T> = oneshot::Sender<Result<T, ConnectionLost>>;
+
+/// What the client's other threads ask of the worker.
+pub enum Command {
+    /// Open the session.
+    Connect { path: Box<Path>, answer: Answer<()> },
+    /// Send a request; its reply is the answer.
+    Request { request: Request, answer: Answer<Reply> },
+    /// Send a range of a file; answered when every block is acknowledged.
+    Send {
+        transfer: u32,
+        file: Arc<BlockFile>,
+        range: (u64, u64),
+        progress: Progress,
+        answer: Answer<Result<SentFile, TransferError>>,
+    },
+    /// Receive a file; answered when every byte is written.
+    Receive {
+        transfer: u32,
+        file: Arc<BlockFile>,
+        size: u64,
+        progress: Progress,
+        answer: Answer<Result<ReceivedFile, TransferError>>,
+    },
+    /// Forget a transfer here, and have the server forget it.
+    Abandon { transfer: u32 },
+    /// Tell the session's statistics.
+    Statistics { answer: Answer<Stats> },
+    /// Close the session and end the worker.
+    Finish,
+}
+
+/// The service of a client's worker: one session.
+#[derive(Default)]
+pub struct ClientService {
+    session: Option<SessionId>,
+    connecting: Option<Answer<()>>,
+    next_request: u32,
+    requests: HashMap<u32, Answer<Reply>>,
+    sending: HashMap<u32, Answer<Result<SentFile, TransferError>>>,
+    receiving: HashMap<u32, Answer<Result<ReceivedFile, TransferError>>>,
+    lost: Option<ConnectionLost>,
+    finished: bool,
+}
+
+impl ClientService {
+    fn request(&mut self, engine: &mut Engine, request: Request) -> Result<u32, ConnectionLost> {
+        let Some(session) = self.session else { return Err(self.why_lost()) };
+        self.next_request = self.next_request.wrapping_add(1);
+        let id = self.next_request;
+        let mut bytes = Vec::new();
+        match message::encode(&RequestFrame { id, request }, &mut bytes) {
+            Ok(()) => engine.send_message(session, bytes),
+            Err(error) => return Err(ConnectionLost::Request(error.to_string())),
+        }
+        Ok(id)
+    }
+
+    fn why_lost(&self) -> ConnectionLost {
+        self.lost.clone().unwrap_or(ConnectionLost::Closed)
+    }
+
+    /// The session is over: everything that waits is told why.
+    fn lose(&mut self, reason: ConnectionLost) {
+        self.session = None;
+        self.lost = Some(reason.clone());
+        if let Some(answer) = self.connecting.take() {
+            let _ = answer.send(Err(reason.clone()));
+        }
+        for (_, answer) in self.requests.drain() {
+            let _ = answer.send(Err(reason.clone()));
+        }
+        for (_, answer) in self.sending.drain() {
+            let _ = answer.send(Err(reason.clone()));
+        }
+        for (_, answer) in self.receiving.drain() {
+            let _ = answer.send(Err(reason.clone()));
+        }
+    }
+
+    fn on_reply(&mut self, engine: &mut Engine, session: SessionId, bytes: &[u8]) {
+        let Ok(ReplyFrame { id, reply }) = message::decode::<ReplyFrame>(bytes) else {
+            return engine.close(session, CloseCode::VIOLATION);
+        };
+        if let Some(answer) = self.requests.remove(&id) {
+            let _ = answer.send(Ok(reply));
+        }
+    }
+}
+
+impl Service for ClientService {
+    type Mail = Command;
+
+    fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
+        match event {
+            EngineEvent::Connected { .. } => {
+                if let Some(answer) = self.connecting.take() {
+                    let _ = answer.send(Ok(()));
+                }
+            }
+            EngineEvent::Message { session, bytes } => self.on_reply(engine, session, &bytes),
+            EngineEvent::Sent { transfer, outcome, .. } => {
+                if let Some(answer) = self.sending.remove(&transfer) {
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            EngineEvent::Received { transfer, outcome, .. } => {
+                if let Some(answer) = self.receiving.remove(&transfer) {
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            EngineEvent::Closed { reason, .. } => self.lose(ConnectionLost::from(reason)),
+        }
+    }
+
+    fn on_mail(&mut self, engine: &mut Engine, command: Command) {
+        match command {
+            Command::Connect { path, answer } => {
+                self.session = engine.connect(*path);
+                self.connecting = Some(answer);
+            }
+            Command::Request { request, answer } => match self.request(engine, request) {
+                Ok(id) => {
+                    self.requests.insert(id, answer);
+                }
+                Err(lost) => {
+                    let _ = answer.send(Err(lost));
+                }
+            },
+            Command::Send { transfer, file, range, progress, answer } => {
+                self.sending.insert(transfer, answer);
+                let started =
+                    self.session.is_some_and(|id| engine.start_outbound(id, transfer, file, range, progress));
+                if !started && let Some(answer) = self.sending.remove(&transfer) {
+                    let _ = answer.send(Err(self.why_lost()));
+                }
+            }
+            Command::Receive { transfer, file, size, progress, answer } => {
+                self.receiving.insert(transfer, answer);
+                let started = self.session.is_some_and(|id| engine.start_inbound(id, transfer, file, size, progress));
+                if !started && let Some(answer) = self.receiving.remove(&transfer) {
+                    let _ = answer.send(Err(self.why_lost()));
+                }
+            }
+            Command::Abandon { transfer } => {
+                self.sending.remove(&transfer);
+                self.receiving.remove(&transfer);
+                if let Some(session) = self.session {
+                    engine.abandon(session, transfer);
+                    // Nobody waits for the reply; a lost session forgets the transfer anyway.
+                    let _ = self.request(engine, Request::Close { transfer });
+                }
+            }
+            Command::Statistics { answer } => {
+                let stats = self.session.and_then(|session| engine.session_stats(session));
+                let _ = answer.send(stats.ok_or_else(|| self.why_lost()));
+            }
+            Command::Finish => self.finished = true,
+        }
+    }
+
+    fn on_companion_error(&mut self, engine: &mut Engine, error: std::io::Error) {
+        // While the session stands, a stray ICMP message must not end it; before that, it is the answer.
+        if self.connecting.is_some() && error.kind() == std::io::ErrorKind::ConnectionRefused {
+            if let Some(session) = self.session {
+                engine.close(session, CloseCode::DONE);
+            }
+            self.lose(ConnectionLost::PortClosed);
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished
+    }
+}

@@ -1,0 +1,92 @@
+//! What the engine tells the service above it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blk_proto::session::CloseReason;
+
+use super::inbound::ReceivedFile;
+use super::outbound::SentFile;
+
+/// Names a session within one engine; never reused while the process lives (up to a generation of 2^20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u32);
+
+/// Something a service has to know.
+#[derive(Debug)]
+pub enum EngineEvent {
+    /// The handshake is complete.
+    Connected {
+        /// The session.
+        session: SessionId,
+        /// The other end's address.
+        remote: SocketAddr,
+    },
+    /// A control message arrived, whole and in order.
+    Message {
+        /// The session.
+        session: SessionId,
+        /// The message's bytes, as given to `send_message` at the other end.
+        bytes: Vec<u8>,
+    },
+    /// A file being received is over: every byte written, or a failure.
+    Received {
+        /// The session.
+        session: SessionId,
+        /// The transfer.
+        transfer: u32,
+        /// What became of it.
+        outcome: Result<ReceivedFile, TransferError>,
+    },
+    /// A file being sent is over: every block acknowledged, or a failure.
+    Sent {
+        /// The session.
+        session: SessionId,
+        /// The transfer.
+        transfer: u32,
+        /// What became of it.
+        outcome: Result<SentFile, TransferError>,
+    },
+    /// The session is gone, and its transfers with it.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why a transfer ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The disk failed.
+    #[error("disk: {0}")]
+    Disk(#[source] io::Error),
+    /// The source gave fewer bytes than its size promised.
+    #[error("the source shrank while it was read (at byte {offset})")]
+    SourceShrank {
+        /// Where the missing bytes were expected.
+        offset: u64,
+    },
+    /// The other end broke the rules of a transfer.
+    #[error("protocol: {0}")]
+    Protocol(&'static str),
+}
+
+/// A count of payload bytes done, shared with whoever shows the progress.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Adds `bytes`.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

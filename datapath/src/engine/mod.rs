@@ -1,0 +1,585 @@
+//! The engine: one AF_XDP socket, one UMEM, one io_uring, and the sessions whose packets arrive there.
+//!
+//! A block's way in is [`receive`] → [`inbound`] → [`gather`] → `storage` → the disk; its way out is the disk →
+//! `storage` → [`outbound`] → [`held`] → `transmit`. Everything runs on one thread, nothing blocks, and nothing is
+//! shared: services talk to the engine by calling it and by reading its [`EngineEvent`]s.
+//!
+//! ```text
+//!            RX ring                                              io_uring
+//!   wire ──► Frame<Rx> ──► session ──► Inbound ──► Gather ──► WRITEV_FIXED ──► disk
+//!                             │                                   │ completion
+//!                             │           release_credit ◄────────┘
+//!   wire ◄── Frame<Held> ◄── session ◄── Outbound ◄── READV_FIXED ◄── disk
+//!            TX ring
+//! ```
+
+mod checksum;
+mod events;
+mod gather;
+mod held;
+mod inbound;
+mod outbound;
+mod peers;
+mod receive;
+mod storage;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use blk_proto::net::Path;
+use blk_proto::session::{CloseCode, CloseReason, Config, Parameters, Session, Stats};
+use blk_proto::time::Time;
+use blk_proto::wire::PAYLOAD_OFFSET;
+
+pub use checksum::{FileChecksum, combine};
+pub use events::{EngineEvent, Progress, SessionId, TransferError};
+pub use gather::{Gather, Misplaced, Run};
+pub use held::{HeldBlock, HeldBlocks};
+pub use inbound::{Inbound, ReceivedFile};
+pub use outbound::{Outbound, ReadPlan, ReadyBlock, SentFile};
+
+use crate::disk::{BlockFile, Completion, DiskCounters, DiskQueue};
+use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
+use crate::xsk::XskSocket;
+use peers::{Peer, Peers};
+use storage::Operation;
+
+/// An incomplete chunk is written after this time even if its missing blocks have not come, so that frames do not
+/// wait for a sender that stalls.
+const GATHER_PATIENCE: Duration = Duration::from_millis(5);
+
+/// When the kernel did not take all of the TX ring, it is asked again after this time.
+const TRANSMIT_RETRY: Duration = Duration::from_micros(100);
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// UDP port of this end: packets for other ports are not ours.
+    pub port: u16,
+    /// Largest payload this end takes and sends in one packet, from the interface's MTU.
+    pub max_payload: u16,
+    /// Whether a `Hello` from outside makes a session.
+    pub accept: bool,
+    /// Frames kept in the fill ring.
+    pub fill_target: usize,
+    /// Received blocks (frames) that all sessions together may hold: open chunks and writes in flight.
+    pub receive_frames: u64,
+    /// Frames that sending may use: blocks being read, queued, and in flight.
+    pub send_frames: usize,
+    /// Without a packet for so long, a session is over.
+    pub idle_timeout: Duration,
+    /// A handshake has so long.
+    pub handshake_timeout: Duration,
+}
+
+/// Counters of one engine, cumulative.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct EngineCounters {
+    /// Frames taken from the RX ring.
+    pub frames_received: u64,
+    /// Frames that were not ours or not valid: wrong port, malformed, failed CRC.
+    pub frames_rejected: u64,
+    /// Packets for sessions that are not (or no longer) here.
+    pub packets_stray: u64,
+    /// Blocks of transfers that are not (or no longer) here.
+    pub blocks_stray: u64,
+    /// Frames put into the TX ring.
+    pub frames_sent: u64,
+}
+
+/// One AF_XDP socket with its sessions and its disk queue.
+pub struct Engine {
+    // Dropped in this order: the disk queue drains its operations, then the socket leaves the queue, then the memory goes.
+    disk: DiskQueue,
+    xsk: XskSocket,
+    umem: Umem,
+    peers: Peers,
+    held: HeldBlocks,
+    operations: Vec<Option<Operation>>,
+    free_operations: Vec<usize>,
+    events: VecDeque<EngineEvent>,
+    counters: EngineCounters,
+    config: EngineConfig,
+    epoch: Instant,
+    now: Time,
+    /// Frames that sending uses now.
+    send_frames_used: usize,
+    turn: usize,
+    /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
+    slept: bool,
+    wakeups: Vec<u64>,
+    scratch: Scratch,
+}
+
+/// Vectors reused from turn to turn.
+#[derive(Debug, Default)]
+struct Scratch {
+    received: Vec<Frame<Rx>>,
+    returned: Vec<Frame<Held>>,
+    completions: Vec<Completion>,
+    runs: Vec<Run<Frame<Disk>>>,
+    frames: Vec<Vec<Frame<Disk>>>,
+}
+
+/// Tags of wake-ups; disk operations count up from zero and never get here.
+pub(crate) const WAKE_TAGS: u64 = 1 << 32;
+
+impl Engine {
+    /// Puts the parts together. `seed` makes session ids differ between two lives of a process.
+    pub fn new(
+        config: EngineConfig,
+        umem: Umem,
+        xsk: XskSocket,
+        disk: DiskQueue,
+        seed: u32,
+    ) -> Self {
+        let frames = umem.counts().total();
+        Self {
+            disk,
+            xsk,
+            held: HeldBlocks::new(frames as u32),
+            umem,
+            peers: Peers::new(seed),
+            operations: Vec::new(),
+            free_operations: Vec::new(),
+            events: VecDeque::new(),
+            counters: EngineCounters::default(),
+            config,
+            epoch: Instant::now(),
+            now: Time::default(),
+            send_frames_used: 0,
+            turn: 0,
+            slept: false,
+            wakeups: Vec::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Opens a session to the other end of `path`.
+    pub fn connect(&mut self, path: Path) -> Option<SessionId> {
+        let id = self.peers.reserve()?;
+        let session = Session::connect(self.session_config(&path), id.0, self.now);
+        self.peers.insert(id, Peer::new(session, path));
+        Some(id)
+    }
+
+    /// Sends a control message: reliable, in order, at most [`blk_proto::message::MAX_MESSAGE`] bytes.
+    pub fn send_message(&mut self, session: SessionId, message: Vec<u8>) {
+        if let Some(peer) = self.peers.get_mut(session) {
+            peer.messages.push_back(message);
+            peer.flush_messages();
+        }
+    }
+
+    /// Control messages of a session that wait for room: a service stops taking requests when it grows.
+    pub fn messages_waiting(&mut self, session: SessionId) -> usize {
+        self.peers
+            .get_mut(session)
+            .map_or(0, |peer| peer.messages.len())
+    }
+
+    /// Receives a file of `size` bytes; the end is told by [`EngineEvent::Received`]. `false` when the session is
+    /// gone or the transfer's name is taken.
+    pub fn start_inbound(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        file: Arc<BlockFile>,
+        size: u64,
+        progress: Progress,
+    ) -> bool {
+        let block_len = self.config.max_payload;
+        let Some(peer) = self.peers.get_mut(session) else {
+            return false;
+        };
+        let mut inbound = Inbound::new(file, size, peer.block_len(block_len), progress);
+        if size == 0 {
+            let outcome = inbound.outcome();
+            self.events
+                .extend(outcome.map(|outcome| EngineEvent::Received {
+                    session,
+                    transfer,
+                    outcome,
+                }));
+            return true;
+        }
+        peer.inbound.insert(transfer, inbound).is_ok()
+    }
+
+    /// Sends `len` bytes of `file` from `offset`; the end is told by [`EngineEvent::Sent`]. `false` when the session
+    /// is gone or the transfer's name is taken.
+    pub fn start_outbound(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        file: Arc<BlockFile>,
+        (offset, len): (u64, u64),
+        progress: Progress,
+    ) -> bool {
+        let block_len = self.config.max_payload;
+        let Some(peer) = self.peers.get_mut(session) else {
+            return false;
+        };
+        let mut outbound = Outbound::new(file, offset, len, peer.block_len(block_len), progress);
+        if len == 0 {
+            let outcome = outbound.outcome();
+            self.events.extend(outcome.map(|outcome| EngineEvent::Sent {
+                session,
+                transfer,
+                outcome,
+            }));
+            return true;
+        }
+        peer.outbound.insert(transfer, outbound).is_ok()
+    }
+
+    /// Forgets a transfer in either direction. Writes in flight finish into the file; blocks that still come are
+    /// dropped. No event follows.
+    pub fn abandon(&mut self, session: SessionId, transfer: u32) {
+        let Some(peer) = self.peers.get_mut(session) else {
+            return;
+        };
+        peer.session.cancel_transfer(transfer);
+        let inbound = peer.inbound.remove(transfer);
+        let outbound = peer.outbound.remove(transfer);
+        if let Some(inbound) = inbound {
+            let frames = inbound.into_frames();
+            peer.session.release_credit(frames.len() as u64);
+            frames
+                .into_iter()
+                .for_each(|frame| self.umem.release(frame));
+        }
+        if let Some(outbound) = outbound {
+            let frames = outbound.into_frames();
+            self.send_frames_used -= frames.len();
+            frames
+                .into_iter()
+                .for_each(|frame| self.umem.release(frame));
+        }
+    }
+
+    /// Ends a session; `Closed` follows when the other end has been told.
+    pub fn close(&mut self, session: SessionId, code: CloseCode) {
+        if let Some(peer) = self.peers.get_mut(session) {
+            peer.session.close(CloseReason::Local(code));
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<EngineEvent> {
+        self.events.pop_front()
+    }
+
+    /// Asks for a wake-up when `fd` is readable, once. `number` is any small number of the caller's.
+    pub fn watch(&mut self, fd: RawFd, number: u32) -> bool {
+        self.disk
+            .poll_readable(fd, WAKE_TAGS + u64::from(number))
+            .is_ok()
+    }
+
+    /// The numbers of watched descriptors that became readable.
+    pub fn take_wakeups(&mut self) -> impl Iterator<Item = u32> + '_ {
+        self.wakeups.drain(..).map(|tag| (tag - WAKE_TAGS) as u32)
+    }
+
+    /// Does what there is to do; `true` when that was anything.
+    pub fn turn(&mut self) -> bool {
+        self.now = Time::from_nanos(self.epoch.elapsed().as_nanos() as u64);
+        let mut busy = self.receive();
+        busy |= self.run_disk();
+        self.run_timers();
+        self.flush_old_chunks();
+        self.pump_outbound();
+        busy |= self.transmit();
+        self.xsk.fill(&mut self.umem, self.config.fill_target);
+        self.collect_events();
+        #[cfg(debug_assertions)]
+        self.umem.assert_conserved();
+        busy || !self.events.is_empty()
+    }
+
+    /// Whether packets wait in the RX ring: a cheap look for a spinning caller.
+    pub fn has_received(&mut self) -> bool {
+        self.xsk.has_received()
+    }
+
+    /// Whether disk operations (not watches) are in flight.
+    pub fn disk_busy(&self) -> bool {
+        self.operations.len() > self.free_operations.len()
+    }
+
+    /// Sleeps until a watched descriptor, the disk, or a timer wants attention, at most `limit`.
+    pub fn sleep(&mut self, limit: Duration) -> std::io::Result<()> {
+        let mut limit = limit;
+        if self.xsk.queued() > 0 {
+            // The kernel had no room for all of it: nothing will tell when it has.
+            limit = limit.min(TRANSMIT_RETRY);
+        }
+        if let Some(deadline) = self.next_deadline() {
+            limit = limit.min(deadline.saturating_since(self.clock()));
+        }
+        self.slept = true;
+        self.disk.wait(Some(limit))
+    }
+
+    /// The AF_XDP socket's descriptor, to be watched before sleeping.
+    pub fn xsk_fd(&self) -> RawFd {
+        self.xsk.fd()
+    }
+
+    /// Whether the driver reads and writes the UMEM directly.
+    pub fn is_zero_copy(&self) -> bool {
+        self.xsk.is_zero_copy()
+    }
+
+    /// Sessions.
+    pub fn sessions(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Every session's id.
+    pub fn session_ids(&mut self) -> Vec<SessionId> {
+        (0..self.peers.positions())
+            .filter_map(|at| self.peers.at(at).map(|(id, _)| id))
+            .collect()
+    }
+
+    /// A session's statistics.
+    pub fn session_stats(&mut self, session: SessionId) -> Option<Stats> {
+        self.peers.get_mut(session).map(|peer| peer.session.stats())
+    }
+
+    /// Cumulative counters.
+    pub fn counters(&self) -> EngineCounters {
+        self.counters
+    }
+
+    /// The disk queue's counters.
+    pub fn disk_counters(&self) -> DiskCounters {
+        self.disk.counters()
+    }
+
+    /// Where the frames are.
+    pub fn frame_counts(&self) -> FrameCounts {
+        self.umem.counts()
+    }
+
+    /// Fails loudly when a frame has been lost or counted twice.
+    pub fn assert_conserved(&self) {
+        self.umem.assert_conserved();
+    }
+
+    fn clock(&self) -> Time {
+        Time::from_nanos(self.epoch.elapsed().as_nanos() as u64)
+    }
+
+    fn session_config(&self, path: &Path) -> Config {
+        let sessions = self.peers.len() as u64 + 1;
+        let window = (self.config.receive_frames / sessions).clamp(128, 4096);
+        Config {
+            local: Parameters {
+                payload_offset: PAYLOAD_OFFSET as u16,
+                granule: 512,
+                max_payload: self.config.max_payload,
+                initial_credit: window,
+                epoch: 0,
+            },
+            idle_timeout: self.config.idle_timeout,
+            handshake_timeout: self.config.handshake_timeout,
+            l4_overhead: path.header_len() as u16,
+            ..Config::default()
+        }
+    }
+
+    fn run_timers(&mut self) {
+        for at in 0..self.peers.positions() {
+            if let Some((_, peer)) = self.peers.at(at)
+                && peer
+                    .session
+                    .poll_timeout()
+                    .is_some_and(|deadline| deadline <= self.now)
+            {
+                peer.session.handle_timeout(self.now);
+            }
+        }
+    }
+
+    fn next_deadline(&mut self) -> Option<Time> {
+        let mut next: Option<Time> = None;
+        for at in 0..self.peers.positions() {
+            let Some((_, peer)) = self.peers.at(at) else {
+                continue;
+            };
+            let deadlines = peer
+                .session
+                .poll_timeout()
+                .into_iter()
+                .chain(peer.chunk_deadline());
+            next = next.into_iter().chain(deadlines).min();
+        }
+        next
+    }
+
+    /// Turns the sessions' events into the engine's, and takes dead sessions away.
+    fn collect_events(&mut self) {
+        for at in 0..self.peers.positions() {
+            let Some((session, peer)) = self.peers.at(at) else {
+                continue;
+            };
+            let mut closed = None;
+            while let Some(event) = peer.session.poll_event() {
+                use blk_proto::session::Event;
+                match event {
+                    Event::Connected => {
+                        let remote = peer.path.destination;
+                        self.events
+                            .push_back(EngineEvent::Connected { session, remote });
+                    }
+                    Event::Message(bytes) => self
+                        .events
+                        .push_back(EngineEvent::Message { session, bytes }),
+                    Event::Released {
+                        transfer,
+                        block,
+                        acked,
+                    } => {
+                        let len = u64::from(block.len());
+                        self.held.release(&mut self.umem, block);
+                        self.send_frames_used -= 1;
+                        if let Some(outbound) = peer.outbound.get_mut(transfer) {
+                            outbound.released(len, acked);
+                        }
+                    }
+                    Event::Closed(reason) => closed = Some(reason),
+                }
+            }
+            peer.flush_messages();
+            let leftovers = peer.collect_outcomes(session, &mut self.events);
+            self.release_all(leftovers.received);
+            self.release_sending(leftovers.sending);
+            if let Some(reason) = closed {
+                self.bury(session, reason);
+            }
+        }
+    }
+
+    /// Takes a closed session away with everything it holds.
+    fn bury(&mut self, session: SessionId, reason: CloseReason) {
+        let Some(mut peer) = self.peers.remove(session) else {
+            return;
+        };
+        let mut frames: Vec<Frame<Disk>> = Vec::new();
+        for (_, inbound) in peer.inbound.drain() {
+            frames.extend(inbound.into_frames());
+        }
+        for (_, outbound) in peer.outbound.drain() {
+            let ready = outbound.into_frames();
+            self.send_frames_used -= ready.len();
+            frames.extend(ready);
+        }
+        frames
+            .into_iter()
+            .for_each(|frame| self.umem.release(frame));
+        self.events
+            .push_back(EngineEvent::Closed { session, reason });
+    }
+}
+
+impl Peer {
+    fn new(session: Session<HeldBlock>, path: Path) -> Self {
+        Self {
+            session,
+            path,
+            inbound: peers::Transfers::default(),
+            outbound: peers::Transfers::default(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// The payload length of every block but a file's last: what both ends can do.
+    fn block_len(&self, local: u16) -> u16 {
+        let peer = self
+            .session
+            .peer()
+            .map_or(local, |parameters| parameters.max_payload);
+        let len = local.min(peer);
+        (len - len % 512).max(512)
+    }
+
+    fn flush_messages(&mut self) {
+        while let Some(message) = self.messages.front() {
+            if self.session.send_message(message).is_err() {
+                break;
+            }
+            self.messages.pop_front();
+        }
+    }
+
+    fn chunk_deadline(&self) -> Option<Time> {
+        self.inbound
+            .iter()
+            .filter_map(Inbound::oldest)
+            .min()
+            .map(|opened| opened + GATHER_PATIENCE)
+    }
+
+    /// Tells the ends of transfers, and gives up the frames that a failed one still has.
+    fn collect_outcomes(
+        &mut self,
+        session: SessionId,
+        events: &mut VecDeque<EngineEvent>,
+    ) -> Leftovers {
+        let mut leftovers = Leftovers::default();
+        let mut at = 0;
+        while let Some((transfer, inbound)) = self.inbound.at_mut(at) {
+            let Some(outcome) = inbound.outcome() else {
+                at += 1;
+                continue;
+            };
+            events.push_back(EngineEvent::Received {
+                session,
+                transfer,
+                outcome,
+            });
+            leftovers.received.extend(
+                self.inbound
+                    .remove(transfer)
+                    .map(Inbound::into_frames)
+                    .unwrap_or_default(),
+            );
+        }
+        let mut at = 0;
+        while let Some((transfer, outbound)) = self.outbound.at_mut(at) {
+            let Some(outcome) = outbound.outcome() else {
+                at += 1;
+                continue;
+            };
+            if outcome.is_err() {
+                self.session.cancel_transfer(transfer);
+            }
+            events.push_back(EngineEvent::Sent {
+                session,
+                transfer,
+                outcome,
+            });
+            leftovers.sending.extend(
+                self.outbound
+                    .remove(transfer)
+                    .map(Outbound::into_frames)
+                    .unwrap_or_default(),
+            );
+        }
+        self.session.release_credit(leftovers.received.len() as u64);
+        leftovers
+    }
+}
+
+/// Frames of transfers that ended early.
+#[derive(Debug, Default)]
+struct Leftovers {
+    received: Vec<Frame<Disk>>,
+    sending: Vec<Frame<Disk>>,
+}

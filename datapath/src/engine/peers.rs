@@ -1,0 +1,213 @@
+//! The sessions of one engine.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use blk_proto::net::Path;
+use blk_proto::session::{CloseCode, CloseReason, Session, hello_id};
+use blk_proto::wire::Packet;
+
+use super::events::SessionId;
+use super::held::HeldBlock;
+use super::inbound::Inbound;
+use super::outbound::Outbound;
+
+const INDEX_BITS: u32 = 12;
+/// Sessions an engine can have at once.
+pub const MAX_SESSIONS: usize = 1 << INDEX_BITS;
+
+/// One session with its path and its transfers.
+#[derive(Debug)]
+pub struct Peer {
+    /// The protocol's state.
+    pub session: Session<HeldBlock>,
+    /// How its packets are addressed.
+    pub path: Path,
+    /// Files being received, by transfer.
+    pub inbound: Transfers<Inbound>,
+    /// Files being sent, by transfer.
+    pub outbound: Transfers<Outbound>,
+    /// The control stream is full: messages that wait for room.
+    pub messages: VecDeque<Vec<u8>>,
+}
+
+/// A small table of transfers; the last one used is found first.
+#[derive(Debug)]
+pub struct Transfers<T> {
+    entries: Vec<(u32, T)>,
+    last: usize,
+}
+
+impl<T> Default for Transfers<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            last: 0,
+        }
+    }
+}
+
+impl<T> Transfers<T> {
+    /// Finds a transfer.
+    pub fn get_mut(&mut self, transfer: u32) -> Option<&mut T> {
+        if self
+            .entries
+            .get(self.last)
+            .is_none_or(|entry| entry.0 != transfer)
+        {
+            self.last = self.entries.iter().position(|entry| entry.0 == transfer)?;
+        }
+        self.entries.get_mut(self.last).map(|entry| &mut entry.1)
+    }
+
+    /// Adds a transfer; gives it back when the name is taken.
+    pub fn insert(&mut self, transfer: u32, value: T) -> Result<(), T> {
+        if self.entries.iter().any(|entry| entry.0 == transfer) {
+            return Err(value);
+        }
+        self.entries.push((transfer, value));
+        Ok(())
+    }
+
+    /// Removes a transfer.
+    pub fn remove(&mut self, transfer: u32) -> Option<T> {
+        let at = self.entries.iter().position(|entry| entry.0 == transfer)?;
+        Some(self.entries.swap_remove(at).1)
+    }
+
+    /// The transfer at `position`, for walks that change the table.
+    pub fn at_mut(&mut self, position: usize) -> Option<(u32, &mut T)> {
+        self.entries
+            .get_mut(position)
+            .map(|entry| (entry.0, &mut entry.1))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.entries.iter().map(|entry| &entry.1)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes all of them.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u32, T)> + '_ {
+        self.entries.drain(..)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    peer: Option<Box<Peer>>,
+}
+
+/// The sessions, by id and by remote address.
+#[derive(Debug, Default)]
+pub struct Peers {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    by_remote: HashMap<SocketAddr, SessionId>,
+    first_generation: u32,
+}
+
+impl Peers {
+    /// An empty table; `seed` makes the ids of two processes differ, so that a packet for a daemon's earlier life
+    /// finds no session.
+    pub fn new(seed: u32) -> Self {
+        Self {
+            first_generation: seed,
+            ..Self::default()
+        }
+    }
+
+    /// Reserves an id for a session to come; `None` when the table is full.
+    pub fn reserve(&mut self) -> Option<SessionId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < MAX_SESSIONS => {
+                self.slots.push(Slot {
+                    generation: self.first_generation,
+                    peer: None,
+                });
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        let slot = &mut self.slots[index];
+        slot.generation = slot.generation.wrapping_add(1);
+        let mut id = slot.generation << INDEX_BITS | index as u32;
+        if id == 0 {
+            // Zero means "no session yet" on the wire.
+            slot.generation = 1;
+            id = 1 << INDEX_BITS;
+        }
+        Some(SessionId(id))
+    }
+
+    /// Gives a reserved id back.
+    pub fn unreserve(&mut self, id: SessionId) {
+        self.free.push(index_of(id));
+    }
+
+    /// Puts a session under its reserved id.
+    pub fn insert(&mut self, id: SessionId, peer: Peer) {
+        self.by_remote.insert(peer.path.destination, id);
+        self.slots[index_of(id)].peer = Some(Box::new(peer));
+    }
+
+    /// The session with that id.
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Peer> {
+        let slot = self.slots.get_mut(index_of(id))?;
+        if slot.generation << INDEX_BITS != id.0 & !(MAX_SESSIONS as u32 - 1) {
+            return None;
+        }
+        slot.peer.as_deref_mut()
+    }
+
+    /// The session that this Hello is for, if it has been greeted before. A Hello of another life of the client (the
+    /// same address, another id) ends the session of its earlier one.
+    pub fn greeted_by(&mut self, remote: SocketAddr, hello: &Packet<'_>) -> Option<SessionId> {
+        let known = self.by_remote.get(&remote).copied()?;
+        let peer = self.get_mut(known)?;
+        if peer.session.peer_id().is_none() || peer.session.peer_id() == hello_id(hello) {
+            return Some(known);
+        }
+        peer.session.close(CloseReason::Local(CloseCode::TIMED_OUT));
+        None
+    }
+
+    /// Takes a session out.
+    pub fn remove(&mut self, id: SessionId) -> Option<Box<Peer>> {
+        self.get_mut(id)?;
+        let peer = self.slots[index_of(id)].peer.take()?;
+        if self.by_remote.get(&peer.path.destination) == Some(&id) {
+            self.by_remote.remove(&peer.path.destination);
+        }
+        self.free.push(index_of(id));
+        Some(peer)
+    }
+
+    /// How many table positions there are; walk them with [`Peers::at`].
+    pub fn positions(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The session at a table position.
+    pub fn at(&mut self, position: usize) -> Option<(SessionId, &mut Peer)> {
+        let slot = self.slots.get_mut(position)?;
+        let id = SessionId(slot.generation << INDEX_BITS | position as u32);
+        slot.peer.as_deref_mut().map(|peer| (id, peer))
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.peer.is_some()).count()
+    }
+}
+
+fn index_of(id: SessionId) -> usize {
+    (id.0 & (MAX_SESSIONS as u32 - 1)) as usize
+}

@@ -1,0 +1,131 @@
+//! The ordinary UDP socket behind a protocol port.
+//!
+//! It reserves the port, so that no other program of the host gets it while the XDP program takes its packets away;
+//! and the kernel tells it what an AF_XDP socket never hears: that the other end's port is closed (ICMP).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// Why a port could not be reserved.
+#[derive(Debug, thiserror::Error)]
+pub enum CompanionError {
+    /// The port is taken.
+    #[error(
+        "UDP port {0} is already in use on this host: stop the program that has it, or choose another with --port"
+    )]
+    InUse(u16),
+    /// Anything else.
+    #[error("cannot reserve UDP port {port}: {source}")]
+    Io {
+        /// The port asked for; 0 means any.
+        port: u16,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The reserved port.
+#[derive(Debug)]
+pub struct Companion {
+    socket: UdpSocket,
+    port: u16,
+}
+
+impl Companion {
+    /// Reserves `port` on all addresses of the host.
+    pub fn listen(port: u16) -> Result<Self, CompanionError> {
+        let everywhere = [
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        ];
+        let addresses = everywhere.map(|address| SocketAddr::new(address, port));
+        // An IPv6 socket takes IPv4 as well; a host without IPv6 gets the second.
+        let socket =
+            UdpSocket::bind(&addresses[..]).map_err(|source| reservation_error(port, source))?;
+        Self::new(socket, port)
+    }
+
+    /// Reserves any port of `source`, bound to the other end's address so that the kernel reports its closed port.
+    pub fn connect(source: IpAddr, remote: SocketAddr) -> Result<Self, CompanionError> {
+        let socket = UdpSocket::bind((source, 0)).map_err(|source| reservation_error(0, source))?;
+        socket
+            .connect(remote)
+            .map_err(|source| reservation_error(0, source))?;
+        Self::new(socket, 0)
+    }
+
+    fn new(socket: UdpSocket, port: u16) -> Result<Self, CompanionError> {
+        let fail = |source| CompanionError::Io { port, source };
+        socket.set_nonblocking(true).map_err(fail)?;
+        let port = socket.local_addr().map_err(fail)?.port();
+        Ok(Self { socket, port })
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Reads the socket empty. Datagrams that got here missed the XDP program; the session sends them again. An error
+    /// is what the kernel heard about the port.
+    pub fn drain(&self) -> Option<io::Error> {
+        let mut buffer = [0; 64];
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(_) => tracing::debug!(port = self.port, "a datagram missed the XDP program"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Some(error),
+            }
+        }
+    }
+}
+
+impl AsRawFd for Companion {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn reservation_error(port: u16, source: io::Error) -> CompanionError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        CompanionError::InUse(port)
+    } else {
+        CompanionError::Io { port, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_reserved_once() {
+        let first = Companion::listen(0).unwrap();
+        let second = Companion::listen(first.port());
+        assert!(matches!(second, Err(CompanionError::InUse(port)) if port == first.port()));
+    }
+
+    #[test]
+    fn a_closed_port_is_heard_of() {
+        let closed = {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.local_addr().unwrap()
+        };
+        let companion = Companion::connect(closed.ip(), closed).unwrap();
+        companion.socket.send(b"anyone?").unwrap();
+        let mut heard = None;
+        for _ in 0..200 {
+            heard = companion.drain();
+            if heard.is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(
+            heard.map(|error| error.kind()),
+            Some(io::ErrorKind::ConnectionRefused)
+        );
+    }
+}

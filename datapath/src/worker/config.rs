@@ -1,0 +1,91 @@
+//! How a worker is set up.
+
+use std::time::Duration;
+
+use crate::engine::EngineConfig;
+use crate::umem::PAYLOAD_MAX;
+use crate::xsk::{BindMode, XskConfig};
+
+/// Descriptors in the RX ring: more than a session's largest window, so that one sender cannot overflow it.
+const RX_RING: u32 = 8192;
+const TX_RING: u32 = 4096;
+pub(super) const FILL_RING: u32 = 8192;
+pub(super) const COMPLETION_RING: u32 = 8192;
+
+/// Everything a worker needs to start.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The interface's name.
+    pub interface: String,
+    /// The queue of the interface that this worker owns.
+    pub queue: u32,
+    /// The CPU to stay on; `None` lets the scheduler choose.
+    pub cpu: Option<usize>,
+    /// How the AF_XDP socket binds.
+    pub mode: BindMode,
+    /// 4 KiB frames in the UMEM.
+    pub frames: u32,
+    /// Entries of the io_uring.
+    pub disk_depth: u32,
+    /// How long an idle worker spins before it sleeps.
+    pub spin: Duration,
+    /// Makes session ids differ between two lives of a process.
+    pub seed: u32,
+    /// The engine's own limits.
+    pub engine: EngineConfig,
+}
+
+impl WorkerConfig {
+    /// Defaults for one queue of an interface with the given MTU; `port` is this end's UDP port.
+    ///
+    /// The frames are split between the fill ring, blocks that wait for the disk, and blocks being sent, so that no
+    /// one of them can starve the others.
+    pub fn new(interface: &str, queue: u32, mtu: u32, port: u16, accept: bool) -> Self {
+        let frames = 16 * 1024;
+        Self {
+            interface: interface.to_owned(),
+            queue,
+            cpu: None,
+            mode: BindMode::Auto,
+            frames,
+            disk_depth: 256,
+            spin: Duration::from_micros(50),
+            seed: seed(),
+            engine: EngineConfig {
+                port,
+                max_payload: max_payload_for(mtu),
+                accept,
+                fill_target: 6 * 1024,
+                receive_frames: 5 * 1024,
+                send_frames: 4 * 1024,
+                idle_timeout: Duration::from_secs(20),
+                handshake_timeout: Duration::from_secs(5),
+            },
+        }
+    }
+
+    pub(super) fn xsk(&self) -> XskConfig {
+        XskConfig {
+            interface: self.interface.clone(),
+            queue: self.queue,
+            mode: self.mode,
+            rx_ring: RX_RING,
+            tx_ring: TX_RING,
+            fill_ring: FILL_RING,
+            completion_ring: COMPLETION_RING,
+        }
+    }
+}
+
+/// The largest payload that fits one frame and one packet of the MTU.
+pub fn max_payload_for(mtu: u32) -> u16 {
+    blk_proto::geometry::max_payload_for_mtu(mtu as usize).min(PAYLOAD_MAX) as u16
+}
+
+/// Differs from one life of a process to the next, and between processes.
+fn seed() -> u32 {
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    (time.as_micros() as u32) ^ std::process::id().rotate_left(16)
+}

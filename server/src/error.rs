@@ -1,0 +1,44 @@
+//! Why blockd cannot start, and the exit code that says so.
+
+use blk_datapath::net::InterfaceError;
+use blk_datapath::worker::{CompanionError, WorkerError};
+use blk_datapath::xsk::XskError;
+use blk_xdp::AttachError;
+
+use crate::exports::ExportError;
+
+/// Why blockd cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// An export cannot be served.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The interface cannot be used.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The port is taken.
+    #[error(transparent)]
+    Port(#[from] CompanionError),
+    /// The XDP program cannot be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A worker cannot start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A thread or a descriptor cannot be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl DaemonError {
+    /// The process's exit code; the list is in `docs/operations.md`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Export(_) => 5,
+            Self::Attach(error) if error.is_permission() => 9,
+            Self::Worker(WorkerError::Xsk(error)) if matches!(error, XskError::NoPrivilege { .. }) => 9,
+            Self::Interface(_) | Self::Attach(_) | Self::Worker(WorkerError::Xsk(_)) => 11,
+            Self::Port(_) | Self::Worker(_) | Self::Io(_) => 1,
+        }
+    }
+}
