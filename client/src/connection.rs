@@ -77,7 +77,7 @@ impl Connection {
         let port = companion.port();
         let source = SocketAddr::new(route.source, port);
         let path = Path::new(interface.mac, destination_mac, source, remote);
-        let mut program = Program::attach(&interface.name, PortRange::single(port), AttachMode::Native)?;
+        let mut program = Program::attach(interface.name.as_str(), PortRange::new(port, 1)?, AttachMode::Native)?;
         let (worker, queue) = start_worker(&interface, port, options, &companion)?;
         program.register(queue, 0, worker.xsk_fd())?;
         let datapath = DatapathInfo {

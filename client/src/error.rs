@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use blk_datapath::engine::TransferError;
-use blk_datapath::files::FileError;
+use blk_datapath::files::{FileError, FileErrorKind};
 use blk_datapath::net::{InterfaceError, NeighbourError, RouteError};
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_proto::message::{ErrorCode, Failure};
 use blk_proto::session::{CloseCode, CloseReason};
-use blk_xdp::AttachError;
+use blk_xdp::{AttachError, PortRangeError, SlotError};
 
 /// Why a session ended, or never was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +90,12 @@ pub enum ClientError {
     /// The XDP program cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The program cannot steer this port.
+    #[error(transparent)]
+    PortRange(#[from] PortRangeError),
+    /// The program has no place for the socket.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// No UDP port could be had.
     #[error(transparent)]
     Port(#[from] CompanionError),
@@ -183,9 +189,11 @@ impl ClientError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchHost { .. } | Self::Route { .. } | Self::Neighbour { .. } => ErrorKind::Unreachable,
-            Self::Attach(error) if error.is_permission() => ErrorKind::Permission,
+            Self::Attach(error) if matches!(error, AttachError::NoPrivileges { .. }) => ErrorKind::Permission,
             Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
-            Self::Interface(_) | Self::Attach(_) | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
+            Self::Interface(_) | Self::Attach(_) | Self::Slot(_) | Self::Worker(WorkerError::Xsk(_)) => {
+                ErrorKind::Datapath
+            }
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
                 ConnectionLost::Refused(_) | ConnectionLost::Broken(_) | ConnectionLost::Request(_) => {
@@ -195,14 +203,14 @@ impl ClientError {
             },
             Self::Refused { failure, .. } => kind_of(failure.code),
             Self::Unexpected { .. } => ErrorKind::Protocol,
-            Self::File(error) => kind_of(error.code()),
+            Self::File(error) => kind_of_file(error.kind),
             Self::ChecksumMismatch { .. } => ErrorKind::Checksum,
             Self::Transfer { source: TransferError::Disk(error), .. }
                 if error.kind() == std::io::ErrorKind::StorageFull =>
             {
                 ErrorKind::NoSpace
             }
-            Self::Port(_) | Self::Worker(_) | Self::Transfer { .. } | Self::Changed { .. } => ErrorKind::Other,
+            Self::Port(_) | Self::PortRange(_) | Self::Worker(_) | Self::Transfer { .. } | Self::Changed { .. } => ErrorKind::Other,
         }
     }
 
@@ -214,6 +222,17 @@ impl ClientError {
             Self::Neighbour { .. } | Self::Changed { .. } | Self::ChecksumMismatch { .. } => true,
             _ => false,
         }
+    }
+}
+
+fn kind_of_file(kind: FileErrorKind) -> ErrorKind {
+    match kind {
+        FileErrorKind::NotFound => ErrorKind::NotFound,
+        FileErrorKind::IsDirectory | FileErrorKind::NotDirectory | FileErrorKind::NotRegular => ErrorKind::WrongKind,
+        FileErrorKind::NoSpace => ErrorKind::NoSpace,
+        FileErrorKind::PermissionDenied | FileErrorKind::ReadOnly => ErrorKind::Permission,
+        FileErrorKind::OutsideExport | FileErrorKind::InvalidName => ErrorKind::NotAllowed,
+        _ => ErrorKind::Other,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole files, there and back, and the small requests around them.
 
-use std::ffi::CStr;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Connection {
         &self,
         source: &RemotePath,
         directory: OwnedFd,
-        name: &CStr,
+        name: &OsStr,
         progress: Progress,
     ) -> Result<Copied, ClientError> {
         let what = source.to_string();
@@ -123,7 +123,7 @@ impl Connection {
             })?;
             all.extend(entries);
             match next {
-                Some(next) if next > cursor => cursor = next,
+                Some(next) if next != cursor => cursor = next,
                 _ => return Ok(all),
             }
         }

@@ -1,6 +1,5 @@
 //! Puts blockd together: exports, namespace thread, XDP program, one worker per queue.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -50,7 +49,7 @@ impl Daemon {
         let interface = Interface::by_name(&config.interface)?;
         let queues = config.queues.unwrap_or(interface.rx_queues).clamp(1, interface.rx_queues.max(1));
         let companion = Arc::new(Companion::listen(config.port)?);
-        let mut program = Program::attach(&config.interface, PortRange::single(config.port), AttachMode::Native)?;
+        let mut program = Program::attach(config.interface.as_str(), PortRange::new(config.port, 1)?, AttachMode::Native)?;
 
         let mailboxes = Mailboxes::default();
         let (namespace, sender) = Namespace::start(exports, deliver_to(Arc::clone(&mailboxes)))?;
@@ -71,9 +70,9 @@ impl Daemon {
         &self.summary
     }
 
-    /// Whether a worker has died, which must never happen: blockd cannot serve without it.
+    /// Whether a thread has died, which must never happen: blockd cannot serve without it.
     pub fn is_broken(&self) -> bool {
-        self.workers.iter().any(WorkerHandle::is_over)
+        !self.namespace.is_running() || self.workers.iter().any(WorkerHandle::is_over)
     }
 
     /// Stops: the sessions are told, commits under way finish, uncommitted files vanish.
@@ -91,7 +90,9 @@ impl Daemon {
             }
         }
         drop(program);
-        namespace.shutdown();
+        if let Err(error) = namespace.shutdown() {
+            tracing::error!(%error, "the namespace thread did not end well");
+        }
         reports
     }
 }
@@ -131,7 +132,7 @@ fn summary(config: &DaemonConfig, interface: &Interface, workers: &[WorkerHandle
     let zero_copy = workers.iter().all(WorkerHandle::is_zero_copy);
     let mode = if zero_copy { "zero-copy" } else { "copy" };
     let exports: Vec<String> =
-        config.exports.iter().map(|export| format!("{}={}", export.name, PathBuf::from(&export.directory).display())).collect();
+        config.exports.iter().map(|export| format!("{}={}", export.name, export.directory.display())).collect();
     format!(
         "ready on {} port {}, {} queue(s), AF_XDP {mode} mode, MTU {}, exports: {}",
         config.interface,

@@ -3,9 +3,10 @@
 use blk_datapath::net::InterfaceError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
-use blk_xdp::AttachError;
+use blk_xdp::{AttachError, PortRangeError, SlotError};
 
 use crate::exports::ExportError;
+use crate::namespace::NamespaceError;
 
 /// Why blockd cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,15 @@ pub enum DaemonError {
     /// A worker cannot start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The program cannot steer this port.
+    #[error(transparent)]
+    PortRange(#[from] PortRangeError),
+    /// The program has no place for a socket.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The namespace thread cannot start.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// A thread or a descriptor cannot be had.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -35,10 +45,10 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Export(_) => 5,
-            Self::Attach(error) if error.is_permission() => 9,
+            Self::Attach(error) if matches!(error, AttachError::NoPrivileges { .. }) => 9,
             Self::Worker(WorkerError::Xsk(error)) if matches!(error, XskError::NoPrivilege { .. }) => 9,
-            Self::Interface(_) | Self::Attach(_) | Self::Worker(WorkerError::Xsk(_)) => 11,
-            Self::Port(_) | Self::Worker(_) | Self::Io(_) => 1,
+            Self::Interface(_) | Self::Attach(_) | Self::Slot(_) | Self::Worker(WorkerError::Xsk(_)) => 11,
+            Self::Port(_) | Self::PortRange(_) | Self::Worker(_) | Self::Namespace(_) | Self::Io(_) => 1,
         }
     }
 }

@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(short, long, value_name = "IF")]
     interface: String,
     /// Directory to serve under a name; may be given several times
-    #[arg(short, long = "export", value_name = "NAME=DIR", required = true, value_parser = ExportSpec::parse)]
+    #[arg(short, long = "export", value_name = "NAME=DIR", required = true, value_parser = clap::value_parser!(ExportSpec))]
     exports: Vec<ExportSpec>,
     /// UDP port of the protocol
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]

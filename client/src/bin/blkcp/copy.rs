@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::OsString;
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -60,7 +59,8 @@ async fn put_all(connection: &Connection, plan: PutPlan, arguments: &Arguments) 
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
     let work = async {
         for directory in &plan.directories {
-            connection.make_directory(&directory.target, directory.mode).await?;
+            // Its owner must be able to fill it.
+            connection.make_directory(&directory.target, directory.mode | 0o700).await?;
         }
         at_once(arguments.parallel, plan.files, |file| {
             let (bar, counter) = (&bar, bar.counter());
@@ -127,7 +127,7 @@ where
                 sum.copied_bytes += copied.copied_bytes;
                 files += 1;
             }
-            Ok((sum, files))
+            Ok::<_, Failure>((sum, files))
         }
     });
     let sums = futures_util::future::try_join_all(lanes).await?;
@@ -147,9 +147,8 @@ fn make_local_directory(path: &Path) -> Result<(), Failure> {
 }
 
 /// The directory, made if it is missing, and the name in it.
-fn local_target(path: &Path) -> Result<(OwnedFd, CString), Failure> {
-    let name = path.file_name().ok_or_else(|| Failure::Name(path.display().to_string()))?;
-    let name = CString::new(name.as_bytes()).map_err(|_| Failure::Name(path.display().to_string()))?;
+fn local_target(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
+    let name = path.file_name().ok_or_else(|| Failure::Name(path.display().to_string()))?.to_owned();
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
