@@ -72,12 +72,19 @@ impl Location {
         if host.is_empty() {
             return Err(AddressError::NoHost(shown()));
         }
-        let text = |part: &[u8]| std::str::from_utf8(part).map(str::to_owned).map_err(|_| AddressError::NotText(shown()));
+        let text = |part: &[u8]| {
+            std::str::from_utf8(part)
+                .map(str::to_owned)
+                .map_err(|_| AddressError::NotText(shown()))
+        };
         let host = text(host)?;
         if rest.first() == Some(&b'/') {
             return Err(AddressError::Absolute(shown()));
         }
-        let cut = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let cut = rest
+            .iter()
+            .position(|&byte| byte == b'/')
+            .unwrap_or(rest.len());
         if cut == 0 {
             return Err(AddressError::NoExport(shown()));
         }
@@ -85,7 +92,12 @@ impl Location {
         let path = rest.get(cut + 1..).unwrap_or_default();
         let trailing_slash = rest.ends_with(b"/");
         let kept = path.len() - path.iter().rev().take_while(|&&byte| byte == b'/').count();
-        Ok(Self::Remote(RemotePath { host, export, path: path[..kept].to_vec(), trailing_slash }))
+        Ok(Self::Remote(RemotePath {
+            host,
+            export,
+            path: path[..kept].to_vec(),
+            trailing_slash,
+        }))
     }
 }
 
@@ -100,12 +112,19 @@ impl FromStr for Location {
 impl RemotePath {
     /// The path's last component; `None` for the export itself.
     pub fn name(&self) -> Option<&[u8]> {
-        self.path.rsplit(|&byte| byte == b'/').next().filter(|name| !name.is_empty())
+        self.path
+            .rsplit(|&byte| byte == b'/')
+            .next()
+            .filter(|name| !name.is_empty())
     }
 
     /// The same host and export with another path below them.
     pub fn with_path(&self, path: Vec<u8>) -> Self {
-        Self { path, trailing_slash: false, ..self.clone() }
+        Self {
+            path,
+            trailing_slash: false,
+            ..self.clone()
+        }
     }
 
     /// This path with one more component.
@@ -124,9 +143,21 @@ impl std::fmt::Display for RemotePath {
         let path = OsString::from_vec(self.path.clone());
         let slash = if self.path.is_empty() { "" } else { "/" };
         if self.host.contains(':') {
-            write!(out, "[{}]:{}{slash}{}", self.host, self.export, path.to_string_lossy())
+            write!(
+                out,
+                "[{}]:{}{slash}{}",
+                self.host,
+                self.export,
+                path.to_string_lossy()
+            )
         } else {
-            write!(out, "{}:{}{slash}{}", self.host, self.export, path.to_string_lossy())
+            write!(
+                out,
+                "{}:{}{slash}{}",
+                self.host,
+                self.export,
+                path.to_string_lossy()
+            )
         }
     }
 }
@@ -154,18 +185,34 @@ mod tests {
     #[test]
     fn a_colon_before_any_slash_makes_it_remote() {
         assert_eq!("a/b:c".parse(), Ok(Location::Local("a/b:c".into())));
-        assert_eq!("./host:data".parse(), Ok(Location::Local("./host:data".into())));
+        assert_eq!(
+            "./host:data".parse(),
+            Ok(Location::Local("./host:data".into()))
+        );
         let there = remote("host:data/a/b");
-        assert_eq!((there.host.as_str(), there.export.as_str(), there.path.as_slice()), ("host", "data", &b"a/b"[..]));
+        assert_eq!(
+            (
+                there.host.as_str(),
+                there.export.as_str(),
+                there.path.as_slice()
+            ),
+            ("host", "data", &b"a/b"[..])
+        );
         assert!(!there.trailing_slash);
     }
 
     #[test]
     fn an_ipv6_address_is_in_brackets() {
         let there = remote("[fd77::1]:data/x");
-        assert_eq!((there.host.as_str(), there.path.as_slice()), ("fd77::1", &b"x"[..]));
+        assert_eq!(
+            (there.host.as_str(), there.path.as_slice()),
+            ("fd77::1", &b"x"[..])
+        );
         assert_eq!(there.to_string(), "[fd77::1]:data/x");
-        assert!(matches!("[fd77::1".parse::<Location>(), Err(AddressError::Bracket(_))));
+        assert!(matches!(
+            "[fd77::1".parse::<Location>(),
+            Err(AddressError::Bracket(_))
+        ));
     }
 
     #[test]
@@ -181,9 +228,18 @@ mod tests {
     #[test]
     fn what_names_nothing_is_said() {
         assert_eq!("".parse::<Location>(), Err(AddressError::Empty));
-        assert!(matches!(":data/x".parse::<Location>(), Err(AddressError::NoHost(_))));
-        assert!(matches!("h:".parse::<Location>(), Err(AddressError::NoExport(_))));
-        assert!(matches!("h:/etc/passwd".parse::<Location>(), Err(AddressError::Absolute(_))));
+        assert!(matches!(
+            ":data/x".parse::<Location>(),
+            Err(AddressError::NoHost(_))
+        ));
+        assert!(matches!(
+            "h:".parse::<Location>(),
+            Err(AddressError::NoExport(_))
+        ));
+        assert!(matches!(
+            "h:/etc/passwd".parse::<Location>(),
+            Err(AddressError::Absolute(_))
+        ));
     }
 
     #[test]

@@ -36,7 +36,12 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { port: 7440, mode: BindMode::Auto, cpu: None, idle_timeout: Duration::from_secs(20) }
+        Self {
+            port: 7440,
+            mode: BindMode::Auto,
+            cpu: None,
+            idle_timeout: Duration::from_secs(20),
+        }
     }
 }
 
@@ -68,22 +73,31 @@ impl Connection {
     /// Finds the host and the way to it, takes a queue of that interface, and opens a session.
     pub async fn open(host: &str, options: &ConnectOptions) -> Result<Self, ClientError> {
         let remote = resolve(host, options.port)?;
-        let route = route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
+        let route =
+            route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
         let interface = Interface::by_index(route.interface)?;
-        let next_hop = route.gateway.unwrap_or(remote.ip());
-        let destination_mac = resolve_neighbour(&interface, next_hop, NEIGHBOUR_PATIENCE)
+        let next_hop = route.next_hop(remote.ip());
+        let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
             .map_err(|source| ClientError::Neighbour { remote, source })?;
         let companion = Arc::new(Companion::connect(route.source, remote)?);
         let port = companion.port();
         let source = SocketAddr::new(route.source, port);
         let path = Path::new(interface.mac, destination_mac, source, remote);
-        let mut program = Program::attach(interface.name.as_str(), PortRange::new(port, 1)?, AttachMode::Native)?;
+        let mut program = Program::attach(
+            interface.name.as_str(),
+            PortRange::new(port, 1)?,
+            AttachMode::Native,
+        )?;
         let (worker, queue) = start_worker(&interface, port, options, &companion)?;
         program.register(queue, 0, worker.xsk_fd())?;
         let datapath = DatapathInfo {
             interface: interface.name.clone(),
             queue,
-            mode: if worker.is_zero_copy() { "af_xdp-zerocopy" } else { "af_xdp-copy" },
+            mode: if worker.is_zero_copy() {
+                "af_xdp-zerocopy"
+            } else {
+                "af_xdp-copy"
+            },
             mtu: interface.mtu,
         };
         let mail = worker.mail().clone();
@@ -95,7 +109,12 @@ impl Connection {
             datapath,
             next_transfer: AtomicU32::new(1),
         };
-        connection.ask(|answer| Command::Connect { path: Box::new(path), answer }).await?;
+        connection
+            .ask(|answer| Command::Connect {
+                path: Box::new(path),
+                answer,
+            })
+            .await?;
         Ok(connection)
     }
 
@@ -116,8 +135,14 @@ impl Connection {
 
     /// Sends a request and waits for its reply; a failure becomes [`ClientError::Refused`], saying `what`.
     pub async fn request(&self, what: &str, request: Request) -> Result<Reply, ClientError> {
-        match self.ask(|answer| Command::Request { request, answer }).await? {
-            Reply::Failed(failure) => Err(ClientError::Refused { what: what.to_owned(), failure }),
+        match self
+            .ask(|answer| Command::Request { request, answer })
+            .await?
+        {
+            Reply::Failed(failure) => Err(ClientError::Refused {
+                what: what.to_owned(),
+                failure,
+            }),
             reply => Ok(reply),
         }
     }
@@ -142,11 +167,17 @@ impl Connection {
         command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
     ) -> Result<T, ClientError> {
         let (answer, waiting) = oneshot::channel();
-        let lost = |source| ClientError::Lost { remote: self.remote, source };
+        let lost = |source| ClientError::Lost {
+            remote: self.remote,
+            source,
+        };
         if self.mail.send(command(answer)).is_err() {
             return Err(lost(ConnectionLost::Closed));
         }
-        waiting.await.unwrap_or(Err(ConnectionLost::Closed)).map_err(lost)
+        waiting
+            .await
+            .unwrap_or(Err(ConnectionLost::Closed))
+            .map_err(lost)
     }
 
     fn shut(&mut self) {
@@ -167,9 +198,16 @@ impl Drop for Connection {
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, ClientError> {
-    let no_such_host = |reason: String| ClientError::NoSuchHost { host: host.to_owned(), reason };
-    let mut addresses = (host, port).to_socket_addrs().map_err(|error| no_such_host(error.to_string()))?;
-    addresses.next().ok_or_else(|| no_such_host("the name has no address".to_owned()))
+    let no_such_host = |reason: String| ClientError::NoSuchHost {
+        host: host.to_owned(),
+        reason,
+    };
+    let mut addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| no_such_host(error.to_string()))?;
+    addresses
+        .next()
+        .ok_or_else(|| no_such_host("the name has no address".to_owned()))
 }
 
 /// Starts the worker on the first queue that nobody else has.
@@ -187,7 +225,11 @@ fn start_worker(
         config.engine.idle_timeout = options.idle_timeout;
         match spawn(config, Arc::clone(companion), ClientService::default) {
             Ok(worker) => return Ok((worker, queue)),
-            Err(WorkerError::Xsk(XskError::QueueBusy { .. })) if queue + 1 < interface.rx_queues => queue += 1,
+            Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
+                if queue + 1 < interface.rx_queues =>
+            {
+                queue += 1
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -140,7 +140,9 @@ pub enum ClientError {
         source: TransferError,
     },
     /// The file that arrived is not the file that was sent.
-    #[error("{what}: the CRC32 is {received:08x} here and {sent:08x} at the sender; nothing was stored")]
+    #[error(
+        "{what}: the CRC32 is {received:08x} here and {sent:08x} at the sender; nothing was stored"
+    )]
     ChecksumMismatch {
         /// The file.
         what: String,
@@ -188,29 +190,37 @@ impl ClientError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchHost { .. } | Self::Route { .. } | Self::Neighbour { .. } => ErrorKind::Unreachable,
-            Self::Attach(error) if matches!(error, AttachError::NoPrivileges { .. }) => ErrorKind::Permission,
-            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
-            Self::Interface(_) | Self::Attach(_) | Self::Slot(_) | Self::Worker(WorkerError::Xsk(_)) => {
-                ErrorKind::Datapath
+            Self::NoSuchHost { .. } | Self::Route { .. } | Self::Neighbour { .. } => {
+                ErrorKind::Unreachable
             }
+            Self::Attach(AttachError::NoPrivileges { .. }) => ErrorKind::Permission,
+            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
+            Self::Interface(_)
+            | Self::Attach(_)
+            | Self::Slot(_)
+            | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
-                ConnectionLost::Refused(_) | ConnectionLost::Broken(_) | ConnectionLost::Request(_) => {
-                    ErrorKind::Protocol
+                ConnectionLost::Refused(_)
+                | ConnectionLost::Broken(_)
+                | ConnectionLost::Request(_) => ErrorKind::Protocol,
+                ConnectionLost::Silent | ConnectionLost::ByPeer | ConnectionLost::Closed => {
+                    ErrorKind::Lost
                 }
-                ConnectionLost::Silent | ConnectionLost::ByPeer | ConnectionLost::Closed => ErrorKind::Lost,
             },
             Self::Refused { failure, .. } => kind_of(failure.code),
             Self::Unexpected { .. } => ErrorKind::Protocol,
             Self::File(error) => kind_of_file(error.kind),
             Self::ChecksumMismatch { .. } => ErrorKind::Checksum,
-            Self::Transfer { source: TransferError::Disk(error), .. }
-                if error.kind() == std::io::ErrorKind::StorageFull =>
-            {
-                ErrorKind::NoSpace
-            }
-            Self::Port(_) | Self::PortRange(_) | Self::Worker(_) | Self::Transfer { .. } | Self::Changed { .. } => ErrorKind::Other,
+            Self::Transfer {
+                source: TransferError::Disk(error),
+                ..
+            } if error.kind() == std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+            Self::Port(_)
+            | Self::PortRange(_)
+            | Self::Worker(_)
+            | Self::Transfer { .. }
+            | Self::Changed { .. } => ErrorKind::Other,
         }
     }
 
@@ -228,7 +238,9 @@ impl ClientError {
 fn kind_of_file(kind: FileErrorKind) -> ErrorKind {
     match kind {
         FileErrorKind::NotFound => ErrorKind::NotFound,
-        FileErrorKind::IsDirectory | FileErrorKind::NotDirectory | FileErrorKind::NotRegular => ErrorKind::WrongKind,
+        FileErrorKind::IsDirectory | FileErrorKind::NotDirectory | FileErrorKind::NotRegular => {
+            ErrorKind::WrongKind
+        }
         FileErrorKind::NoSpace => ErrorKind::NoSpace,
         FileErrorKind::PermissionDenied | FileErrorKind::ReadOnly => ErrorKind::Permission,
         FileErrorKind::OutsideExport | FileErrorKind::InvalidName => ErrorKind::NotAllowed,

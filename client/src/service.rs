@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::engine::{
+    Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
+};
 use blk_datapath::worker::Service;
 use blk_proto::message::{self, Reply, ReplyFrame, Request, RequestFrame};
 use blk_proto::net::Path;
@@ -21,7 +23,10 @@ pub enum Command {
     /// Open the session.
     Connect { path: Box<Path>, answer: Answer<()> },
     /// Send a request; its reply is the answer.
-    Request { request: Request, answer: Answer<Reply> },
+    Request {
+        request: Request,
+        answer: Answer<Reply>,
+    },
     /// Send a range of a file; answered when every block is acknowledged.
     Send {
         transfer: u32,
@@ -61,7 +66,9 @@ pub struct ClientService {
 
 impl ClientService {
     fn request(&mut self, engine: &mut Engine, request: Request) -> Result<u32, ConnectionLost> {
-        let Some(session) = self.session else { return Err(self.why_lost()) };
+        let Some(session) = self.session else {
+            return Err(self.why_lost());
+        };
         self.next_request = self.next_request.wrapping_add(1);
         let id = self.next_request;
         let mut bytes = Vec::new();
@@ -115,12 +122,16 @@ impl Service for ClientService {
                 }
             }
             EngineEvent::Message { session, bytes } => self.on_reply(engine, session, &bytes),
-            EngineEvent::Sent { transfer, outcome, .. } => {
+            EngineEvent::Sent {
+                transfer, outcome, ..
+            } => {
                 if let Some(answer) = self.sending.remove(&transfer) {
                     let _ = answer.send(Ok(outcome));
                 }
             }
-            EngineEvent::Received { transfer, outcome, .. } => {
+            EngineEvent::Received {
+                transfer, outcome, ..
+            } => {
                 if let Some(answer) = self.receiving.remove(&transfer) {
                     let _ = answer.send(Ok(outcome));
                 }
@@ -143,17 +154,32 @@ impl Service for ClientService {
                     let _ = answer.send(Err(lost));
                 }
             },
-            Command::Send { transfer, file, range, progress, answer } => {
+            Command::Send {
+                transfer,
+                file,
+                range,
+                progress,
+                answer,
+            } => {
                 self.sending.insert(transfer, answer);
-                let started =
-                    self.session.is_some_and(|id| engine.start_outbound(id, transfer, file, range, progress));
+                let started = self
+                    .session
+                    .is_some_and(|id| engine.start_outbound(id, transfer, file, range, progress));
                 if !started && let Some(answer) = self.sending.remove(&transfer) {
                     let _ = answer.send(Err(self.why_lost()));
                 }
             }
-            Command::Receive { transfer, file, size, progress, answer } => {
+            Command::Receive {
+                transfer,
+                file,
+                size,
+                progress,
+                answer,
+            } => {
                 self.receiving.insert(transfer, answer);
-                let started = self.session.is_some_and(|id| engine.start_inbound(id, transfer, file, size, progress));
+                let started = self
+                    .session
+                    .is_some_and(|id| engine.start_inbound(id, transfer, file, size, progress));
                 if !started && let Some(answer) = self.receiving.remove(&transfer) {
                     let _ = answer.send(Err(self.why_lost()));
                 }
@@ -168,7 +194,9 @@ impl Service for ClientService {
                 }
             }
             Command::Statistics { answer } => {
-                let stats = self.session.and_then(|session| engine.session_stats(session));
+                let stats = self
+                    .session
+                    .and_then(|session| engine.session_stats(session));
                 let _ = answer.send(stats.ok_or_else(|| self.why_lost()));
             }
             Command::Finish => self.finished = true,

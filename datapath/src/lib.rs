@@ -20,6 +20,7 @@
 
 pub mod disk;
 pub mod engine;
+pub mod explain;
 pub mod files;
 pub mod mailbox;
 pub mod net;

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::Interface;
-use blk_datapath::worker::{Companion, WorkerConfig, WorkerHandle, WorkerReport, allowed_cpus, spawn};
+use blk_datapath::worker::{
+    Companion, WorkerConfig, WorkerHandle, WorkerReport, allowed_cpus, spawn,
+};
 use blk_datapath::xsk::BindMode;
 use blk_xdp::{AttachMode, PortRange, Program};
 
@@ -47,9 +49,16 @@ impl Daemon {
     pub fn start(config: &DaemonConfig) -> Result<Self, DaemonError> {
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
-        let queues = config.queues.unwrap_or(interface.rx_queues).clamp(1, interface.rx_queues.max(1));
+        let queues = config
+            .queues
+            .unwrap_or(interface.rx_queues)
+            .clamp(1, interface.rx_queues.max(1));
         let companion = Arc::new(Companion::listen(config.port)?);
-        let mut program = Program::attach(config.interface.as_str(), PortRange::new(config.port, 1)?, AttachMode::Native)?;
+        let mut program = Program::attach(
+            config.interface.as_str(),
+            PortRange::new(config.port, 1)?,
+            AttachMode::Native,
+        )?;
 
         let mailboxes = Mailboxes::default();
         let (namespace, sender) = Namespace::start(exports, deliver_to(Arc::clone(&mailboxes)))?;
@@ -62,7 +71,13 @@ impl Daemon {
             workers.push(worker);
         }
         let summary = summary(config, &interface, &workers);
-        Ok(Self { program, workers, namespace, stop, summary })
+        Ok(Self {
+            program,
+            workers,
+            namespace,
+            stop,
+            summary,
+        })
     }
 
     /// One line that says what runs and in which mode.
@@ -77,12 +92,23 @@ impl Daemon {
 
     /// Stops: the sessions are told, commits under way finish, uncommitted files vanish.
     pub fn stop(self) -> Vec<WorkerReport> {
-        let Self { program, workers, namespace, stop, .. } = self;
+        let Self {
+            program,
+            workers,
+            namespace,
+            stop,
+            ..
+        } = self;
         stop.store(true, Ordering::Relaxed);
         let mut reports = Vec::new();
         for worker in workers {
             // Any mail wakes a sleeping worker, which then sees that it shall stop.
-            let nothing = JobKey { worker: 0, session: 0, request: 0, transfer: 0 };
+            let nothing = JobKey {
+                worker: 0,
+                session: 0,
+                request: 0,
+                transfer: 0,
+            };
             let _ = worker.mail().send((nothing, Outcome::Abandoned));
             match worker.join() {
                 Ok(report) => reports.push(report),
@@ -111,7 +137,9 @@ fn start_worker(
     worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
     let namespace = namespace.clone();
     let stop = Arc::clone(stop);
-    Ok(spawn(worker, Arc::clone(companion), move || StorageService::new(queue, namespace, stop))?)
+    Ok(spawn(worker, Arc::clone(companion), move || {
+        StorageService::new(queue, namespace, stop)
+    })?)
 }
 
 fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + 'static {
@@ -125,14 +153,23 @@ fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + 'static
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn summary(config: &DaemonConfig, interface: &Interface, workers: &[WorkerHandle<(JobKey, Outcome)>]) -> String {
+fn summary(
+    config: &DaemonConfig,
+    interface: &Interface,
+    workers: &[WorkerHandle<(JobKey, Outcome)>],
+) -> String {
     let zero_copy = workers.iter().all(WorkerHandle::is_zero_copy);
     let mode = if zero_copy { "zero-copy" } else { "copy" };
-    let exports: Vec<String> =
-        config.exports.iter().map(|export| format!("{}={}", export.name, export.directory.display())).collect();
+    let exports: Vec<String> = config
+        .exports
+        .iter()
+        .map(|export| format!("{}={}", export.name, export.directory.display()))
+        .collect();
     format!(
         "ready on {} port {}, {} queue(s), AF_XDP {mode} mode, MTU {}, exports: {}",
         config.interface,

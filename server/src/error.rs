@@ -45,10 +45,17 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Export(_) => 5,
-            Self::Attach(error) if matches!(error, AttachError::NoPrivileges { .. }) => 9,
-            Self::Worker(WorkerError::Xsk(error)) if matches!(error, XskError::NoPrivilege { .. }) => 9,
-            Self::Interface(_) | Self::Attach(_) | Self::Slot(_) | Self::Worker(WorkerError::Xsk(_)) => 11,
-            Self::Port(_) | Self::PortRange(_) | Self::Worker(_) | Self::Namespace(_) | Self::Io(_) => 1,
+            Self::Attach(AttachError::NoPrivileges { .. }) => 9,
+            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => 9,
+            Self::Interface(_)
+            | Self::Attach(_)
+            | Self::Slot(_)
+            | Self::Worker(WorkerError::Xsk(_)) => 11,
+            Self::Port(_)
+            | Self::PortRange(_)
+            | Self::Worker(_)
+            | Self::Namespace(_)
+            | Self::Io(_) => 1,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use blk_datapath::explain::explain;
 use blk_datapath::xsk::BindMode;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
@@ -70,7 +71,10 @@ impl From<Datapath> for BindMode {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let config = DaemonConfig {
         interface: arguments.interface,
         exports: arguments.exports,
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
     };
     match Daemon::start(&config) {
         Ok(daemon) => serve(daemon, signals),
-        Err(error) => fail(&error.to_string(), error.exit_code()),
+        Err(error) => fail(&explain(&error), error.exit_code()),
     }
 }
 
@@ -103,7 +107,11 @@ fn serve(daemon: Daemon, mut signals: UnixStream) -> ExitCode {
     for (queue, report) in daemon.stop().iter().enumerate() {
         tracing::info!(queue, ?report, "worker over");
     }
-    if broken { fail("a worker thread has died", 1) } else { ExitCode::SUCCESS }
+    if broken {
+        fail("a worker thread has died", 1)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn catch_signals() -> std::io::Result<UnixStream> {

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_datapath::engine::{Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::engine::{
+    Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
+};
 use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
 use blk_datapath::worker::Service;
 use blk_proto::message::{self, ErrorCode, Failure, Reply, ReplyFrame, Request, RequestFrame};
@@ -39,7 +41,10 @@ enum Transfer {
     /// The namespace thread opens the source.
     Opening,
     /// Open for reading; `reading` is the request to answer when the range is sent.
-    Open { source: SourceFile, reading: Option<u32> },
+    Open {
+        source: SourceFile,
+        reading: Option<u32>,
+    },
 }
 
 /// A client's request to commit.
@@ -60,29 +65,72 @@ pub struct StorageService {
 impl StorageService {
     /// The service of worker number `worker`; it ends when `stop` is set (and the worker is woken).
     pub fn new(worker: u32, namespace: NamespaceSender, stop: Arc<AtomicBool>) -> Self {
-        Self { worker, namespace, transfers: HashMap::new(), stop }
+        Self {
+            worker,
+            namespace,
+            transfers: HashMap::new(),
+            stop,
+        }
     }
 
     fn on_message(&mut self, engine: &mut Engine, session: SessionId, bytes: &[u8]) {
         let Ok(RequestFrame { id, request }) = message::decode::<RequestFrame>(bytes) else {
-            tracing::warn!(session = session.0, "a control message that is not one: session closed");
+            tracing::warn!(
+                session = session.0,
+                "a control message that is not one: session closed"
+            );
             return engine.close(session, CloseCode::VIOLATION);
         };
         if engine.messages_waiting(session) > MAX_REPLIES_WAITING {
-            tracing::warn!(session = session.0, "a client that does not read its replies: session closed");
+            tracing::warn!(
+                session = session.0,
+                "a client that does not read its replies: session closed"
+            );
             return engine.close(session, CloseCode::VIOLATION);
         }
         match request {
-            Request::Put { transfer, export, path, size, mode, mtime_ns } => {
-                let job = Job::CreateTarget { export, path, spec: TargetSpec { size, mode, mtime_ns } };
-                self.begin(engine, session, id, transfer, Transfer::Creating { size }, job);
+            Request::Put {
+                transfer,
+                export,
+                path,
+                size,
+                mode,
+                mtime_ns,
+            } => {
+                let job = Job::CreateTarget {
+                    export,
+                    path,
+                    spec: TargetSpec {
+                        size,
+                        mode,
+                        mtime_ns,
+                    },
+                };
+                self.begin(
+                    engine,
+                    session,
+                    id,
+                    transfer,
+                    Transfer::Creating { size },
+                    job,
+                );
             }
-            Request::Open { transfer, export, path } => {
+            Request::Open {
+                transfer,
+                export,
+                path,
+            } => {
                 let job = Job::OpenSource { export, path };
                 self.begin(engine, session, id, transfer, Transfer::Opening, job);
             }
-            Request::Commit { transfer, crc } => self.commit(engine, session, transfer, Commit { request: id, crc }),
-            Request::Read { transfer, offset, len } => self.read(engine, session, id, transfer, (offset, len)),
+            Request::Commit { transfer, crc } => {
+                self.commit(engine, session, transfer, Commit { request: id, crc })
+            }
+            Request::Read {
+                transfer,
+                offset,
+                len,
+            } => self.read(engine, session, id, transfer, (offset, len)),
             Request::Close { transfer } => {
                 engine.abandon(session, transfer);
                 if let Some(transfer) = self.transfers.remove(&(session, transfer)) {
@@ -90,39 +138,100 @@ impl StorageService {
                 }
                 reply(engine, session, id, Reply::Closed);
             }
-            Request::Stat { export, path } => self.submit(engine, session, id, 0, Job::Stat { export, path }),
-            Request::List { export, path, cursor } => {
-                self.submit(engine, session, id, 0, Job::List { export, path, cursor });
+            Request::Stat { export, path } => {
+                self.submit(engine, session, id, 0, Job::Stat { export, path })
+            }
+            Request::List {
+                export,
+                path,
+                cursor,
+            } => {
+                self.submit(
+                    engine,
+                    session,
+                    id,
+                    0,
+                    Job::List {
+                        export,
+                        path,
+                        cursor,
+                    },
+                );
             }
             Request::MakeDirectory { export, path, mode } => {
-                self.submit(engine, session, id, 0, Job::MakeDirectory { export, path, mode });
+                self.submit(
+                    engine,
+                    session,
+                    id,
+                    0,
+                    Job::MakeDirectory { export, path, mode },
+                );
             }
         }
     }
 
     /// Starts a transfer with a job for the namespace thread.
-    fn begin(&mut self, engine: &mut Engine, session: SessionId, id: u32, transfer: u32, state: Transfer, job: Job) {
+    fn begin(
+        &mut self,
+        engine: &mut Engine,
+        session: SessionId,
+        id: u32,
+        transfer: u32,
+        state: Transfer,
+        job: Job,
+    ) {
         let open = self.transfers.keys().filter(|key| key.0 == session).count();
         let refusal = if self.transfers.contains_key(&(session, transfer)) {
-            Some((ErrorCode::Protocol, "this transfer number is in use".to_owned()))
+            Some((
+                ErrorCode::Protocol,
+                "this transfer number is in use".to_owned(),
+            ))
         } else if open >= MAX_TRANSFERS {
-            Some((ErrorCode::Busy, format!("more than {MAX_TRANSFERS} transfers at once")))
+            Some((
+                ErrorCode::Busy,
+                format!("more than {MAX_TRANSFERS} transfers at once"),
+            ))
         } else {
             None
         };
         if let Some((code, message)) = refusal {
-            return reply(engine, session, id, Reply::Failed(Failure { code, message }));
+            return reply(
+                engine,
+                session,
+                id,
+                Reply::Failed(Failure { code, message }),
+            );
         }
         self.transfers.insert((session, transfer), state);
         self.submit(engine, session, id, transfer, job);
     }
 
-    fn submit(&mut self, engine: &mut Engine, session: SessionId, request: u32, transfer: u32, job: Job) {
-        let key = JobKey { worker: self.worker, session: session.0, request, transfer };
+    fn submit(
+        &mut self,
+        engine: &mut Engine,
+        session: SessionId,
+        request: u32,
+        transfer: u32,
+        job: Job,
+    ) {
+        let key = JobKey {
+            worker: self.worker,
+            session: session.0,
+            request,
+            transfer,
+        };
         if self.namespace.submit(key, job).is_err() {
             self.transfers.remove(&(session, transfer));
             let message = "too many requests at once; try again".to_owned();
-            reply(engine, session, request, Reply::Failed(Failure { code: ErrorCode::Busy, message }));
+            reply(
+                engine,
+                session,
+                request,
+                Reply::Failed(Failure {
+                    code: ErrorCode::Busy,
+                    message,
+                }),
+            );
         }
     }
 
@@ -139,18 +248,33 @@ impl StorageService {
     /// Commits when the client has asked for it and the last byte is written, whichever comes later.
     fn try_commit(&mut self, engine: &mut Engine, session: SessionId, transfer: u32) {
         let key = (session, transfer);
-        let Some(Transfer::Receiving { received: Some(_), commit: Some(_), .. }) = self.transfers.get(&key) else {
+        let Some(Transfer::Receiving {
+            received: Some(_),
+            commit: Some(_),
+            ..
+        }) = self.transfers.get(&key)
+        else {
             return;
         };
-        let Some(Transfer::Receiving { target, received: Some(received), commit: Some(commit) }) =
-            self.transfers.remove(&key)
+        let Some(Transfer::Receiving {
+            target,
+            received: Some(received),
+            commit: Some(commit),
+        }) = self.transfers.remove(&key)
         else {
             return;
         };
         let failure = match received {
             Ok(received) if received.crc == commit.crc => {
-                self.transfers.insert(key, Transfer::Committing { received });
-                return self.submit(engine, session, commit.request, transfer, Job::Commit { target });
+                self.transfers
+                    .insert(key, Transfer::Committing { received });
+                return self.submit(
+                    engine,
+                    session,
+                    commit.request,
+                    transfer,
+                    Job::Commit { target },
+                );
             }
             Ok(received) => Failure {
                 code: ErrorCode::ChecksumMismatch,
@@ -165,22 +289,48 @@ impl StorageService {
         reply(engine, session, commit.request, Reply::Failed(failure));
     }
 
-    fn read(&mut self, engine: &mut Engine, session: SessionId, id: u32, transfer: u32, range: (u64, u64)) {
-        let Some(Transfer::Open { source, reading }) = self.transfers.get_mut(&(session, transfer)) else {
+    fn read(
+        &mut self,
+        engine: &mut Engine,
+        session: SessionId,
+        id: u32,
+        transfer: u32,
+        range: (u64, u64),
+    ) {
+        let Some(Transfer::Open { source, reading }) = self.transfers.get_mut(&(session, transfer))
+        else {
             return reply(engine, session, id, no_such_transfer(transfer));
         };
         let failure = if reading.is_some() {
-            Some((ErrorCode::Busy, "one read at a time on a transfer".to_owned()))
-        } else if range.0.checked_add(range.1).is_none_or(|end| end > source.attributes().size) {
+            Some((
+                ErrorCode::Busy,
+                "one read at a time on a transfer".to_owned(),
+            ))
+        } else if range
+            .0
+            .checked_add(range.1)
+            .is_none_or(|end| end > source.attributes().size)
+        {
             let size = source.attributes().size;
-            Some((ErrorCode::TooLarge, format!("bytes {}+{} of a file of {size} bytes", range.0, range.1)))
+            Some((
+                ErrorCode::TooLarge,
+                format!("bytes {}+{} of a file of {size} bytes", range.0, range.1),
+            ))
         } else if !range.0.is_multiple_of(512) {
-            Some((ErrorCode::Unsupported, "a read starts at a multiple of 512 bytes".to_owned()))
+            Some((
+                ErrorCode::Unsupported,
+                "a read starts at a multiple of 512 bytes".to_owned(),
+            ))
         } else {
             None
         };
         if let Some((code, message)) = failure {
-            return reply(engine, session, id, Reply::Failed(Failure { code, message }));
+            return reply(
+                engine,
+                session,
+                id,
+                Reply::Failed(Failure { code, message }),
+            );
         }
         *reading = Some(id);
         let file = Arc::clone(source.file());
@@ -194,22 +344,35 @@ impl StorageService {
         transfer: u32,
         outcome: Result<SentFile, TransferError>,
     ) {
-        let Some(Transfer::Open { source, reading }) = self.transfers.get_mut(&(session, transfer)) else { return };
-        let Some(request) = reading.take() else { return };
+        let Some(Transfer::Open { source, reading }) = self.transfers.get_mut(&(session, transfer))
+        else {
+            return;
+        };
+        let Some(request) = reading.take() else {
+            return;
+        };
         let answer = match outcome.map(|sent| (sent, source.unchanged())) {
             Ok((sent, Ok(true))) => Reply::ReadDone { crc: sent.crc },
             Ok((_, Ok(false))) => Reply::Failed(Failure {
                 code: ErrorCode::Io,
                 message: "the file changed while it was read".to_owned(),
             }),
-            Ok((_, Err(error))) => Reply::Failed(Failure { code: ErrorCode::Io, message: error.to_string() }),
+            Ok((_, Err(error))) => Reply::Failed(Failure {
+                code: ErrorCode::Io,
+                message: error.to_string(),
+            }),
             Err(error) => Reply::Failed(failure_of(&error)),
         };
         reply(engine, session, request, answer);
     }
 
     fn session_over(&mut self, session: SessionId) {
-        let keys: Vec<_> = self.transfers.keys().filter(|key| key.0 == session).copied().collect();
+        let keys: Vec<_> = self
+            .transfers
+            .keys()
+            .filter(|key| key.0 == session)
+            .copied()
+            .collect();
         for key in keys {
             if let Some(transfer) = self.transfers.remove(&key) {
                 self.discard(session, transfer);
@@ -225,7 +388,12 @@ impl StorageService {
 
     /// The namespace thread drops the target: freeing a large file's blocks takes time.
     fn abandon_target(&self, session: SessionId, target: PendingTarget) {
-        let key = JobKey { worker: self.worker, session: session.0, request: 0, transfer: 0 };
+        let key = JobKey {
+            worker: self.worker,
+            session: session.0,
+            request: 0,
+            transfer: 0,
+        };
         // A full queue drops the target here instead, which costs this worker time but nothing else.
         let _ = self.namespace.submit(key, Job::Abandon { target });
     }
@@ -236,15 +404,27 @@ impl Service for StorageService {
 
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
         match event {
-            EngineEvent::Connected { session, remote } => tracing::info!(session = session.0, %remote, "connected"),
+            EngineEvent::Connected { session, remote } => {
+                tracing::info!(session = session.0, %remote, "connected")
+            }
             EngineEvent::Message { session, bytes } => self.on_message(engine, session, &bytes),
-            EngineEvent::Received { session, transfer, outcome } => {
-                if let Some(Transfer::Receiving { received, .. }) = self.transfers.get_mut(&(session, transfer)) {
+            EngineEvent::Received {
+                session,
+                transfer,
+                outcome,
+            } => {
+                if let Some(Transfer::Receiving { received, .. }) =
+                    self.transfers.get_mut(&(session, transfer))
+                {
                     *received = Some(outcome);
                     self.try_commit(engine, session, transfer);
                 }
             }
-            EngineEvent::Sent { session, transfer, outcome } => self.sent(engine, session, transfer, outcome),
+            EngineEvent::Sent {
+                session,
+                transfer,
+                outcome,
+            } => self.sent(engine, session, transfer, outcome),
             EngineEvent::Closed { session, reason } => {
                 tracing::info!(session = session.0, %reason, "session over");
                 self.session_over(session);
@@ -260,10 +440,18 @@ impl Service for StorageService {
             Outcome::TargetReady(target) => match self.transfers.remove(&at) {
                 Some(Transfer::Creating { size }) => {
                     let file = Arc::clone(target.file());
-                    if !engine.start_inbound(session, key.transfer, file, size, Progress::default()) {
+                    if !engine.start_inbound(session, key.transfer, file, size, Progress::default())
+                    {
                         return self.abandon_target(session, target);
                     }
-                    self.transfers.insert(at, Transfer::Receiving { target, received: None, commit: None });
+                    self.transfers.insert(
+                        at,
+                        Transfer::Receiving {
+                            target,
+                            received: None,
+                            commit: None,
+                        },
+                    );
                     Reply::PutReady
                 }
                 _ => return self.abandon_target(session, target),
@@ -271,7 +459,13 @@ impl Service for StorageService {
             Outcome::SourceReady(source) => match self.transfers.remove(&at) {
                 Some(Transfer::Opening) => {
                     let attributes = *source.attributes();
-                    self.transfers.insert(at, Transfer::Open { source, reading: None });
+                    self.transfers.insert(
+                        at,
+                        Transfer::Open {
+                            source,
+                            reading: None,
+                        },
+                    );
                     Reply::Opened { attributes }
                 }
                 _ => return,
@@ -316,14 +510,22 @@ fn reply(engine: &mut Engine, session: SessionId, id: u32, reply: Reply) {
 
 fn no_such_transfer(transfer: u32) -> Reply {
     let message = format!("transfer {transfer} is not open for this");
-    Reply::Failed(Failure { code: ErrorCode::Protocol, message })
+    Reply::Failed(Failure {
+        code: ErrorCode::Protocol,
+        message,
+    })
 }
 
 fn failure_of(error: &TransferError) -> Failure {
     let code = match error {
-        TransferError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => ErrorCode::NoSpace,
+        TransferError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            ErrorCode::NoSpace
+        }
         TransferError::Disk(_) | TransferError::SourceShrank { .. } => ErrorCode::Io,
         TransferError::Protocol(_) => ErrorCode::Protocol,
     };
-    Failure { code, message: error.to_string() }
+    Failure {
+        code,
+        message: error.to_string(),
+    }
 }

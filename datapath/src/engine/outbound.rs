@@ -133,11 +133,14 @@ impl Outbound {
         self.failure.is_none()
     }
 
+    /// The CRC32 of a run that was read.
+    pub fn add_checksum(&mut self, plan: ReadPlan, crc: u32) {
+        let end = plan.offset + plan.len - self.start;
+        self.checksum.add(end, plan.len, crc);
+    }
+
     /// A block was read.
     pub fn push_ready(&mut self, block: ReadyBlock) {
-        let len = block.frame.len() as u64;
-        self.checksum
-            .add(block.offset - self.start + len, len, block.crc);
         self.ready.push_back(block);
     }
 

@@ -7,7 +7,7 @@ use blk_proto::session::BlockMeta;
 
 use super::events::SessionId;
 use super::outbound::{ReadPlan, ReadyBlock};
-use super::{Engine, GATHER_PATIENCE, Run};
+use super::{Engine, GATHER_PATIENCE, Run, combine};
 use crate::disk::{Completion, RUN_MAX, Ways};
 use crate::umem::{Disk, Frame};
 
@@ -154,14 +154,16 @@ impl Engine {
         if !outbound.read_over(plan, result) {
             return self.release_sending(frames);
         }
-        let mut offset = plan.offset;
+        let (mut offset, mut run_crc) = (plan.offset, 0);
         let mut spent = frames;
         for frame in spent.drain(..) {
             let len = frame.len() as u64;
             let crc = crc32fast::hash(self.umem.payload(&frame));
+            run_crc = combine(run_crc, crc, len);
             outbound.push_ready(ReadyBlock { offset, crc, frame });
             offset += len;
         }
+        outbound.add_checksum(plan, run_crc);
         self.scratch.frames.push(spent);
     }
 

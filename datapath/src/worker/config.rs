@@ -64,6 +64,16 @@ impl WorkerConfig {
         }
     }
 
+    /// As `top -H` and `perf` show it.
+    pub(super) fn thread_name(&self) -> String {
+        let role = if self.engine.accept {
+            "server"
+        } else {
+            "client"
+        };
+        format!("blk-{role}-q{}", self.queue)
+    }
+
     pub(super) fn xsk(&self) -> XskConfig {
         XskConfig {
             interface: self.interface.clone(),

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use blk_client::{Connection, Copied, SourceFile};
+use blk_client::{ClientError, Connection, Copied, SourceFile};
+use blk_datapath::files::FileErrorKind;
+use blk_proto::message::ErrorCode;
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
@@ -33,40 +35,76 @@ pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failu
 async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, Failure> {
     // Local sources are looked at first: what is wrong with them needs no connection to be said.
     let put_plan = match direction {
-        Direction::Put { sources, destination } => Some(plan_put(sources, destination, arguments.recursive)?),
+        Direction::Put {
+            sources,
+            destination,
+        } => Some(plan_put(sources, destination, arguments.recursive)?),
         Direction::Get { .. } => None,
     };
     let connection = Connection::open(direction.host(), &arguments.connect_options()).await?;
     let started = Instant::now();
     let (copied, files, skipped) = match (direction, put_plan) {
         (_, Some(plan)) => put_all(&connection, plan, arguments).await?,
-        (Direction::Get { sources, destination, into }, None) => {
-            let plan = plan_get(&connection, sources, destination, *into, arguments.recursive).await?;
+        (
+            Direction::Get {
+                sources,
+                destination,
+                into,
+            },
+            None,
+        ) => {
+            let plan = plan_get(
+                &connection,
+                sources,
+                destination,
+                *into,
+                arguments.recursive,
+            )
+            .await?;
             get_all(&connection, plan, arguments).await?
         }
         (Direction::Put { .. }, None) => unreachable!("a put was planned above"),
     };
     let elapsed = started.elapsed();
-    let retransmitted = connection.statistics().await.map_or(0, |stats| stats.retransmitted);
+    let retransmitted = connection
+        .statistics()
+        .await
+        .map_or(0, |stats| stats.retransmitted);
     let datapath = connection.datapath().clone();
     connection.close();
-    Ok(Summary { files, copied, elapsed, datapath, retransmitted, skipped })
+    Ok(Summary {
+        files,
+        copied,
+        elapsed,
+        datapath,
+        retransmitted,
+        skipped,
+    })
 }
 
 type Totals = (Copied, u64, Vec<String>);
 
-async fn put_all(connection: &Connection, plan: PutPlan, arguments: &Arguments) -> Result<Totals, Failure> {
+async fn put_all(
+    connection: &Connection,
+    plan: PutPlan,
+    arguments: &Arguments,
+) -> Result<Totals, Failure> {
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
     let work = async {
         for directory in &plan.directories {
             // Its owner must be able to fill it.
-            connection.make_directory(&directory.target, directory.mode | 0o700).await?;
+            connection
+                .make_directory(&directory.target, directory.mode | 0o700)
+                .await?;
         }
         at_once(arguments.parallel, plan.files, |file| {
             let (bar, counter) = (&bar, bar.counter());
             async move {
                 let source = SourceFile::open(&file.source)?;
-                let copied = connection.put(&source, &file.target, counter).await?;
+                let copied = connection
+                    .put(&source, &file.target, counter)
+                    .await
+                    .map_err(|error| into_directory(error, &file.target.to_string()))?;
                 bar.file_done();
                 Ok(copied)
             }
@@ -77,7 +115,11 @@ async fn put_all(connection: &Connection, plan: PutPlan, arguments: &Arguments) 
     Ok((totals.0, totals.1, plan.skipped))
 }
 
-async fn get_all(connection: &Connection, plan: GetPlan, arguments: &Arguments) -> Result<Totals, Failure> {
+async fn get_all(
+    connection: &Connection,
+    plan: GetPlan,
+    arguments: &Arguments,
+) -> Result<Totals, Failure> {
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
     let work = async {
         for directory in &plan.directories {
@@ -87,7 +129,10 @@ async fn get_all(connection: &Connection, plan: GetPlan, arguments: &Arguments) 
             let (bar, counter) = (&bar, bar.counter());
             async move {
                 let (directory, name) = local_target(&file.target)?;
-                let copied = connection.get(&file.source, directory, &name, counter).await?;
+                let copied = connection
+                    .get(&file.source, directory, &name, counter)
+                    .await
+                    .map_err(|error| into_directory(error, &file.target.display().to_string()))?;
                 bar.file_done();
                 Ok(copied)
             }
@@ -109,7 +154,11 @@ async fn watched<T>(bar: &Bar, work: impl Future<Output = T>) -> T {
 }
 
 /// Runs `job` on every item, at most `limit` at once; the first failure ends it all.
-async fn at_once<I, F>(limit: u32, items: Vec<I>, job: impl Fn(I) -> F) -> Result<(Copied, u64), Failure>
+async fn at_once<I, F>(
+    limit: u32,
+    items: Vec<I>,
+    job: impl Fn(I) -> F,
+) -> Result<(Copied, u64), Failure>
 where
     F: Future<Output = Result<Copied, Failure>>,
 {
@@ -120,7 +169,9 @@ where
         async move {
             let (mut sum, mut files) = (Copied::default(), 0);
             loop {
-                let Some(item) = queue.borrow_mut().pop_front() else { break };
+                let Some(item) = queue.borrow_mut().pop_front() else {
+                    break;
+                };
                 let copied = job(item).await?;
                 sum.bytes += copied.bytes;
                 sum.zero_copy_bytes += copied.zero_copy_bytes;
@@ -131,15 +182,32 @@ where
         }
     });
     let sums = futures_util::future::try_join_all(lanes).await?;
-    Ok(sums.into_iter().fold((Copied::default(), 0), |(total, files), (sum, more)| {
-        let total = Copied {
-            bytes: total.bytes + sum.bytes,
-            crc: 0,
-            zero_copy_bytes: total.zero_copy_bytes + sum.zero_copy_bytes,
-            copied_bytes: total.copied_bytes + sum.copied_bytes,
+    Ok(sums
+        .into_iter()
+        .fold((Copied::default(), 0), |(total, files), (sum, more)| {
+            let total = Copied {
+                bytes: total.bytes + sum.bytes,
+                crc: 0,
+                zero_copy_bytes: total.zero_copy_bytes + sum.zero_copy_bytes,
+                copied_bytes: total.copied_bytes + sum.copied_bytes,
+            };
+            (total, files + more)
+        }))
+}
+
+/// A target that is a directory is said with the way out.
+fn into_directory(error: ClientError, target: &str) -> Failure {
+    let is_directory = match &error {
+        ClientError::Refused { failure, .. } => failure.code == ErrorCode::IsDirectory,
+        ClientError::File(error) => error.kind == FileErrorKind::IsDirectory,
+        _ => false,
+    };
+    if is_directory {
+        return Failure::IntoDirectory {
+            target: target.to_owned(),
         };
-        (total, files + more)
-    }))
+    }
+    error.into()
 }
 
 fn make_local_directory(path: &Path) -> Result<(), Failure> {
@@ -148,7 +216,10 @@ fn make_local_directory(path: &Path) -> Result<(), Failure> {
 
 /// The directory, made if it is missing, and the name in it.
 fn local_target(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
-    let name = path.file_name().ok_or_else(|| Failure::Name(path.display().to_string()))?.to_owned();
+    let name = path
+        .file_name()
+        .ok_or_else(|| Failure::Name(path.display().to_string()))?
+        .to_owned();
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -31,11 +31,19 @@ pub enum Failure {
     /// A directory without `--recursive`.
     #[error("{0} is a directory: copy it with -r")]
     Directory(String),
+    /// The target is a directory.
+    #[error("{target} is a directory: to copy into it, write {target}/")]
+    IntoDirectory {
+        /// The target as it was written.
+        target: String,
+    },
     /// A name that a local path cannot have.
     #[error("{0:?} cannot be a file name here")]
     Name(String),
     /// Ctrl-C.
-    #[error("interrupted: files that were complete are stored, the others are not there; run it again to copy them")]
+    #[error(
+        "interrupted: files that were complete are stored, the others are not there; run it again to copy them"
+    )]
     Interrupted,
 }
 
@@ -49,14 +57,18 @@ impl Failure {
     /// A local failure.
     pub fn local(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Local { action, path, source }
+        move |source| Self::Local {
+            action,
+            path,
+            source,
+        }
     }
 
     /// The exit code, as `--help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Address(_) => 2,
-            Self::Directory(_) => 7,
+            Self::Directory(_) | Self::IntoDirectory { .. } => 7,
             Self::Name(_) => 6,
             Self::Interrupted => 130,
             Self::Local { source, .. } => match source.kind() {

@@ -20,16 +20,18 @@ impl Interrupt {
         }
         let notify = Arc::new(Notify::new());
         let notified = Arc::clone(&notify);
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            let mut byte = [0];
-            if signals.read_exact(&mut byte).is_ok() {
-                notified.notify_one();
-            }
-            if signals.read_exact(&mut byte).is_ok() {
-                // The XDP program and unnamed files go with the process.
-                std::process::exit(130);
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                let mut byte = [0];
+                if signals.read_exact(&mut byte).is_ok() {
+                    notified.notify_one();
+                }
+                if signals.read_exact(&mut byte).is_ok() {
+                    // The XDP program and unnamed files go with the process.
+                    std::process::exit(130);
+                }
+            })?;
         Ok(Self(notify))
     }
 

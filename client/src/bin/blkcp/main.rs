@@ -14,11 +14,15 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use arguments::Arguments;
+use blk_datapath::explain::explain;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let interrupt = match interrupt::Interrupt::catch() {
         Ok(interrupt) => interrupt,
         Err(error) => {
@@ -36,10 +40,14 @@ fn main() -> ExitCode {
             } else if !arguments.quiet {
                 eprintln!("{summary}");
             }
-            if summary.skipped.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if summary.skipped.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(failure) => {
-            eprintln!("blkcp: {failure}");
+            eprintln!("blkcp: {}", explain(&failure));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -22,13 +22,22 @@ impl Bar {
     /// A bar for `bytes` in `files`; invisible when standard error is no terminal, or `quiet`.
     pub fn new(bytes: u64, files: u64, quiet: bool) -> Self {
         let visible = !quiet && std::io::stderr().is_terminal();
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if visible {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(bytes), target);
         let template = "{bar:24} {percent:>3} %  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, counter: Progress::default(), files: std::cell::Cell::new(0), of_files: files }
+        Self {
+            bar,
+            counter: Progress::default(),
+            files: std::cell::Cell::new(0),
+            of_files: files,
+        }
     }
 
     /// The counter that the data path advances.
@@ -60,7 +69,8 @@ impl Bar {
 
     fn show(&self) {
         if self.of_files > 1 {
-            self.bar.set_message(format!("{}/{} files", self.files.get(), self.of_files));
+            self.bar
+                .set_message(format!("{}/{} files", self.files.get(), self.of_files));
         }
         self.bar.set_position(self.counter.bytes());
     }
