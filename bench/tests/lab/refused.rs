@@ -232,7 +232,7 @@ fn no_privileges() {
         .arg(open.join("file"));
     let outcome = Running::start(command.arg("10.77.0.1:data/file"), &scene.directory).outcome();
     let _ = std::fs::remove_dir_all(&open);
-    outcome.fails(9, &["CAP_NET_RAW"]);
+    outcome.fails(9, &["CAP_NET_ADMIN"]);
     scene.holds(&[]);
 }
 
@@ -316,12 +316,12 @@ fn wrong_flags() {
     scene.blkcp(&[&scene.path("file")]).fails(2, &["usage"]);
     scene
         .blkcp(&[
-            "--datapath",
-            "warp",
+            "--parallel",
+            "many",
             &scene.path("file"),
             "10.77.0.1:data/x",
         ])
-        .fails(2, &["warp"]);
+        .fails(2, &["many"]);
     // Two local names: nothing for blkcp to do.
     scene
         .blkcp(&[&scene.path("file"), &scene.path("copy")])

@@ -90,7 +90,7 @@ fn one_big_file(mtu: u32) -> Outcome {
     let hosts = Hosts::up(Link::of(mtu));
     let _daemon = Daemon::start(&hosts, &export, &directory);
     let source = directory.join("big");
-    // Not a whole number of sectors: the tail takes the copy path.
+    // Not a whole number of sectors.
     files::write(&source, big() + 1_000, u64::from(mtu));
     let (put, _) = there_and_back(&hosts, &directory, "10.77.0.1", &source);
     put
