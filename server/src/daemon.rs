@@ -11,6 +11,8 @@ use blk_datapath::worker::{
 use blk_datapath::xsk::BindMode;
 use blk_xdp::{AttachMode, PortRange, Program};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
 use crate::namespace::{JobKey, Namespace, NamespaceSender, Outcome};
@@ -47,6 +49,7 @@ type Mailboxes = Arc<Mutex<Vec<MailSender<(JobKey, Outcome)>>>>;
 impl Daemon {
     /// Starts everything; when this returns, clients are served.
     pub fn start(config: &DaemonConfig) -> Result<Self, DaemonError> {
+        raise_descriptor_limit();
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
         let queues = config
@@ -120,6 +123,16 @@ impl Daemon {
             tracing::error!(%error, "the namespace thread did not end well");
         }
         reports
+    }
+}
+
+/// Each transfer holds two or three descriptors; the usual soft limit of 1024 is kept low for programs that use
+/// `select`, which this one does not.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -14,37 +14,40 @@
 //! ```
 
 mod checksum;
+mod config;
 mod events;
 mod gather;
 mod held;
 mod inbound;
 mod outbound;
+mod peer;
 mod peers;
 mod receive;
+mod requests;
 mod storage;
 mod transmit;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
-use blk_proto::session::{CloseCode, CloseReason, Config, Parameters, Session, Stats};
+use blk_proto::session::{CloseReason, Config, Parameters, Stats};
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
 pub use checksum::{FileChecksum, combine};
+pub use config::{EngineConfig, EngineCounters};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
 pub use inbound::{Inbound, ReceivedFile};
 pub use outbound::{Outbound, ReadPlan, ReadyBlock, SentFile};
 
-use crate::disk::{BlockFile, Completion, DiskCounters, DiskQueue};
+use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
 use crate::xsk::XskSocket;
-use peers::{Peer, Peers};
+use peers::Peers;
 use storage::Operation;
 
 /// An incomplete chunk is written after this time even if its missing blocks have not come, so that frames do not
@@ -53,42 +56,6 @@ const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 
 /// When the kernel did not take all of the TX ring, it is asked again after this time.
 const TRANSMIT_RETRY: Duration = Duration::from_micros(100);
-
-/// How an engine is set up.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// UDP port of this end: packets for other ports are not ours.
-    pub port: u16,
-    /// Largest payload this end takes and sends in one packet, from the interface's MTU.
-    pub max_payload: u16,
-    /// Whether a `Hello` from outside makes a session.
-    pub accept: bool,
-    /// Frames kept in the fill ring.
-    pub fill_target: usize,
-    /// Received blocks (frames) that all sessions together may hold: open chunks and writes in flight.
-    pub receive_frames: u64,
-    /// Frames that sending may use: blocks being read, queued, and in flight.
-    pub send_frames: usize,
-    /// Without a packet for so long, a session is over.
-    pub idle_timeout: Duration,
-    /// A handshake has so long.
-    pub handshake_timeout: Duration,
-}
-
-/// Counters of one engine, cumulative.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct EngineCounters {
-    /// Frames taken from the RX ring.
-    pub frames_received: u64,
-    /// Frames that were not ours or not valid: wrong port, malformed, failed CRC.
-    pub frames_rejected: u64,
-    /// Packets for sessions that are not (or no longer) here.
-    pub packets_stray: u64,
-    /// Blocks of transfers that are not (or no longer) here.
-    pub blocks_stray: u64,
-    /// Frames put into the TX ring.
-    pub frames_sent: u64,
-}
 
 /// One AF_XDP socket with its sessions and its disk queue.
 pub struct Engine {
@@ -155,116 +122,6 @@ impl Engine {
             slept: false,
             wakeups: Vec::new(),
             scratch: Scratch::default(),
-        }
-    }
-
-    /// Opens a session to the other end of `path`.
-    pub fn connect(&mut self, path: Path) -> Option<SessionId> {
-        let id = self.peers.reserve()?;
-        let session = Session::connect(self.session_config(&path), id.0, self.now);
-        self.peers.insert(id, Peer::new(session, path));
-        Some(id)
-    }
-
-    /// Sends a control message: reliable, in order, at most [`blk_proto::message::MAX_MESSAGE`] bytes.
-    pub fn send_message(&mut self, session: SessionId, message: Vec<u8>) {
-        if let Some(peer) = self.peers.get_mut(session) {
-            peer.messages.push_back(message);
-            peer.flush_messages();
-        }
-    }
-
-    /// Control messages of a session that wait for room: a service stops taking requests when it grows.
-    pub fn messages_waiting(&mut self, session: SessionId) -> usize {
-        self.peers
-            .get_mut(session)
-            .map_or(0, |peer| peer.messages.len())
-    }
-
-    /// Receives a file of `size` bytes; the end is told by [`EngineEvent::Received`]. `false` when the session is
-    /// gone or the transfer's name is taken.
-    pub fn start_inbound(
-        &mut self,
-        session: SessionId,
-        transfer: u32,
-        file: Arc<BlockFile>,
-        size: u64,
-        progress: Progress,
-    ) -> bool {
-        let block_len = self.config.max_payload;
-        let Some(peer) = self.peers.get_mut(session) else {
-            return false;
-        };
-        let mut inbound = Inbound::new(file, size, peer.block_len(block_len), progress);
-        if size == 0 {
-            let outcome = inbound.outcome();
-            self.events
-                .extend(outcome.map(|outcome| EngineEvent::Received {
-                    session,
-                    transfer,
-                    outcome,
-                }));
-            return true;
-        }
-        peer.inbound.insert(transfer, inbound).is_ok()
-    }
-
-    /// Sends `len` bytes of `file` from `offset`; the end is told by [`EngineEvent::Sent`]. `false` when the session
-    /// is gone or the transfer's name is taken.
-    pub fn start_outbound(
-        &mut self,
-        session: SessionId,
-        transfer: u32,
-        file: Arc<BlockFile>,
-        (offset, len): (u64, u64),
-        progress: Progress,
-    ) -> bool {
-        let block_len = self.config.max_payload;
-        let Some(peer) = self.peers.get_mut(session) else {
-            return false;
-        };
-        let mut outbound = Outbound::new(file, offset, len, peer.block_len(block_len), progress);
-        if len == 0 {
-            let outcome = outbound.outcome();
-            self.events.extend(outcome.map(|outcome| EngineEvent::Sent {
-                session,
-                transfer,
-                outcome,
-            }));
-            return true;
-        }
-        peer.outbound.insert(transfer, outbound).is_ok()
-    }
-
-    /// Forgets a transfer in either direction. Writes in flight finish into the file; blocks that still come are
-    /// dropped. No event follows.
-    pub fn abandon(&mut self, session: SessionId, transfer: u32) {
-        let Some(peer) = self.peers.get_mut(session) else {
-            return;
-        };
-        peer.session.cancel_transfer(transfer);
-        let inbound = peer.inbound.remove(transfer);
-        let outbound = peer.outbound.remove(transfer);
-        if let Some(inbound) = inbound {
-            let frames = inbound.into_frames();
-            peer.session.release_credit(frames.len() as u64);
-            frames
-                .into_iter()
-                .for_each(|frame| self.umem.release(frame));
-        }
-        if let Some(outbound) = outbound {
-            let frames = outbound.into_frames();
-            self.send_frames_used -= frames.len();
-            frames
-                .into_iter()
-                .for_each(|frame| self.umem.release(frame));
-        }
-    }
-
-    /// Ends a session; `Closed` follows when the other end has been told.
-    pub fn close(&mut self, session: SessionId, code: CloseCode) {
-        if let Some(peer) = self.peers.get_mut(session) {
-            peer.session.close(CloseReason::Local(code));
         }
     }
 
@@ -486,100 +343,4 @@ impl Engine {
         self.events
             .push_back(EngineEvent::Closed { session, reason });
     }
-}
-
-impl Peer {
-    fn new(session: Session<HeldBlock>, path: Path) -> Self {
-        Self {
-            session,
-            path,
-            inbound: peers::Transfers::default(),
-            outbound: peers::Transfers::default(),
-            messages: VecDeque::new(),
-        }
-    }
-
-    /// The payload length of every block but a file's last: what both ends can do.
-    fn block_len(&self, local: u16) -> u16 {
-        let peer = self
-            .session
-            .peer()
-            .map_or(local, |parameters| parameters.max_payload);
-        let len = local.min(peer);
-        (len - len % 512).max(512)
-    }
-
-    fn flush_messages(&mut self) {
-        while let Some(message) = self.messages.front() {
-            if self.session.send_message(message).is_err() {
-                break;
-            }
-            self.messages.pop_front();
-        }
-    }
-
-    fn chunk_deadline(&self) -> Option<Time> {
-        self.inbound
-            .iter()
-            .filter_map(Inbound::oldest)
-            .min()
-            .map(|opened| opened + GATHER_PATIENCE)
-    }
-
-    /// Tells the ends of transfers, and gives up the frames that a failed one still has.
-    fn collect_outcomes(
-        &mut self,
-        session: SessionId,
-        events: &mut VecDeque<EngineEvent>,
-    ) -> Leftovers {
-        let mut leftovers = Leftovers::default();
-        let mut at = 0;
-        while let Some((transfer, inbound)) = self.inbound.at_mut(at) {
-            let Some(outcome) = inbound.outcome() else {
-                at += 1;
-                continue;
-            };
-            events.push_back(EngineEvent::Received {
-                session,
-                transfer,
-                outcome,
-            });
-            leftovers.received.extend(
-                self.inbound
-                    .remove(transfer)
-                    .map(Inbound::into_frames)
-                    .unwrap_or_default(),
-            );
-        }
-        let mut at = 0;
-        while let Some((transfer, outbound)) = self.outbound.at_mut(at) {
-            let Some(outcome) = outbound.outcome() else {
-                at += 1;
-                continue;
-            };
-            if outcome.is_err() {
-                self.session.cancel_transfer(transfer);
-            }
-            events.push_back(EngineEvent::Sent {
-                session,
-                transfer,
-                outcome,
-            });
-            leftovers.sending.extend(
-                self.outbound
-                    .remove(transfer)
-                    .map(Outbound::into_frames)
-                    .unwrap_or_default(),
-            );
-        }
-        self.session.release_credit(leftovers.received.len() as u64);
-        leftovers
-    }
-}
-
-/// Frames of transfers that ended early.
-#[derive(Debug, Default)]
-struct Leftovers {
-    received: Vec<Frame<Disk>>,
-    sending: Vec<Frame<Disk>>,
 }

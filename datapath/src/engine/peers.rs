@@ -1,102 +1,17 @@
 //! The sessions of one engine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use blk_proto::net::Path;
-use blk_proto::session::{CloseCode, CloseReason, Session, hello_id};
+use blk_proto::session::{CloseCode, CloseReason, hello_id};
 use blk_proto::wire::Packet;
 
 use super::events::SessionId;
-use super::held::HeldBlock;
-use super::inbound::Inbound;
-use super::outbound::Outbound;
+use super::peer::Peer;
 
 const INDEX_BITS: u32 = 12;
 /// Sessions an engine can have at once.
 pub const MAX_SESSIONS: usize = 1 << INDEX_BITS;
-
-/// One session with its path and its transfers.
-#[derive(Debug)]
-pub struct Peer {
-    /// The protocol's state.
-    pub session: Session<HeldBlock>,
-    /// How its packets are addressed.
-    pub path: Path,
-    /// Files being received, by transfer.
-    pub inbound: Transfers<Inbound>,
-    /// Files being sent, by transfer.
-    pub outbound: Transfers<Outbound>,
-    /// The control stream is full: messages that wait for room.
-    pub messages: VecDeque<Vec<u8>>,
-}
-
-/// A small table of transfers; the last one used is found first.
-#[derive(Debug)]
-pub struct Transfers<T> {
-    entries: Vec<(u32, T)>,
-    last: usize,
-}
-
-impl<T> Default for Transfers<T> {
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            last: 0,
-        }
-    }
-}
-
-impl<T> Transfers<T> {
-    /// Finds a transfer.
-    pub fn get_mut(&mut self, transfer: u32) -> Option<&mut T> {
-        if self
-            .entries
-            .get(self.last)
-            .is_none_or(|entry| entry.0 != transfer)
-        {
-            self.last = self.entries.iter().position(|entry| entry.0 == transfer)?;
-        }
-        self.entries.get_mut(self.last).map(|entry| &mut entry.1)
-    }
-
-    /// Adds a transfer; gives it back when the name is taken.
-    pub fn insert(&mut self, transfer: u32, value: T) -> Result<(), T> {
-        if self.entries.iter().any(|entry| entry.0 == transfer) {
-            return Err(value);
-        }
-        self.entries.push((transfer, value));
-        Ok(())
-    }
-
-    /// Removes a transfer.
-    pub fn remove(&mut self, transfer: u32) -> Option<T> {
-        let at = self.entries.iter().position(|entry| entry.0 == transfer)?;
-        Some(self.entries.swap_remove(at).1)
-    }
-
-    /// The transfer at `position`, for walks that change the table.
-    pub fn at_mut(&mut self, position: usize) -> Option<(u32, &mut T)> {
-        self.entries
-            .get_mut(position)
-            .map(|entry| (entry.0, &mut entry.1))
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
-        self.entries.iter().map(|entry| &entry.1)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Takes all of them.
-    pub fn drain(&mut self) -> impl Iterator<Item = (u32, T)> + '_ {
-        self.entries.drain(..)
-    }
-}
 
 #[derive(Debug, Default)]
 struct Slot {

@@ -6,7 +6,8 @@ use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
 use super::events::SessionId;
-use super::peers::{Peer, Peers};
+use super::peer::Peer;
+use super::peers::Peers;
 use super::{Engine, EngineEvent};
 use crate::umem::{Frame, Rx};
 

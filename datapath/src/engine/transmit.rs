@@ -5,7 +5,7 @@ use blk_proto::session::{Refusal, Transmit};
 use blk_proto::wire::Header;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::peers::Peer;
+use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
 use crate::umem::{PACKET_MAX, Umem};
 use crate::xsk::XskSocket;

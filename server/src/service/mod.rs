@@ -7,52 +7,27 @@
 //!
 //! Whatever may block (opening, syncing, listing) is a job for the namespace thread; the worker only moves blocks.
 
+mod reply;
+mod transfer;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_datapath::engine::{
-    Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
-};
-use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
+use blk_datapath::engine::{Engine, EngineEvent, Progress, SentFile, SessionId, TransferError};
+use blk_datapath::files::{PendingTarget, TargetSpec};
 use blk_datapath::worker::Service;
-use blk_proto::message::{self, ErrorCode, Failure, Reply, ReplyFrame, Request, RequestFrame};
+use blk_proto::message::{self, ErrorCode, Failure, Reply, Request, RequestFrame};
 use blk_proto::session::CloseCode;
 
+use self::reply::{failure_of, no_such_transfer, reply};
+use self::transfer::{Commit, Transfer};
 use crate::namespace::{Job, JobKey, NamespaceSender, Outcome};
 
 /// Transfers that one session may have open.
 pub const MAX_TRANSFERS: usize = 64;
 /// Replies that may wait for room in a session's control stream; a client that does not read them is cut off.
 const MAX_REPLIES_WAITING: usize = 1024;
-
-/// Where a transfer stands.
-enum Transfer {
-    /// The namespace thread makes the target.
-    Creating { size: u64 },
-    /// Blocks come in.
-    Receiving {
-        target: PendingTarget,
-        received: Option<Result<ReceivedFile, TransferError>>,
-        commit: Option<Commit>,
-    },
-    /// The namespace thread syncs and names the file.
-    Committing { received: ReceivedFile },
-    /// The namespace thread opens the source.
-    Opening,
-    /// Open for reading; `reading` is the request to answer when the range is sent.
-    Open {
-        source: SourceFile,
-        reading: Option<u32>,
-    },
-}
-
-/// A client's request to commit.
-#[derive(Clone, Copy)]
-struct Commit {
-    request: u32,
-    crc: u32,
-}
 
 /// The service of one worker.
 pub struct StorageService {
@@ -88,6 +63,10 @@ impl StorageService {
             );
             return engine.close(session, CloseCode::VIOLATION);
         }
+        self.dispatch(engine, session, id, request);
+    }
+
+    fn dispatch(&mut self, engine: &mut Engine, session: SessionId, id: u32, request: Request) {
         match request {
             Request::Put {
                 transfer,
@@ -494,38 +473,5 @@ impl Service for StorageService {
 
     fn is_finished(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-}
-
-fn reply(engine: &mut Engine, session: SessionId, id: u32, reply: Reply) {
-    let mut bytes = Vec::new();
-    match message::encode(&ReplyFrame { id, reply }, &mut bytes) {
-        Ok(()) => engine.send_message(session, bytes),
-        Err(error) => {
-            tracing::error!(%error, "a reply that cannot be encoded: session closed");
-            engine.close(session, CloseCode::VIOLATION);
-        }
-    }
-}
-
-fn no_such_transfer(transfer: u32) -> Reply {
-    let message = format!("transfer {transfer} is not open for this");
-    Reply::Failed(Failure {
-        code: ErrorCode::Protocol,
-        message,
-    })
-}
-
-fn failure_of(error: &TransferError) -> Failure {
-    let code = match error {
-        TransferError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            ErrorCode::NoSpace
-        }
-        TransferError::Disk(_) | TransferError::SourceShrank { .. } => ErrorCode::Io,
-        TransferError::Protocol(_) => ErrorCode::Protocol,
-    };
-    Failure {
-        code,
-        message: error.to_string(),
     }
 }

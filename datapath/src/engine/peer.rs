@@ -1,0 +1,193 @@
+//! One session with its path and its transfers.
+
+use std::collections::VecDeque;
+
+use blk_proto::net::Path;
+use blk_proto::session::Session;
+use blk_proto::time::Time;
+
+use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
+use crate::umem::{Disk, Frame};
+
+/// One session with its path and its transfers.
+#[derive(Debug)]
+pub struct Peer {
+    /// The protocol's state.
+    pub session: Session<HeldBlock>,
+    /// How its packets are addressed.
+    pub path: Path,
+    /// Files being received, by transfer.
+    pub inbound: Transfers<Inbound>,
+    /// Files being sent, by transfer.
+    pub outbound: Transfers<Outbound>,
+    /// The control stream is full: messages that wait for room.
+    pub messages: VecDeque<Vec<u8>>,
+}
+
+/// A small table of transfers; the last one used is found first.
+#[derive(Debug)]
+pub struct Transfers<T> {
+    entries: Vec<(u32, T)>,
+    last: usize,
+}
+
+impl<T> Default for Transfers<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            last: 0,
+        }
+    }
+}
+
+impl<T> Transfers<T> {
+    /// Finds a transfer.
+    pub fn get_mut(&mut self, transfer: u32) -> Option<&mut T> {
+        if self
+            .entries
+            .get(self.last)
+            .is_none_or(|entry| entry.0 != transfer)
+        {
+            self.last = self.entries.iter().position(|entry| entry.0 == transfer)?;
+        }
+        self.entries.get_mut(self.last).map(|entry| &mut entry.1)
+    }
+
+    /// Adds a transfer; gives it back when the name is taken.
+    pub fn insert(&mut self, transfer: u32, value: T) -> Result<(), T> {
+        if self.entries.iter().any(|entry| entry.0 == transfer) {
+            return Err(value);
+        }
+        self.entries.push((transfer, value));
+        Ok(())
+    }
+
+    /// Removes a transfer.
+    pub fn remove(&mut self, transfer: u32) -> Option<T> {
+        let at = self.entries.iter().position(|entry| entry.0 == transfer)?;
+        Some(self.entries.swap_remove(at).1)
+    }
+
+    /// The transfer at `position`, for walks that change the table.
+    pub fn at_mut(&mut self, position: usize) -> Option<(u32, &mut T)> {
+        self.entries
+            .get_mut(position)
+            .map(|entry| (entry.0, &mut entry.1))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.entries.iter().map(|entry| &entry.1)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes all of them.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u32, T)> + '_ {
+        self.entries.drain(..)
+    }
+}
+
+impl Peer {
+    /// A session without transfers.
+    pub fn new(session: Session<HeldBlock>, path: Path) -> Self {
+        Self {
+            session,
+            path,
+            inbound: Transfers::default(),
+            outbound: Transfers::default(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// The payload length of every block but a file's last: what both ends can do.
+    pub fn block_len(&self, local: u16) -> u16 {
+        let peer = self
+            .session
+            .peer()
+            .map_or(local, |parameters| parameters.max_payload);
+        let len = local.min(peer);
+        (len - len % 512).max(512)
+    }
+
+    /// Gives waiting messages to the session, as far as it has room.
+    pub fn flush_messages(&mut self) {
+        while let Some(message) = self.messages.front() {
+            if self.session.send_message(message).is_err() {
+                break;
+            }
+            self.messages.pop_front();
+        }
+    }
+
+    /// When the oldest incomplete chunk has waited long enough.
+    pub fn chunk_deadline(&self) -> Option<Time> {
+        self.inbound
+            .iter()
+            .filter_map(Inbound::oldest)
+            .min()
+            .map(|opened| opened + GATHER_PATIENCE)
+    }
+
+    /// Tells the ends of transfers, and gives up the frames that a failed one still has.
+    pub fn collect_outcomes(
+        &mut self,
+        session: SessionId,
+        events: &mut VecDeque<EngineEvent>,
+    ) -> Leftovers {
+        let mut leftovers = Leftovers::default();
+        let mut at = 0;
+        while let Some((transfer, inbound)) = self.inbound.at_mut(at) {
+            let Some(outcome) = inbound.outcome() else {
+                at += 1;
+                continue;
+            };
+            events.push_back(EngineEvent::Received {
+                session,
+                transfer,
+                outcome,
+            });
+            leftovers.received.extend(
+                self.inbound
+                    .remove(transfer)
+                    .map(Inbound::into_frames)
+                    .unwrap_or_default(),
+            );
+        }
+        let mut at = 0;
+        while let Some((transfer, outbound)) = self.outbound.at_mut(at) {
+            let Some(outcome) = outbound.outcome() else {
+                at += 1;
+                continue;
+            };
+            if outcome.is_err() {
+                self.session.cancel_transfer(transfer);
+            }
+            events.push_back(EngineEvent::Sent {
+                session,
+                transfer,
+                outcome,
+            });
+            leftovers.sending.extend(
+                self.outbound
+                    .remove(transfer)
+                    .map(Outbound::into_frames)
+                    .unwrap_or_default(),
+            );
+        }
+        self.session.release_credit(leftovers.received.len() as u64);
+        leftovers
+    }
+}
+
+/// Frames of transfers that ended early.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// Of files being received.
+    pub received: Vec<Frame<Disk>>,
+    /// Of files being sent.
+    pub sending: Vec<Frame<Disk>>,
+}
