@@ -14,6 +14,9 @@ use blk_xdp::{AttachError, PortRangeError, SlotError};
 /// Why a session ended, or never was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionLost {
+    /// The daemon has ended in the middle.
+    #[error("the connection was lost: blockd is not running there any more")]
+    DaemonGone,
     /// The other end's kernel says that nobody listens on the port.
     #[error("nobody listens there: is blockd running, and on this port?")]
     PortClosed,
@@ -204,9 +207,10 @@ impl ClientError {
                 ConnectionLost::Refused(_)
                 | ConnectionLost::Broken(_)
                 | ConnectionLost::Request(_) => ErrorKind::Protocol,
-                ConnectionLost::Silent | ConnectionLost::ByPeer | ConnectionLost::Closed => {
-                    ErrorKind::Lost
-                }
+                ConnectionLost::Silent
+                | ConnectionLost::DaemonGone
+                | ConnectionLost::ByPeer
+                | ConnectionLost::Closed => ErrorKind::Lost,
             },
             Self::Refused { failure, .. } => kind_of(failure.code),
             Self::Unexpected { .. } => ErrorKind::Protocol,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{
@@ -14,6 +15,9 @@ use blk_proto::session::{CloseCode, Stats};
 use tokio::sync::oneshot;
 
 use crate::error::ConnectionLost;
+
+/// A closed port and so long a silence mean that the daemon is gone.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// An answer that comes once, or never when the session is lost.
 pub type Answer<T> = oneshot::Sender<Result<T, ConnectionLost>>;
@@ -61,6 +65,8 @@ pub struct ClientService {
     sending: HashMap<u32, Answer<Result<SentFile, TransferError>>>,
     receiving: HashMap<u32, Answer<Result<ReceivedFile, TransferError>>>,
     lost: Option<ConnectionLost>,
+    /// When the kernel first said that the port is closed, and how many packets had been received then.
+    refused: Option<(Instant, u64)>,
     finished: bool,
 }
 
@@ -77,6 +83,21 @@ impl ClientService {
             Err(error) => return Err(ConnectionLost::Request(error.to_string())),
         }
         Ok(id)
+    }
+
+    /// An ICMP message alone must not end a session that stands: it may be stray, or forged. When nothing else has come
+    /// from the other end between two of them, [`SILENCE`] apart, it is true.
+    fn is_silent_since_refusal(&mut self, engine: &mut Engine, session: SessionId) -> bool {
+        let heard = engine
+            .session_stats(session)
+            .map_or(0, |stats| stats.packets_received);
+        match self.refused {
+            Some((at, before)) if before == heard => at.elapsed() >= SILENCE,
+            _ => {
+                self.refused = Some((Instant::now(), heard));
+                false
+            }
+        }
     }
 
     fn why_lost(&self) -> ConnectionLost {
@@ -204,13 +225,19 @@ impl Service for ClientService {
     }
 
     fn on_companion_error(&mut self, engine: &mut Engine, error: std::io::Error) {
-        // While the session stands, a stray ICMP message must not end it; before that, it is the answer.
-        if self.connecting.is_some() && error.kind() == std::io::ErrorKind::ConnectionRefused {
-            if let Some(session) = self.session {
-                engine.close(session, CloseCode::DONE);
-            }
-            self.lose(ConnectionLost::PortClosed);
+        if error.kind() != std::io::ErrorKind::ConnectionRefused {
+            return;
         }
+        let Some(session) = self.session else { return };
+        let reason = if self.connecting.is_some() {
+            ConnectionLost::PortClosed
+        } else if self.is_silent_since_refusal(engine, session) {
+            ConnectionLost::DaemonGone
+        } else {
+            return;
+        };
+        engine.close(session, CloseCode::DONE);
+        self.lose(reason);
     }
 
     fn is_finished(&self) -> bool {
