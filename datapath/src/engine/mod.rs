@@ -235,7 +235,7 @@ impl Engine {
 
     fn session_config(&self, path: &Path) -> Config {
         let sessions = self.peers.len() as u64 + 1;
-        let window = (self.config.receive_frames / sessions).clamp(128, 4096);
+        let window = (self.config.receive_frames / sessions).clamp(128, 1024);
         Config {
             local: Parameters {
                 payload_offset: PAYLOAD_OFFSET as u16,
