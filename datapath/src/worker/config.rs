@@ -49,7 +49,7 @@ impl WorkerConfig {
             mode: BindMode::Auto,
             frames,
             disk_depth: 256,
-            spin: Duration::from_micros(50),
+            spin: Duration::from_micros(10),
             seed: seed(),
             engine: EngineConfig {
                 port,
