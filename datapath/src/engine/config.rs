@@ -13,10 +13,12 @@ pub struct EngineConfig {
     pub accept: bool,
     /// Frames kept in the fill ring.
     pub fill_target: usize,
-    /// Received blocks (frames) that all sessions together may hold: open chunks and writes in flight.
+    /// Frames for received blocks, divided among the sessions: open chunks and writes in flight.
     pub receive_frames: u64,
     /// Frames that sending may use: blocks being read, queued, and in flight.
     pub send_frames: usize,
+    /// Sessions there may be at once; a further one is told that this end is busy.
+    pub max_sessions: usize,
     /// Without a packet for so long, a session is over.
     pub idle_timeout: Duration,
     /// A handshake has so long.

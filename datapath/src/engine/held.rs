@@ -11,12 +11,18 @@ use crate::umem::{Frame, FrameIndex, Held, Umem};
 pub struct HeldBlock {
     slot: u32,
     len: u16,
+    transfer: u64,
 }
 
 impl HeldBlock {
     /// Bytes of payload.
     pub fn len(&self) -> u16 {
         self.len
+    }
+
+    /// Which transfer of this engine's life it belongs to.
+    pub fn transfer(&self) -> u64 {
+        self.transfer
     }
 
     /// Whether the payload is empty (never, for a block of a file).
@@ -51,8 +57,8 @@ impl HeldBlocks {
         }
     }
 
-    /// Keeps a frame whose payload is ready to be sent.
-    pub fn hold(&mut self, frame: Frame<Held>) -> HeldBlock {
+    /// Keeps a frame whose payload is ready to be sent, for the transfer with that serial number.
+    pub fn hold(&mut self, frame: Frame<Held>, transfer: u64) -> HeldBlock {
         let index = slot_of(frame.index());
         let len = frame.len() as u16;
         debug_assert!(matches!(self.slots[index], Slot::Empty));
@@ -60,6 +66,7 @@ impl HeldBlocks {
         HeldBlock {
             slot: index as u32,
             len,
+            transfer,
         }
     }
 

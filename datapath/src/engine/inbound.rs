@@ -26,6 +26,7 @@ pub struct ReceivedFile {
 /// A file being received.
 #[derive(Debug)]
 pub struct Inbound {
+    serial: u64,
     file: Arc<BlockFile>,
     size: u64,
     gather: Gather<Frame<Disk>>,
@@ -40,9 +41,16 @@ pub struct Inbound {
 
 impl Inbound {
     /// Receives `size` bytes into `file` from blocks of `block_len` bytes.
-    pub fn new(file: Arc<BlockFile>, size: u64, block_len: u16, progress: Progress) -> Self {
+    pub fn new(
+        serial: u64,
+        file: Arc<BlockFile>,
+        size: u64,
+        block_len: u16,
+        progress: Progress,
+    ) -> Self {
         let chunk_bytes = u64::from(block_len) * RUN_MAX as u64;
         Self {
+            serial,
             file,
             size,
             gather: Gather::new(size, chunk_bytes, RUN_MAX),
@@ -53,6 +61,12 @@ impl Inbound {
             failure: None,
             progress,
         }
+    }
+
+    /// Which transfer of this engine's life it is: the other end chooses transfer numbers, and may use one again while
+    /// operations of the earlier one are still in flight.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The file.
@@ -136,6 +150,11 @@ impl Inbound {
     /// A write of the run [`end` - `len`, `end`) is over.
     pub fn written(&mut self, end: u64, len: u64, crc: u32, result: Result<Ways, io::Error>) {
         self.writes_in_flight -= 1;
+        if self.checksum.covered() + len > self.size {
+            let text = "blocks cover the same bytes twice";
+            self.failure.get_or_insert(TransferError::Protocol(text));
+            return;
+        }
         match result {
             Ok(ways) => {
                 self.checksum.add(end, len, crc);

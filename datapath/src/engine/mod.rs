@@ -32,7 +32,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
-use blk_proto::session::{CloseReason, Config, Parameters, Stats};
+use blk_proto::session::{CloseReason, Config, Parameters, Stats, Violation};
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
@@ -48,6 +48,7 @@ use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
 use crate::xsk::XskSocket;
 use peers::Peers;
+use receive::can_obey;
 use storage::Operation;
 
 /// An incomplete chunk is written after this time even if its missing blocks have not come, so that frames do not
@@ -56,6 +57,17 @@ const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 
 /// When the kernel did not take all of the TX ring, it is asked again after this time.
 const TRANSMIT_RETRY: Duration = Duration::from_micros(100);
+/// The same when the interface is down, say: that takes longer to mend.
+const REFUSED_RETRY: Duration = Duration::from_millis(100);
+/// Blocks that one session may have outstanding when it is alone: more than the path's bandwidth times its delay in a
+/// data centre, and few enough that their frames stay in the CPU's cache.
+const LARGEST_WINDOW: u64 = 1024;
+/// And when there are as many sessions as there may be.
+const SMALLEST_WINDOW: u64 = 32;
+
+/// Blocks that may wait in a session for credit: enough to use any credit at once, and no more, since their frames are
+/// kept from other sessions.
+const QUEUED_BLOCKS: usize = 4 * crate::disk::RUN_MAX;
 
 /// One AF_XDP socket with its sessions and its disk queue.
 pub struct Engine {
@@ -75,6 +87,12 @@ pub struct Engine {
     /// Frames that sending uses now.
     send_frames_used: usize,
     turn: usize,
+    /// Counts the transfers of this engine's life.
+    serial: u64,
+    /// Whether the kernel refused to transmit at the last try.
+    transmit_refused: bool,
+    /// Sessions that share the frames for reception.
+    sharing: usize,
     /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
     slept: bool,
     wakeups: Vec<u64>,
@@ -119,6 +137,9 @@ impl Engine {
             now: Time::default(),
             send_frames_used: 0,
             turn: 0,
+            serial: 0,
+            transmit_refused: false,
+            sharing: 0,
             slept: false,
             wakeups: Vec::new(),
             scratch: Scratch::default(),
@@ -145,6 +166,7 @@ impl Engine {
     /// Does what there is to do; `true` when that was anything.
     pub fn turn(&mut self) -> bool {
         self.now = Time::from_nanos(self.epoch.elapsed().as_nanos() as u64);
+        self.turn = self.turn.wrapping_add(1);
         let mut busy = self.receive();
         busy |= self.run_disk();
         self.run_timers();
@@ -153,6 +175,7 @@ impl Engine {
         busy |= self.transmit();
         self.xsk.fill(&mut self.umem, self.config.fill_target);
         self.collect_events();
+        self.share_windows();
         #[cfg(debug_assertions)]
         self.umem.assert_conserved();
         busy || !self.events.is_empty()
@@ -172,8 +195,13 @@ impl Engine {
     pub fn sleep(&mut self, limit: Duration) -> std::io::Result<()> {
         let mut limit = limit;
         if self.xsk.queued() > 0 {
-            // The kernel had no room for all of it: nothing will tell when it has.
-            limit = limit.min(TRANSMIT_RETRY);
+            // The kernel did not take all of it: nothing will tell when it can.
+            let retry = if self.transmit_refused {
+                REFUSED_RETRY
+            } else {
+                TRANSMIT_RETRY
+            };
+            limit = limit.min(retry);
         }
         if let Some(deadline) = self.next_deadline() {
             limit = limit.min(deadline.saturating_since(self.clock()));
@@ -234,8 +262,7 @@ impl Engine {
     }
 
     fn session_config(&self, path: &Path) -> Config {
-        let sessions = self.peers.len() as u64 + 1;
-        let window = (self.config.receive_frames / sessions).clamp(128, 1024);
+        let window = self.window(self.peers.len() + 1);
         Config {
             local: Parameters {
                 payload_offset: PAYLOAD_OFFSET as u16,
@@ -247,7 +274,31 @@ impl Engine {
             idle_timeout: self.config.idle_timeout,
             handshake_timeout: self.config.handshake_timeout,
             l4_overhead: path.header_len() as u16,
+            max_queued_blocks: QUEUED_BLOCKS,
             ..Config::default()
+        }
+    }
+
+    /// The blocks that each of `sessions` sessions may have outstanding here.
+    fn window(&self, sessions: usize) -> u64 {
+        let share = self.config.receive_frames / sessions.max(1) as u64;
+        share.clamp(SMALLEST_WINDOW, LARGEST_WINDOW)
+    }
+
+    /// Divides the frames for reception anew when sessions have come or gone. What has been granted is not taken back,
+    /// so until the older sessions have used up their grants the sum may exceed the frames; should they all stall just
+    /// then, packets are dropped and sent again.
+    fn share_windows(&mut self) {
+        let sessions = self.peers.len();
+        if sessions == self.sharing {
+            return;
+        }
+        self.sharing = sessions;
+        let window = self.window(sessions);
+        for at in 0..self.peers.positions() {
+            if let Some((_, peer)) = self.peers.at(at) {
+                peer.session.set_window(window);
+            }
         }
     }
 
@@ -290,6 +341,10 @@ impl Engine {
             while let Some(event) = peer.session.poll_event() {
                 use blk_proto::session::Event;
                 match event {
+                    Event::Connected if !peer.session.peer().is_some_and(can_obey) => {
+                        peer.session
+                            .close(CloseReason::Violation(Violation::Handshake));
+                    }
                     Event::Connected => {
                         let remote = peer.path.destination;
                         self.events
@@ -303,23 +358,29 @@ impl Engine {
                         block,
                         acked,
                     } => {
-                        let len = u64::from(block.len());
+                        let (len, serial) = (u64::from(block.len()), block.transfer());
                         self.held.release(&mut self.umem, block);
                         self.send_frames_used -= 1;
-                        if let Some(outbound) = peer.outbound.get_mut(transfer) {
-                            outbound.released(len, acked);
+                        peer.sending -= 1;
+                        match peer.outbound.get_mut(transfer) {
+                            Some(outbound) if outbound.serial() == serial => {
+                                outbound.released(len, acked);
+                            }
+                            _ => {}
                         }
                     }
                     Event::Closed(reason) => closed = Some(reason),
                 }
             }
+            if let Some(reason) = closed {
+                // Its transfers end with it: none of them is complete.
+                self.bury(session, reason);
+                continue;
+            }
             peer.flush_messages();
             let leftovers = peer.collect_outcomes(session, &mut self.events);
             self.release_all(leftovers.received);
-            self.release_sending(leftovers.sending);
-            if let Some(reason) = closed {
-                self.bury(session, reason);
-            }
+            self.release_sending(session, leftovers.sending);
         }
     }
 
@@ -328,18 +389,14 @@ impl Engine {
         let Some(mut peer) = self.peers.remove(session) else {
             return;
         };
-        let mut frames: Vec<Frame<Disk>> = Vec::new();
+        let mut received: Vec<Frame<Disk>> = Vec::new();
         for (_, inbound) in peer.inbound.drain() {
-            frames.extend(inbound.into_frames());
+            received.extend(inbound.into_frames());
         }
+        self.release_all(received);
         for (_, outbound) in peer.outbound.drain() {
-            let ready = outbound.into_frames();
-            self.send_frames_used -= ready.len();
-            frames.extend(ready);
+            self.release_sending(session, outbound.into_frames());
         }
-        frames
-            .into_iter()
-            .for_each(|frame| self.umem.release(frame));
         self.events
             .push_back(EngineEvent::Closed { session, reason });
     }

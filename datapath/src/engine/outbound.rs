@@ -36,6 +36,7 @@ impl ReadPlan {
 /// A range of a file being sent.
 #[derive(Debug)]
 pub struct Outbound {
+    serial: u64,
     file: Arc<BlockFile>,
     start: u64,
     next: u64,
@@ -65,13 +66,14 @@ pub struct ReadyBlock {
 impl Outbound {
     /// Sends `len` bytes of `file` from byte `offset` in blocks of `block_len`.
     pub fn new(
+        serial: u64,
         file: Arc<BlockFile>,
-        offset: u64,
-        len: u64,
+        (offset, len): (u64, u64),
         block_len: u16,
         progress: Progress,
     ) -> Self {
         Self {
+            serial,
             file,
             start: offset,
             next: offset,
@@ -84,6 +86,11 @@ impl Outbound {
             failure: None,
             progress,
         }
+    }
+
+    /// Which transfer of this engine's life it is (see [`super::Inbound::serial`]).
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The file.

@@ -20,6 +20,8 @@ pub struct Peer {
     pub inbound: Transfers<Inbound>,
     /// Files being sent, by transfer.
     pub outbound: Transfers<Outbound>,
+    /// Frames that its outgoing transfers use now.
+    pub sending: usize,
     /// The control stream is full: messages that wait for room.
     pub messages: VecDeque<Vec<u8>>,
 }
@@ -99,6 +101,7 @@ impl Peer {
             path,
             inbound: Transfers::default(),
             outbound: Transfers::default(),
+            sending: 0,
             messages: VecDeque::new(),
         }
     }

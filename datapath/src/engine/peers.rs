@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use blk_proto::session::{CloseCode, CloseReason, hello_id};
+use blk_proto::session::hello_id;
 use blk_proto::wire::Packet;
 
 use super::events::SessionId;
@@ -82,16 +82,13 @@ impl Peers {
         slot.peer.as_deref_mut()
     }
 
-    /// The session that this Hello is for, if it has been greeted before. A Hello of another life of the client (the
-    /// same address, another id) ends the session of its earlier one.
+    /// The session that this Hello is for, if it has been greeted before. A client's next life (the same address,
+    /// another id) gets a session of its own beside the earlier one, which ends by its silence: a Hello proves nothing,
+    /// so it must not end a session that stands.
     pub fn greeted_by(&mut self, remote: SocketAddr, hello: &Packet<'_>) -> Option<SessionId> {
         let known = self.by_remote.get(&remote).copied()?;
-        let peer = self.get_mut(known)?;
-        if peer.session.peer_id().is_none() || peer.session.peer_id() == hello_id(hello) {
-            return Some(known);
-        }
-        peer.session.close(CloseReason::Local(CloseCode::TIMED_OUT));
-        None
+        let greeted = self.get_mut(known)?.session.peer_id();
+        (greeted.is_none() || greeted == hello_id(hello)).then_some(known)
     }
 
     /// Takes a session out.

@@ -1,15 +1,15 @@
 //! From the RX ring to the session: parse, check, and hand each block to its transfer.
 
 use blk_proto::net::{self, Path};
-use blk_proto::session::{BlockMeta, Config, Refusal, Session};
+use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session};
 use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
+use super::Engine;
 use super::events::SessionId;
 use super::peer::Peer;
 use super::peers::Peers;
-use super::{Engine, EngineEvent};
-use crate::umem::{Frame, Rx};
+use crate::umem::{Frame, Rx, SECTOR};
 
 /// What a received frame turned out to be.
 enum Arrival {
@@ -78,7 +78,8 @@ impl Engine {
                 None if self.config.accept => {
                     let path = Path::reply_to(&udp);
                     let config = self.session_config(&path);
-                    return accept(&mut self.peers, config, path, &packet, self.now);
+                    let room = self.peers.len() < self.config.max_sessions;
+                    return accept(&mut self.peers, room, config, path, &packet, self.now);
                 }
                 None => return Arrival::Stray,
             }
@@ -91,9 +92,7 @@ impl Engine {
         if peer.path.destination != remote {
             return Arrival::Stray;
         }
-        let in_place = payload_offset(bytes, &packet) == PAYLOAD_OFFSET;
-        if packet.kind == Kind::Data && !in_place {
-            // The payload is not where this end asked for it, so it could not go to the disk as it lies.
+        if is_misplaced(udp.payload_offset, &packet) {
             return Arrival::Rejected;
         }
         match peer.session.handle_packet(self.now, &packet) {
@@ -132,14 +131,32 @@ impl Engine {
 }
 
 /// Makes a session for a Hello, or says why there can be none.
-fn accept(peers: &mut Peers, config: Config, path: Path, hello: &Packet<'_>, now: Time) -> Arrival {
-    let Some(id) = peers.reserve() else {
-        return Refusal::busy(hello).map_or(Arrival::Rejected, |busy| Arrival::Refuse(path, busy));
+fn accept(
+    peers: &mut Peers,
+    room: bool,
+    config: Config,
+    path: Path,
+    hello: &Packet<'_>,
+    now: Time,
+) -> Arrival {
+    let refuse = |reason| {
+        Refusal::busy(hello).map_or(Arrival::Rejected, |mut refusal| {
+            refusal.reason = reason;
+            Arrival::Refuse(path, refusal)
+        })
+    };
+    let reserved = if room { peers.reserve() } else { None };
+    let Some(id) = reserved else {
+        return refuse(RefuseReason::Busy);
     };
     match Session::accept(config, id.0, hello, now) {
-        Ok(session) => {
+        Ok(session) if session.peer().is_some_and(can_obey) => {
             peers.insert(id, Peer::new(session, path));
             Arrival::Consumed
+        }
+        Ok(_) => {
+            peers.unreserve(id);
+            refuse(RefuseReason::Parameters)
         }
         Err(refusal) => {
             peers.unreserve(id);
@@ -148,20 +165,69 @@ fn accept(peers: &mut Peers, config: Config, path: Path, hello: &Packet<'_>, now
     }
 }
 
-/// Where the packet's payload lies in the frame, from the Ethernet header.
-fn payload_offset(frame: &[u8], packet: &Packet<'_>) -> usize {
-    packet.payload.as_ptr() as usize - frame.as_ptr() as usize
+/// Whether this end can send what the other end announces: its payloads lie at one place in the frame, in multiples of
+/// a sector.
+pub(super) fn can_obey(parameters: &Parameters) -> bool {
+    usize::from(parameters.payload_offset) == PAYLOAD_OFFSET
+        && parameters.granule != 0
+        && SECTOR.is_multiple_of(usize::from(parameters.granule))
 }
 
-impl EngineEvent {
-    /// The session that the event is about.
-    pub fn session(&self) -> SessionId {
-        match self {
-            Self::Connected { session, .. }
-            | Self::Message { session, .. }
-            | Self::Received { session, .. }
-            | Self::Sent { session, .. }
-            | Self::Closed { session, .. } => *session,
+/// Whether a block's payload is not where this end asked for it, so that it could not go to the disk as it lies. A block
+/// without payload stands for one that was cancelled, and need not be anywhere.
+fn is_misplaced(udp_payload_offset: usize, packet: &Packet<'_>) -> bool {
+    let payload_at = udp_payload_offset + usize::from(packet.header.span);
+    packet.kind == Kind::Data && !packet.payload.is_empty() && payload_at != PAYLOAD_OFFSET
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blk_proto::wire::{HEADER_LEN, Header};
+    use zerocopy::IntoBytes;
+
+    /// A whole UDP payload: header, padding up to `span`, payload.
+    fn data(span: usize, payload: &[u8]) -> Vec<u8> {
+        let mut header = Header::new(Kind::Data, 1);
+        header.span = span as u8;
+        header.payload_len = (payload.len() as u16).into();
+        wire::seal(&mut header, wire::payload_crc(payload));
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(span, 0);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_payload_must_lie_where_it_was_asked_for() {
+        for (udp_at, span, misplaced) in [(42, 86, false), (62, 66, false), (42, 56, true)] {
+            let bytes = data(span, &[7; 512]);
+            let packet = wire::open(&bytes).unwrap();
+            assert_eq!(is_misplaced(udp_at, &packet), misplaced, "{udp_at} {span}");
         }
+    }
+
+    #[test]
+    fn a_cancelled_block_has_no_payload_to_misplace() {
+        let bytes = data(HEADER_LEN, &[]);
+        assert!(!is_misplaced(42, &wire::open(&bytes).unwrap()));
+    }
+
+    #[test]
+    fn only_what_this_end_can_send_is_accepted() {
+        let good = Parameters::default();
+        assert!(can_obey(&good));
+        for granule in [0, 3, 1024] {
+            assert!(!can_obey(&Parameters { granule, ..good }), "{granule}");
+        }
+        assert!(can_obey(&Parameters {
+            granule: 256,
+            ..good
+        }));
+        let payload_offset = PAYLOAD_OFFSET as u16 + 64;
+        assert!(!can_obey(&Parameters {
+            payload_offset,
+            ..good
+        }));
     }
 }

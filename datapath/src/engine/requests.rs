@@ -18,6 +18,11 @@ impl Engine {
         Some(id)
     }
 
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
     /// Sends a control message: reliable, in order, at most [`blk_proto::message::MAX_MESSAGE`] bytes.
     pub fn send_message(&mut self, session: SessionId, message: Vec<u8>) {
         if let Some(peer) = self.peers.get_mut(session) {
@@ -44,10 +49,11 @@ impl Engine {
         progress: Progress,
     ) -> bool {
         let block_len = self.config.max_payload;
+        let serial = self.next_serial();
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut inbound = Inbound::new(file, size, peer.block_len(block_len), progress);
+        let mut inbound = Inbound::new(serial, file, size, peer.block_len(block_len), progress);
         if size == 0 {
             let outcome = inbound.outcome();
             self.events
@@ -61,22 +67,23 @@ impl Engine {
         peer.inbound.insert(transfer, inbound).is_ok()
     }
 
-    /// Sends `len` bytes of `file` from `offset`; the end is told by [`EngineEvent::Sent`]. `false` when the session
+    /// Sends a `range` (offset and length in bytes) of `file`; the end is told by [`EngineEvent::Sent`]. `false` when the session
     /// is gone or the transfer's name is taken.
     pub fn start_outbound(
         &mut self,
         session: SessionId,
         transfer: u32,
         file: Arc<BlockFile>,
-        (offset, len): (u64, u64),
+        range: (u64, u64),
         progress: Progress,
     ) -> bool {
         let block_len = self.config.max_payload;
+        let serial = self.next_serial();
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut outbound = Outbound::new(file, offset, len, peer.block_len(block_len), progress);
-        if len == 0 {
+        let mut outbound = Outbound::new(serial, file, range, peer.block_len(block_len), progress);
+        if range.1 == 0 {
             let outcome = outbound.outcome();
             self.events.extend(outcome.map(|outcome| EngineEvent::Sent {
                 session,
@@ -97,20 +104,11 @@ impl Engine {
         peer.session.cancel_transfer(transfer);
         let inbound = peer.inbound.remove(transfer);
         let outbound = peer.outbound.remove(transfer);
-        if let Some(inbound) = inbound {
-            let frames = inbound.into_frames();
-            peer.session.release_credit(frames.len() as u64);
-            frames
-                .into_iter()
-                .for_each(|frame| self.umem.release(frame));
-        }
-        if let Some(outbound) = outbound {
-            let frames = outbound.into_frames();
-            self.send_frames_used -= frames.len();
-            frames
-                .into_iter()
-                .for_each(|frame| self.umem.release(frame));
-        }
+        let received = inbound.map(Inbound::into_frames).unwrap_or_default();
+        peer.session.release_credit(received.len() as u64);
+        self.release_all(received);
+        let sending = outbound.map(Outbound::into_frames).unwrap_or_default();
+        self.release_sending(session, sending);
     }
 
     /// Ends a session; `Closed` follows when the other end has been told.

@@ -21,6 +21,7 @@ pub(super) enum Operation {
     Write {
         session: SessionId,
         transfer: u32,
+        serial: u64,
         end: u64,
         len: u64,
         crc: u32,
@@ -29,18 +30,27 @@ pub(super) enum Operation {
     Read {
         session: SessionId,
         transfer: u32,
+        serial: u64,
         plan: ReadPlan,
     },
 }
 
 impl Engine {
-    /// Writes a run, or lets it wait with its transfer when the disk queue is full.
-    pub(super) fn write_run(&mut self, session: SessionId, transfer: u32, run: Run<Frame<Disk>>) {
+    /// Writes a run, or lets it wait with its transfer when the disk queue is full; `false` when it waits.
+    pub(super) fn write_run(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        run: Run<Frame<Disk>>,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(session) else {
-            return self.release_all(run.blocks);
+            self.release_all(run.blocks);
+            return true;
         };
         let Some(inbound) = peer.inbound.get_mut(transfer) else {
-            return self.release_all(run.blocks);
+            peer.session.release_credit(run.blocks.len() as u64);
+            self.release_all(run.blocks);
+            return true;
         };
         let file = Arc::clone(inbound.file());
         let Run {
@@ -56,14 +66,15 @@ impl Engine {
         {
             Ok(()) => {
                 inbound.writing();
-                let end = offset + len;
                 self.operations[tag] = Some(Operation::Write {
                     session,
                     transfer,
-                    end,
+                    serial: inbound.serial(),
+                    end: offset + len,
                     len,
                     crc,
                 });
+                true
             }
             Err(blocks) => {
                 inbound.wait(Run {
@@ -73,6 +84,7 @@ impl Engine {
                     blocks,
                 });
                 self.free_operations.push(tag);
+                false
             }
         }
     }
@@ -119,6 +131,7 @@ impl Engine {
         let Some(Operation::Write {
             session,
             transfer,
+            serial,
             end,
             len,
             crc,
@@ -130,8 +143,9 @@ impl Engine {
             return;
         };
         peer.session.release_credit(count);
-        if let Some(inbound) = peer.inbound.get_mut(transfer) {
-            inbound.written(end, len, crc, result);
+        match peer.inbound.get_mut(transfer) {
+            Some(inbound) if inbound.serial() == serial => inbound.written(end, len, crc, result),
+            _ => {}
         }
     }
 
@@ -139,20 +153,22 @@ impl Engine {
         let Some(Operation::Read {
             session,
             transfer,
+            serial,
             plan,
         }) = self.take_operation(tag)
         else {
-            return self.release_sending(frames);
+            return self.release_all(frames);
         };
-        let Some(outbound) = self
+        let outbound = self
             .peers
             .get_mut(session)
             .and_then(|peer| peer.outbound.get_mut(transfer))
-        else {
-            return self.release_sending(frames);
+            .filter(|outbound| outbound.serial() == serial);
+        let Some(outbound) = outbound else {
+            return self.release_sending(session, frames);
         };
         if !outbound.read_over(plan, result) {
-            return self.release_sending(frames);
+            return self.release_sending(session, frames);
         }
         let (mut offset, mut run_crc) = (plan.offset, 0);
         let mut spent = frames;
@@ -167,23 +183,24 @@ impl Engine {
         self.scratch.frames.push(spent);
     }
 
-    /// Runs that found the disk queue full try again.
+    /// Runs that found the disk queue full try again, another session's first each time, until it is full again.
     fn write_waiting(&mut self) {
-        for at in 0..self.peers.positions() {
-            let Some((session, peer)) = self.peers.at(at) else {
-                continue;
-            };
-            let mut waiting = Vec::new();
-            for position in 0..peer.inbound.len() {
+        let positions = self.peers.positions();
+        for step in 0..positions {
+            let at = (self.turn + step) % positions;
+            let mut position = 0;
+            while let Some((session, peer)) = self.peers.at(at) {
                 let Some((transfer, inbound)) = peer.inbound.at_mut(position) else {
                     break;
                 };
-                while let Some(run) = inbound.next_waiting() {
-                    waiting.push((transfer, run));
+                match inbound.next_waiting() {
+                    None => position += 1,
+                    Some(run) => {
+                        if !self.write_run(session, transfer, run) {
+                            return;
+                        }
+                    }
                 }
-            }
-            for (transfer, run) in waiting {
-                self.write_run(session, transfer, run);
             }
         }
     }
@@ -219,22 +236,33 @@ impl Engine {
         self.scratch.runs = runs;
     }
 
-    /// Moves read blocks into the sessions' queues and plans further reads.
+    /// Moves read blocks into the sessions' queues and plans further reads. Each session has an equal share of the
+    /// frames for sending, with one share left over, so that one that stalls cannot keep them from the next that comes.
     pub(super) fn pump_outbound(&mut self) {
         let positions = self.peers.positions();
+        let senders = (0..positions)
+            .filter(|&at| {
+                self.peers
+                    .at(at)
+                    .is_some_and(|(_, peer)| peer.outbound.len() > 0)
+            })
+            .count();
+        if senders == 0 {
+            return;
+        }
+        let share = (self.config.send_frames / (senders + 1)).max(RUN_MAX);
         for step in 0..positions {
             let at = (self.turn + step) % positions;
-            let mut position = 0;
-            while let Some((session, peer)) = self.peers.at(at) {
-                if position >= peer.outbound.len() {
-                    break;
-                }
+            let Some((session, peer)) = self.peers.at(at) else {
+                continue;
+            };
+            let transfers = peer.outbound.len();
+            for step in 0..transfers {
+                let position = (self.turn + step) % transfers;
                 self.queue_blocks(session, position);
-                self.read_ahead(session, position);
-                position += 1;
+                self.read_ahead(session, position, share);
             }
         }
-        self.turn = self.turn.wrapping_add(1);
     }
 
     fn queue_blocks(&mut self, session: SessionId, position: usize) {
@@ -249,7 +277,8 @@ impl Engine {
                 break;
             };
             let len = frame.len() as u16;
-            let block = self.held.hold(self.umem.disk_to_held(frame, len));
+            let frame = self.umem.disk_to_held(frame, len);
+            let block = self.held.hold(frame, outbound.serial());
             let meta = BlockMeta {
                 transfer,
                 offset,
@@ -260,13 +289,14 @@ impl Engine {
                 // The session is closing: its transfers end with it.
                 self.held.release(&mut self.umem, block);
                 self.send_frames_used -= 1;
+                peer.sending -= 1;
                 outbound.released(u64::from(len), false);
                 break;
             }
         }
     }
 
-    fn read_ahead(&mut self, session: SessionId, position: usize) {
+    fn read_ahead(&mut self, session: SessionId, position: usize, share: usize) {
         loop {
             let Some(peer) = self.peers.get_mut(session) else {
                 return;
@@ -280,9 +310,9 @@ impl Engine {
             let Some(plan) = outbound.plan() else { return };
             let block_len = outbound.block_len();
             let count = plan.blocks(block_len);
-            if self.send_frames_used + count > self.config.send_frames
-                || self.umem.available() < count
-            {
+            let mine = peer.sending + count <= share;
+            let all = self.send_frames_used + count <= self.config.send_frames;
+            if !mine || !all || self.umem.available() < count {
                 return;
             }
             let file = Arc::clone(outbound.file());
@@ -308,9 +338,12 @@ impl Engine {
                 Ok(()) => {
                     self.send_frames_used += count;
                     outbound.reading(plan);
+                    let serial = outbound.serial();
+                    peer.sending += count;
                     self.operations[tag] = Some(Operation::Read {
                         session,
                         transfer,
+                        serial,
                         plan,
                     });
                 }
@@ -328,8 +361,12 @@ impl Engine {
             .for_each(|frame| self.umem.release(frame));
     }
 
-    pub(super) fn release_sending(&mut self, frames: Vec<Frame<Disk>>) {
+    /// Frees frames of a session's outgoing transfers.
+    pub(super) fn release_sending(&mut self, session: SessionId, frames: Vec<Frame<Disk>>) {
         self.send_frames_used -= frames.len();
+        if let Some(peer) = self.peers.get_mut(session) {
+            peer.sending -= frames.len();
+        }
         self.release_all(frames);
     }
 

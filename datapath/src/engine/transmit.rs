@@ -22,7 +22,7 @@ struct Sender<'a> {
 }
 
 impl Engine {
-    /// Gives every session its turns until nothing may be sent or the TX ring is full; `true` when anything was sent.
+    /// Gives every session a turn of at most [`BURST`] packets, then kicks the kernel; `true` when anything was sent.
     pub(super) fn transmit(&mut self) -> bool {
         self.reap();
         let now = self.now;
@@ -45,9 +45,13 @@ impl Engine {
             }
             busy |= sent > 0;
         }
-        if let Err(error) = self.xsk.kick() {
-            tracing::warn!(%error, "the kernel did not take the TX ring");
+        let kicked = self.xsk.kick();
+        if let Err(error) = &kicked
+            && !self.transmit_refused
+        {
+            tracing::warn!(%error, "the kernel did not take the TX ring; trying on");
         }
+        self.transmit_refused = kicked.is_err();
         busy
     }
 
@@ -107,7 +111,8 @@ impl Sender<'_> {
                 let Some(start) =
                     write_headers(&peer.path, &header, packet, span + usize::from(payload_len))
                 else {
-                    // The path cannot carry it, ever: as good as lost, and the session will give up on it.
+                    // Both addresses of a path are of one family and a payload fits a packet, so this cannot be; as
+                    // good as lost if it is.
                     self.held.completed(self.umem, frame);
                     return false;
                 };

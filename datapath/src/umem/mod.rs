@@ -122,15 +122,13 @@ pub enum UmemError {
         source: io::Error,
     },
     /// No right to open an AF_XDP socket.
-    #[error(
-        "no privilege to create an AF_XDP socket ({source}): run as root or with CAP_NET_RAW, or use the UDP link"
-    )]
+    #[error("no privilege to create an AF_XDP socket ({source}): run as root or with CAP_NET_RAW")]
     NoPrivilege {
         /// The system's error.
         source: io::Error,
     },
     /// A kernel without AF_XDP.
-    #[error("this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS): use the UDP link")]
+    #[error("this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS): use another kernel")]
     NoAfXdp,
     /// Over the limit of locked memory.
     #[error(

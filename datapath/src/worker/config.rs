@@ -38,8 +38,8 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// Defaults for one queue of an interface with the given MTU; `port` is this end's UDP port.
     ///
-    /// The frames are split between the fill ring, blocks that wait for the disk, and blocks being sent, so that no
-    /// one of them can starve the others.
+    /// The frames are split between the fill ring, blocks that wait for the disk, and blocks being sent, and a quarter
+    /// is left for control packets and for windows that shrink slowly, so that none of them starves the others.
     pub fn new(interface: &str, queue: u32, mtu: u32, port: u16, accept: bool) -> Self {
         let frames = 16 * 1024;
         Self {
@@ -56,8 +56,9 @@ impl WorkerConfig {
                 max_payload: max_payload_for(mtu),
                 accept,
                 fill_target: 2 * 1024,
-                receive_frames: 4 * 1024,
-                send_frames: 2 * 1024,
+                receive_frames: 6 * 1024,
+                send_frames: 4 * 1024,
+                max_sessions: 192,
                 idle_timeout: Duration::from_secs(20),
                 handshake_timeout: Duration::from_secs(5),
             },

@@ -85,7 +85,7 @@ pub enum XskError {
     /// The driver cannot do it.
     #[error(
         "{interface} (queue {queue}) does not support {mode:?}: the driver lacks it, or the MTU is above what it \
-         allows in this mode; lower the MTU, or use copy mode or the UDP link"
+         allows in this mode; lower the MTU, or use copy mode"
     )]
     Unsupported {
         /// The interface.
