@@ -55,31 +55,31 @@ impl Scene {
         files::write(&self.directory.join("old"), 1_000, 2);
         std::fs::copy(self.directory.join("old"), self.export.join("file"))
             .expect("cannot place the old file");
-        let mut copy = start(
+        self.soon(start(
             &self.hosts,
             &self.directory,
             &[&self.path("file"), "10.77.0.1:data/file"],
-        );
-        self.soon(&mut copy);
-        copy
+        ))
     }
 
     /// Starts to get a file, and waits until it is on its way.
     fn get_in_the_middle(&self) -> Running {
         files::write(&self.export.join("file"), SIZE, 1);
         self.directory.subdirectory("back");
-        let mut copy = start(
+        self.soon(start(
             &self.hosts,
             &self.directory,
             &["10.77.0.1:data/file", &self.path("back/file")],
-        );
-        self.soon(&mut copy);
-        copy
+        ))
     }
 
-    fn soon(&self, copy: &mut Running) {
+    /// Waits until the copy is about in the middle.
+    fn soon(&self, mut copy: Running) -> Running {
         std::thread::sleep(Duration::from_millis(1_500));
-        assert!(copy.is_running(), "the copy was over before its middle");
+        if !copy.is_running() {
+            panic!("the copy was over before its middle: {:?}", copy.outcome());
+        }
+        copy
     }
 
     /// The export holds the old file and nothing else: no part of the new one, and soon no temporary.

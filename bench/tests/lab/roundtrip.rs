@@ -143,10 +143,6 @@ fn a_big_file_at_mtu_3498_goes_from_frame_to_disk() {
         "the counters do not add up to the file"
     );
     assert!(
-        copied > 0,
-        "the tail is no whole sector, so something was copied"
-    );
-    assert!(
         direct * 100 >= (direct + copied) * 95,
         "{direct} bytes of {} without a copy",
         direct + copied
