@@ -45,6 +45,11 @@ pub enum AddressError {
     /// A bracket that does not close.
     #[error("{0:?}: an IPv6 address is written [ADDRESS]:EXPORT/PATH")]
     Bracket(String),
+    /// An IPv6 address with its link.
+    #[error(
+        "{0:?}: link-local addresses with a zone (%LINK) are not supported: use another address of the host"
+    )]
+    Zone(String),
     /// Bytes that are not UTF-8 where text is needed.
     #[error("{0:?}: host and export must be text")]
     NotText(String),
@@ -62,6 +67,9 @@ impl Location {
             let Some(end) = bytes.windows(2).position(|pair| pair == b"]:") else {
                 return Err(AddressError::Bracket(shown()));
             };
+            if bytes[..end].contains(&b'%') {
+                return Err(AddressError::Zone(shown()));
+            }
             (&bytes[1..end], &bytes[end + 2..])
         } else {
             match bytes.iter().position(|&byte| byte == b':' || byte == b'/') {
@@ -209,6 +217,10 @@ mod tests {
             ("fd77::1", &b"x"[..])
         );
         assert_eq!(there.to_string(), "[fd77::1]:data/x");
+        assert!(matches!(
+            "[fe80::1%blk1]:data/x".parse::<Location>(),
+            Err(AddressError::Zone(_))
+        ));
         assert!(matches!(
             "[fd77::1".parse::<Location>(),
             Err(AddressError::Bracket(_))

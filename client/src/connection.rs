@@ -1,25 +1,20 @@
 //! A session with one blockd: found by route, carried by one worker on the interface that leads there.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use blk_datapath::mailbox::MailSender;
-use blk_datapath::net::{Interface, resolve_neighbour, route_to};
-use blk_datapath::worker::{Companion, WorkerConfig, WorkerError, WorkerHandle, spawn};
-use blk_datapath::xsk::{BindMode, XskError};
+use blk_datapath::worker::WorkerHandle;
+use blk_datapath::xsk::BindMode;
 use blk_proto::message::{Reply, Request};
-use blk_proto::net::Path;
 use blk_proto::session::Stats;
-use blk_xdp::{AttachMode, PortRange, Program};
+use blk_xdp::{Program, SlotError};
 use tokio::sync::oneshot;
 
 use crate::error::{ClientError, ConnectionLost};
-use crate::service::{ClientService, Command};
-
-/// How long the next hop may take to answer ARP or neighbour discovery.
-const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(3);
+use crate::service::Command;
+use crate::setup::{more_telling, on_thread, prepare, resolve};
 
 /// How a connection is made.
 #[derive(Debug, Clone)]
@@ -60,7 +55,7 @@ pub struct DatapathInfo {
 
 /// A session with one blockd.
 pub struct Connection {
-    // Dropped first: from then on the kernel has the packets again.
+    /// Outlives the worker, which still says goodbye: only then does the kernel get the packets again.
     program: Option<Program>,
     worker: Option<WorkerHandle<Command>>,
     mail: MailSender<Command>,
@@ -71,50 +66,63 @@ pub struct Connection {
 
 impl Connection {
     /// Finds the host and the way to it, takes a queue of that interface, and opens a session.
+    ///
+    /// The host's addresses are tried one after the other. When none answers, the failure of the attempt that got
+    /// furthest is told. Dropping the future gives up at once; what it has begun is undone in the background.
     pub async fn open(host: &str, options: &ConnectOptions) -> Result<Self, ClientError> {
-        let remote = resolve(host, options.port)?;
-        let route =
-            route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
-        let interface = Interface::by_index(route.interface)?;
-        let next_hop = route.next_hop(remote.ip());
-        let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
-            .map_err(|source| ClientError::Neighbour { remote, source })?;
-        let companion = Arc::new(Companion::connect(route.source, remote)?);
-        let port = companion.port();
-        let source = SocketAddr::new(route.source, port);
-        let path = Path::new(interface.mac, destination_mac, source, remote);
-        let mut program = Program::attach(
-            interface.name.as_str(),
-            PortRange::new(port, 1)?,
-            AttachMode::Native,
-        )?;
-        let (worker, queue) = start_worker(&interface, port, options, &companion)?;
-        program.register(queue, 0, worker.xsk_fd())?;
-        let datapath = DatapathInfo {
-            interface: interface.name.clone(),
-            queue,
-            mode: if worker.is_zero_copy() {
-                "af_xdp-zerocopy"
-            } else {
-                "af_xdp-copy"
-            },
-            mtu: interface.mtu,
-        };
-        let mail = worker.mail().clone();
-        let connection = Self {
-            program: Some(program),
-            worker: Some(worker),
-            mail,
-            remote,
-            datapath,
-            next_transfer: AtomicU32::new(1),
-        };
+        let (name, port) = (host.to_owned(), options.port);
+        let addresses = on_thread(move || resolve(&name, port)).await?;
+        let mut failure = None;
+        for remote in addresses {
+            match Self::open_address(remote, options).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    tracing::info!(%remote, %error, "no connection by this address");
+                    failure = Some(more_telling(failure, error));
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| ClientError::NoSuchHost {
+            host: host.to_owned(),
+            reason: "the name has no address".to_owned(),
+        }))
+    }
+
+    async fn open_address(
+        remote: SocketAddr,
+        options: &ConnectOptions,
+    ) -> Result<Self, ClientError> {
+        let options = options.clone();
+        let (connection, path) = on_thread(move || prepare(remote, &options)).await?;
         connection
             .ask(|answer| Command::Connect {
                 path: Box::new(path),
                 answer,
             })
             .await?;
+        Ok(connection)
+    }
+
+    /// Directs the program's packets to the worker. No session yet.
+    pub(crate) fn new(
+        program: Program,
+        worker: WorkerHandle<Command>,
+        remote: SocketAddr,
+        datapath: DatapathInfo,
+    ) -> Result<Self, SlotError> {
+        let mut connection = Self {
+            mail: worker.mail().clone(),
+            program: None,
+            worker: Some(worker),
+            remote,
+            datapath,
+            next_transfer: AtomicU32::new(1),
+        };
+        // When this fails, the drop of `connection` ends the worker.
+        let program = connection.program.insert(program);
+        if let Some(worker) = &connection.worker {
+            program.register(connection.datapath.queue, 0, worker.xsk_fd())?;
+        }
         Ok(connection)
     }
 
@@ -180,6 +188,7 @@ impl Connection {
             .map_err(lost)
     }
 
+    /// Ends the worker, then takes the program off the interface. Blocks for the worker's farewell, some 100 ms.
     fn shut(&mut self) {
         self.tell(Command::Finish);
         if let Some(worker) = self.worker.take()
@@ -194,43 +203,5 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shut();
-    }
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, ClientError> {
-    let no_such_host = |reason: String| ClientError::NoSuchHost {
-        host: host.to_owned(),
-        reason,
-    };
-    let mut addresses = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| no_such_host(error.to_string()))?;
-    addresses
-        .next()
-        .ok_or_else(|| no_such_host("the name has no address".to_owned()))
-}
-
-/// Starts the worker on the first queue that nobody else has.
-fn start_worker(
-    interface: &Interface,
-    port: u16,
-    options: &ConnectOptions,
-    companion: &Arc<Companion>,
-) -> Result<(WorkerHandle<Command>, u32), ClientError> {
-    let mut queue = 0;
-    loop {
-        let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
-        config.mode = options.mode;
-        config.cpu = options.cpu;
-        config.engine.idle_timeout = options.idle_timeout;
-        match spawn(config, Arc::clone(companion), ClientService::default) {
-            Ok(worker) => return Ok((worker, queue)),
-            Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
-                if queue + 1 < interface.rx_queues =>
-            {
-                queue += 1
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
 }

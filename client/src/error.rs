@@ -1,10 +1,12 @@
 //! What can go wrong for a client, and whether another try makes sense.
 
+use std::io;
 use std::net::SocketAddr;
 
 use blk_datapath::engine::TransferError;
 use blk_datapath::files::{FileError, FileErrorKind};
 use blk_datapath::net::{InterfaceError, NeighbourError, RouteError};
+use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_proto::message::{ErrorCode, Failure};
@@ -87,6 +89,9 @@ pub enum ClientError {
         #[source]
         source: NeighbourError,
     },
+    /// An address that every link has.
+    #[error("{0} is a link-local address, which is not supported: use another address of the host")]
+    LinkLocal(SocketAddr),
     /// The interface cannot be used.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
@@ -142,6 +147,17 @@ pub enum ClientError {
         #[source]
         source: TransferError,
     },
+    /// The server says that it has sent everything, and a part never came.
+    #[error(
+        "{what}: the server has sent the whole file, it says, but {seconds} s later not all of it is here and on the \
+         disk; nothing was stored"
+    )]
+    Incomplete {
+        /// The file.
+        what: String,
+        /// How long the rest was waited for.
+        seconds: u64,
+    },
     /// The file that arrived is not the file that was sent.
     #[error(
         "{what}: the CRC32 is {received:08x} here and {sent:08x} at the sender; nothing was stored"
@@ -193,14 +209,21 @@ impl ClientError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchHost { .. } | Self::Route { .. } | Self::Neighbour { .. } => {
-                ErrorKind::Unreachable
+            Self::Neighbour {
+                source: NeighbourError::NoPrivileges(_),
+                ..
             }
-            Self::Attach(AttachError::NoPrivileges { .. }) => ErrorKind::Permission,
-            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
+            | Self::Attach(AttachError::NoPrivileges { .. })
+            | Self::Worker(WorkerError::Umem(UmemError::NoPrivilege { .. }))
+            | Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => ErrorKind::Permission,
+            Self::NoSuchHost { .. }
+            | Self::Route { .. }
+            | Self::Neighbour { .. }
+            | Self::LinkLocal(_) => ErrorKind::Unreachable,
             Self::Interface(_)
             | Self::Attach(_)
             | Self::Slot(_)
+            | Self::Worker(WorkerError::Umem(UmemError::NoAfXdp))
             | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
@@ -213,13 +236,13 @@ impl ClientError {
                 | ConnectionLost::Closed => ErrorKind::Lost,
             },
             Self::Refused { failure, .. } => kind_of(failure.code),
-            Self::Unexpected { .. } => ErrorKind::Protocol,
+            Self::Unexpected { .. } | Self::Incomplete { .. } => ErrorKind::Protocol,
             Self::File(error) => kind_of_file(error.kind),
             Self::ChecksumMismatch { .. } => ErrorKind::Checksum,
             Self::Transfer {
                 source: TransferError::Disk(error),
                 ..
-            } if error.kind() == std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+            } if is_full(error) => ErrorKind::NoSpace,
             Self::Port(_)
             | Self::PortRange(_)
             | Self::Worker(_)
@@ -237,6 +260,14 @@ impl ClientError {
             _ => false,
         }
     }
+}
+
+/// No room on the file system, or none left for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn kind_of_file(kind: FileErrorKind) -> ErrorKind {
@@ -262,5 +293,53 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::ChecksumMismatch => ErrorKind::Checksum,
         ErrorCode::Busy | ErrorCode::Unsupported | ErrorCode::Protocol => ErrorKind::Protocol,
         ErrorCode::TooLarge | ErrorCode::Io => ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_errno(code: i32) -> io::Error {
+        io::Error::from_raw_os_error(code)
+    }
+
+    #[test]
+    fn missing_privileges_are_told_wherever_they_are_missed() {
+        let address = "192.0.2.1:7440".parse::<SocketAddr>().unwrap();
+        let source = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let errors: [ClientError; 3] = [
+            ClientError::Neighbour {
+                remote: address,
+                source: NeighbourError::NoPrivileges(address.ip()),
+            },
+            WorkerError::from(UmemError::NoPrivilege { source: source() }).into(),
+            WorkerError::from(XskError::NoPrivilege {
+                interface: "blk0".to_owned(),
+                source: source(),
+            })
+            .into(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+        }
+        let no_af_xdp = ClientError::from(WorkerError::from(UmemError::NoAfXdp));
+        assert_eq!(no_af_xdp.kind(), ErrorKind::Datapath);
+    }
+
+    #[test]
+    fn a_full_disk_and_a_used_quota_are_alike() {
+        // ENOSPC, EDQUOT, EIO.
+        for (code, kind) in [
+            (28, ErrorKind::NoSpace),
+            (122, ErrorKind::NoSpace),
+            (5, ErrorKind::Other),
+        ] {
+            let error = ClientError::Transfer {
+                what: "h:data/x".to_owned(),
+                source: TransferError::Disk(from_errno(code)),
+            };
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

@@ -17,7 +17,9 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+mod pending;
 mod service;
+mod setup;
 pub mod transfer;
 
 pub use address::{AddressError, Location, RemotePath};

@@ -15,6 +15,7 @@ use blk_proto::session::{CloseCode, Stats};
 use tokio::sync::oneshot;
 
 use crate::error::ConnectionLost;
+use crate::pending::Pending;
 
 /// A closed port and so long a silence mean that the daemon is gone.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -61,7 +62,7 @@ pub struct ClientService {
     session: Option<SessionId>,
     connecting: Option<Answer<()>>,
     next_request: u32,
-    requests: HashMap<u32, Answer<Reply>>,
+    requests: Pending,
     sending: HashMap<u32, Answer<Result<SentFile, TransferError>>>,
     receiving: HashMap<u32, Answer<Result<ReceivedFile, TransferError>>>,
     lost: Option<ConnectionLost>,
@@ -104,16 +105,15 @@ impl ClientService {
         self.lost.clone().unwrap_or(ConnectionLost::Closed)
     }
 
-    /// The session is over: everything that waits is told why.
+    /// The session is over: everything that waits is told why. The first reason stands: what follows, like the end of
+    /// a session that this end closed because of it, only follows from it.
     fn lose(&mut self, reason: ConnectionLost) {
         self.session = None;
-        self.lost = Some(reason.clone());
+        let reason = self.lost.get_or_insert(reason).clone();
         if let Some(answer) = self.connecting.take() {
             let _ = answer.send(Err(reason.clone()));
         }
-        for (_, answer) in self.requests.drain() {
-            let _ = answer.send(Err(reason.clone()));
-        }
+        self.requests.lose(&reason);
         for (_, answer) in self.sending.drain() {
             let _ = answer.send(Err(reason.clone()));
         }
@@ -126,9 +126,7 @@ impl ClientService {
         let Ok(ReplyFrame { id, reply }) = message::decode::<ReplyFrame>(bytes) else {
             return engine.close(session, CloseCode::VIOLATION);
         };
-        if let Some(answer) = self.requests.remove(&id) {
-            let _ = answer.send(Ok(reply));
-        }
+        self.requests.answer(id, reply);
     }
 }
 
@@ -165,7 +163,11 @@ impl Service for ClientService {
         match command {
             Command::Connect { path, answer } => {
                 self.session = engine.connect(*path);
-                self.connecting = Some(answer);
+                if self.session.is_some() {
+                    self.connecting = Some(answer);
+                } else {
+                    let _ = answer.send(Err(self.why_lost()));
+                }
             }
             Command::Request { request, answer } => match self.request(engine, request) {
                 Ok(id) => {
@@ -242,5 +244,24 @@ impl Service for ClientService {
 
     fn is_finished(&self) -> bool {
         self.finished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_of_a_loss_stands() {
+        let mut service = ClientService::default();
+        let (answer, mut before) = oneshot::channel();
+        service.connecting = Some(answer);
+        service.lose(ConnectionLost::DaemonGone);
+        assert_eq!(before.try_recv(), Ok(Err(ConnectionLost::DaemonGone)));
+        let (answer, mut after) = oneshot::channel();
+        service.requests.insert(1, answer);
+        service.lose(ConnectionLost::Closed);
+        assert_eq!(service.why_lost(), ConnectionLost::DaemonGone);
+        assert_eq!(after.try_recv(), Ok(Err(ConnectionLost::DaemonGone)));
     }
 }

@@ -1,10 +1,13 @@
 //! Whole files, there and back, and the small requests around them.
 
 use std::ffi::OsStr;
+use std::future::Future;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use blk_datapath::engine::Progress;
+use blk_datapath::engine::{Progress, ReceivedFile};
 use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
 use blk_proto::message::{Attributes, Entry, FileKind, Reply, Request};
 
@@ -12,6 +15,11 @@ use crate::address::RemotePath;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::service::Command;
+
+/// When the server has said that the whole file was sent, every block of it is here; what is left to do is writing the
+/// last of them. A server that lies must not keep a get waiting, but a disk may be slow: some ten MiB for a get, with
+/// others beside it.
+const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// What a copy amounts to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,53 +108,16 @@ impl Connection {
     ) -> Result<Copied, ClientError> {
         let what = source.to_string();
         let transfer = Transfer::new(self);
-        let number = transfer.number;
-        let request = Request::Open {
-            transfer: number,
-            export: source.export.clone(),
-            path: source.path.clone(),
-        };
-        let attributes = expect(
-            &what,
-            self.request(&what, request).await?,
-            |reply| match reply {
-                Reply::Opened { attributes } => Some(*attributes),
-                _ => None,
-            },
-        )?;
-        let size = attributes.size;
+        let attributes = self.open_remote(&what, source, transfer.number).await?;
         let spec = TargetSpec {
-            size,
+            size: attributes.size,
             mode: attributes.mode,
             mtime_ns: attributes.mtime_ns,
         };
         let target = PendingTarget::create(directory, name, spec)?;
-        let file = Arc::clone(target.file());
-        let receive = self.ask(|answer| Command::Receive {
-            transfer: number,
-            file,
-            size,
-            progress,
-            answer,
-        });
-        let read = self.request(
-            &what,
-            Request::Read {
-                transfer: number,
-                offset: 0,
-                len: size,
-            },
-        );
-        // Polled in this order, so the worker expects the blocks before it asks for them. A read that fails ends both.
-        let (received, reply) = tokio::try_join!(biased; receive, read)?;
-        let sent = expect(&what, reply, |reply| match reply {
-            Reply::ReadDone { crc } => Some(*crc),
-            _ => None,
-        })?;
-        let received = received.map_err(|source| ClientError::Transfer {
-            what: what.clone(),
-            source,
-        })?;
+        let receive = self.receive(&what, transfer.number, &target, progress);
+        let read = self.read(&what, transfer.number, spec.size);
+        let (received, sent) = both(&what, receive, read, LAST_WRITES).await?;
         if received.crc != sent {
             return Err(ClientError::ChecksumMismatch {
                 what,
@@ -155,12 +126,68 @@ impl Connection {
             });
         }
         target.commit().await?;
-        let ways = received.ways;
         Ok(Copied {
-            bytes: size,
+            bytes: spec.size,
             crc: sent,
-            zero_copy_bytes: ways.direct,
-            copied_bytes: ways.copied,
+            zero_copy_bytes: received.ways.direct,
+            copied_bytes: received.ways.copied,
+        })
+    }
+
+    /// Has the server open a file for reading.
+    async fn open_remote(
+        &self,
+        what: &str,
+        source: &RemotePath,
+        transfer: u32,
+    ) -> Result<Attributes, ClientError> {
+        let request = Request::Open {
+            transfer,
+            export: source.export.clone(),
+            path: source.path.clone(),
+        };
+        let reply = self.request(what, request).await?;
+        expect(what, reply, |reply| match reply {
+            Reply::Opened { attributes } => Some(*attributes),
+            _ => None,
+        })
+    }
+
+    /// Expects the blocks of a file; ready when all of them are written, or at the first failure.
+    async fn receive(
+        &self,
+        what: &str,
+        transfer: u32,
+        target: &PendingTarget,
+        progress: Progress,
+    ) -> Result<ReceivedFile, ClientError> {
+        let (file, size) = (Arc::clone(target.file()), target.spec().size);
+        let outcome = self
+            .ask(|answer| Command::Receive {
+                transfer,
+                file,
+                size,
+                progress,
+                answer,
+            })
+            .await?;
+        outcome.map_err(|source| ClientError::Transfer {
+            what: what.to_owned(),
+            source,
+        })
+    }
+
+    /// Has the server send the blocks of a file; ready, with the file's CRC32, when all were acknowledged.
+    async fn read(&self, what: &str, transfer: u32, len: u64) -> Result<u32, ClientError> {
+        let request = Request::Read {
+            transfer,
+            offset: 0,
+            len,
+        };
+        let reply = self.request(what, request).await?;
+        expect(what, reply, |reply| match reply {
+            Reply::ReadDone { crc } => Some(*crc),
+            _ => None,
         })
     }
 
@@ -236,6 +263,33 @@ impl Connection {
     }
 }
 
+/// Receives what is asked for: the first failure of either ends both. After the sender's last word the reception has
+/// `patience` to end as well.
+async fn both<R, S>(
+    what: &str,
+    receive: impl Future<Output = Result<R, ClientError>>,
+    read: impl Future<Output = Result<S, ClientError>>,
+    patience: Duration,
+) -> Result<(R, S), ClientError> {
+    let (mut receive, mut read) = (pin!(receive), pin!(read));
+    // Polled in this order, so the worker expects the blocks before it asks for them.
+    let sent = tokio::select! {
+        biased;
+        received = &mut receive => {
+            let received = received?;
+            return Ok((received, read.await?));
+        }
+        sent = &mut read => sent?,
+    };
+    match tokio::time::timeout(patience, receive).await {
+        Ok(received) => Ok((received?, sent)),
+        Err(_) => Err(ClientError::Incomplete {
+            what: what.to_owned(),
+            seconds: patience.as_secs(),
+        }),
+    }
+}
+
 /// A transfer's number; when it is dropped before its end, both ends forget the transfer.
 struct Transfer<'a> {
     connection: &'a Connection,
@@ -277,4 +331,67 @@ fn expect<T>(
         what: what.to_owned(),
         reply: format!("{reply:?}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use std::task::Poll;
+
+    use crate::error::ErrorKind;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn changed() -> ClientError {
+        ClientError::Changed {
+            what: "h:data/x".to_owned(),
+        }
+    }
+
+    /// Ready at the second poll.
+    async fn later<T>(value: T) -> T {
+        let mut polled = false;
+        std::future::poll_fn(|context| {
+            if polled {
+                return Poll::Ready(());
+            }
+            polled = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        value
+    }
+
+    #[test]
+    fn either_end_may_come_first() {
+        tokio_uring::start(async {
+            let first = both("x", ready(Ok(1)), later(Ok(2)), PATIENCE).await;
+            assert_eq!(first.unwrap(), (1, 2));
+            let last = both("x", later(Ok(1)), ready(Ok(2)), PATIENCE).await;
+            assert_eq!(last.unwrap(), (1, 2));
+        });
+    }
+
+    #[test]
+    fn a_failure_of_either_ends_both() {
+        tokio_uring::start(async {
+            let here = both::<(), ()>("x", later(Err(changed())), pending(), PATIENCE).await;
+            assert!(matches!(here, Err(ClientError::Changed { .. })));
+            let there = both::<(), ()>("x", pending(), later(Err(changed())), PATIENCE).await;
+            assert!(matches!(there, Err(ClientError::Changed { .. })));
+        });
+    }
+
+    #[test]
+    fn a_server_that_keeps_blocks_back_is_found_out() {
+        tokio_uring::start(async {
+            let told = both::<(), _>("h:data/x", pending(), ready(Ok(2)), PATIENCE).await;
+            let error = told.unwrap_err();
+            assert!(matches!(error, ClientError::Incomplete { .. }));
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+            assert!(error.to_string().starts_with("h:data/x: "), "{error}");
+        });
+    }
 }

@@ -1,0 +1,228 @@
+//! The blocking part of a connection: name, route, neighbour, XDP program and worker. It runs on a thread of its own,
+//! so that whoever waits for the connection can give up at any moment.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use blk_datapath::net::{Interface, resolve_neighbour, route_to};
+use blk_datapath::worker::{Companion, WorkerConfig, WorkerError, WorkerHandle, spawn};
+use blk_datapath::xsk::XskError;
+use blk_proto::net::Path;
+use blk_xdp::{AttachMode, PortRange, Program};
+use tokio::sync::oneshot;
+
+use crate::connection::{ConnectOptions, Connection, DatapathInfo};
+use crate::error::ClientError;
+use crate::service::{ClientService, Command};
+
+/// How long the next hop may take to answer ARP or neighbour discovery.
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs `work` on a thread of its own. When the future is dropped the thread ends its work alone, and drops the result.
+pub async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let (answer, waiting) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("blk-connect".to_owned())
+        .spawn(move || {
+            // Nobody waits any more: what was made is dropped here, on the thread that may block.
+            let _ = answer.send(work());
+        })
+        .map_err(WorkerError::Io)?;
+    waiting.await.unwrap_or(Err(WorkerError::Died.into()))
+}
+
+/// All addresses of a host, in the resolver's order of preference; at least one.
+pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
+    let no_such_host = |reason: String| ClientError::NoSuchHost {
+        host: host.to_owned(),
+        reason,
+    };
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| no_such_host(error.to_string()))?
+        .collect();
+    if addresses.is_empty() {
+        return Err(no_such_host("the name has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// Makes everything that a session with `remote` needs: a connection, and the path of its packets.
+pub fn prepare(
+    remote: SocketAddr,
+    options: &ConnectOptions,
+) -> Result<(Connection, Path), ClientError> {
+    refuse_link_local(remote)?;
+    let route = route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
+    let interface = Interface::by_index(route.interface)?;
+    let next_hop = route.next_hop(remote.ip());
+    let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
+        .map_err(|source| ClientError::Neighbour { remote, source })?;
+    let companion = Arc::new(Companion::connect(route.source, remote)?);
+    let port = companion.port();
+    let source = SocketAddr::new(route.source, port);
+    let path = Path::new(interface.mac, destination_mac, source, remote);
+    let program = Program::attach(
+        interface.name.as_str(),
+        PortRange::new(port, 1)?,
+        AttachMode::Native,
+    )?;
+    let (worker, queue) = start_worker(&interface, port, options, &companion)?;
+    let datapath = DatapathInfo {
+        interface: interface.name.clone(),
+        queue,
+        mode: if worker.is_zero_copy() {
+            "af_xdp-zerocopy"
+        } else {
+            "af_xdp-copy"
+        },
+        mtu: interface.mtu,
+    };
+    let connection = Connection::new(program, worker, remote, datapath)?;
+    Ok((connection, path))
+}
+
+/// A link-local address means nothing without its link, which packets of a session do not carry.
+fn refuse_link_local(remote: SocketAddr) -> Result<(), ClientError> {
+    match remote.ip() {
+        IpAddr::V6(address) if address.is_unicast_link_local() => {
+            Err(ClientError::LinkLocal(remote))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Starts the worker on the first queue that nobody else has.
+fn start_worker(
+    interface: &Interface,
+    port: u16,
+    options: &ConnectOptions,
+    companion: &Arc<Companion>,
+) -> Result<(WorkerHandle<Command>, u32), ClientError> {
+    let mut queue = 0;
+    loop {
+        let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
+        config.mode = options.mode;
+        config.cpu = options.cpu;
+        config.engine.idle_timeout = options.idle_timeout;
+        match spawn(config, Arc::clone(companion), ClientService::default) {
+            Ok(worker) => return Ok((worker, queue)),
+            Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
+                if queue + 1 < interface.rx_queues =>
+            {
+                queue += 1
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Of two failures to connect the one that says more: the attempt that got further. The earlier one when both got as
+/// far: the resolver prefers its address.
+pub fn more_telling(first: Option<ClientError>, second: ClientError) -> ClientError {
+    match first {
+        Some(first) if progress_of(&first) >= progress_of(&second) => first,
+        _ => second,
+    }
+}
+
+/// How far the attempt got that ended with this error.
+fn progress_of(error: &ClientError) -> u8 {
+    match error {
+        ClientError::LinkLocal(_) => 0,
+        ClientError::Route { .. } => 1,
+        ClientError::Neighbour { .. } => 2,
+        ClientError::Lost { .. } => 4,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blk_datapath::net::RouteError;
+
+    use crate::error::ConnectionLost;
+
+    fn remote() -> SocketAddr {
+        "192.0.2.1:7440".parse().unwrap()
+    }
+
+    fn no_route() -> ClientError {
+        ClientError::Route {
+            remote: remote(),
+            source: RouteError::Unreachable(remote().ip()),
+        }
+    }
+
+    fn closed_port() -> ClientError {
+        ClientError::Lost {
+            remote: remote(),
+            source: ConnectionLost::PortClosed,
+        }
+    }
+
+    #[test]
+    fn the_attempt_that_got_further_says_more() {
+        for (first, second) in [(no_route(), closed_port()), (closed_port(), no_route())] {
+            let told = more_telling(Some(first), second);
+            assert!(matches!(told, ClientError::Lost { .. }), "{told}");
+        }
+        let only = more_telling(None, no_route());
+        assert!(matches!(only, ClientError::Route { .. }));
+        let other = ClientError::Lost {
+            remote: remote(),
+            source: ConnectionLost::NoAnswer,
+        };
+        let told = more_telling(Some(closed_port()), other);
+        assert_eq!(told.to_string(), closed_port().to_string());
+    }
+
+    #[test]
+    fn link_local_addresses_are_refused() {
+        let there = "[fe80::1]:7440".parse().unwrap();
+        let refused = refuse_link_local(there);
+        assert!(matches!(refused, Err(ClientError::LinkLocal(address)) if address == there));
+        for fine in ["[fd00::1]:1", "[::1]:1", "169.254.0.1:1"] {
+            assert!(refuse_link_local(fine.parse().unwrap()).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn an_address_resolves_to_itself() {
+        assert_eq!(resolve("192.0.2.1", 7440).unwrap(), [remote()]);
+    }
+
+    #[test]
+    fn blocking_work_answers_and_is_dropped_when_nobody_waits() {
+        tokio_uring::start(async {
+            assert_eq!(on_thread(|| Ok(7)).await.unwrap(), 7);
+            let panicked = on_thread::<()>(|| panic!("on purpose")).await;
+            let died = matches!(panicked, Err(ClientError::Worker(WorkerError::Died)));
+            assert!(died);
+        });
+        let (started, running) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(());
+        let theirs = Arc::clone(&held);
+        tokio_uring::start(async {
+            let waiting = on_thread(move || {
+                let _ = running.recv();
+                Ok(theirs)
+            });
+            tokio::select! {
+                biased;
+                _ = waiting => panic!("the work has not ended"),
+                () = std::future::ready(()) => {}
+            }
+        });
+        drop(started);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while Arc::strong_count(&held) > 1 {
+            assert!(std::time::Instant::now() < deadline, "the result is leaked");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
