@@ -1,9 +1,13 @@
 //! The command line of blkcp.
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use blk_client::{BindMode, ConnectOptions};
-use clap::{Parser, ValueEnum};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap_complete::Shell;
+
+use crate::failure::Failure;
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
 ///
@@ -84,6 +88,33 @@ pub enum Datapath {
 }
 
 impl Arguments {
+    /// Reads the command line. What it says to print is printed here, and ends the process; so does wrong usage.
+    pub fn read() -> Self {
+        let matches = command().get_matches();
+        let printed = if let Some(&shell) = matches.get_one::<Shell>(COMPLETIONS) {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "blkcp", &mut script);
+            std::io::stdout().write_all(&script)
+        } else if matches.get_flag(MAN) {
+            clap_mangen::Man::new(command()).render(&mut std::io::stdout())
+        } else {
+            return Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        };
+        // A reader that has seen enough closes the pipe.
+        std::process::exit(printed.is_err().into())
+    }
+
+    /// `--cpu` must be one that the process may run on.
+    pub fn check_cpu(&self, allowed: &[usize]) -> Result<(), Failure> {
+        match self.cpu {
+            Some(cpu) if !allowed.contains(&cpu) => Err(Failure::Usage(format!(
+                "--cpu {cpu}: this process may run on CPU {}",
+                ranges(allowed)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The library's words for it.
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
@@ -99,14 +130,76 @@ impl Arguments {
     }
 }
 
+const COMPLETIONS: &str = "completions";
+const MAN: &str = "man";
+
+/// The whole command line, with what only prints.
+fn command() -> Command {
+    Arguments::command()
+        .arg(
+            Arg::new(COMPLETIONS)
+                .long(COMPLETIONS)
+                .value_name("SHELL")
+                .value_parser(clap::value_parser!(Shell))
+                .exclusive(true)
+                .help("Print a completion script for a shell, and do nothing else"),
+        )
+        .arg(
+            Arg::new(MAN)
+                .long(MAN)
+                .action(ArgAction::SetTrue)
+                .exclusive(true)
+                .help("Print the manual page (troff), and do nothing else"),
+        )
+}
+
+/// `0-3,7` for 0, 1, 2, 3, 7, as the kernel writes lists of CPUs.
+fn ranges(numbers: &[usize]) -> String {
+    let mut text = String::new();
+    for run in numbers.chunk_by(|&one, &next| next == one + 1) {
+        let comma = if text.is_empty() { "" } else { "," };
+        text += &match run {
+            [first, .., last] => format!("{comma}{first}-{last}"),
+            single => format!("{comma}{}", single[0]),
+        };
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_only_prints_stands_alone() {
+        let parse = |words: &[&str]| command().try_get_matches_from([&["blkcp"], words].concat());
+        assert!(parse(&["--completions", "bash"]).is_ok());
+        assert!(parse(&["--man"]).is_ok_and(|matches| matches.get_flag(MAN)));
+        assert!(parse(&["--man", "a", "h:data/"]).is_err());
+        let matches = parse(&["a", "h:data/"]).unwrap();
+        assert!(!matches.get_flag(MAN) && !matches.contains_id(COMPLETIONS));
+        assert_eq!(
+            Arguments::from_arg_matches(&matches).unwrap().sources,
+            ["a"]
+        );
+    }
+
+    #[test]
+    fn a_cpu_must_be_allowed() {
+        let with = |cpu| {
+            let words = ["blkcp", "--cpu", cpu, "a", "h:data/"];
+            Arguments::try_parse_from(words).unwrap()
+        };
+        let allowed = [0, 1, 2, 5, 7, 8];
+        assert!(with("5").check_cpu(&allowed).is_ok());
+        let refused = with("3").check_cpu(&allowed).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().ends_with("CPU 0-2,5,7-8"), "{refused}");
     }
 
     #[test]

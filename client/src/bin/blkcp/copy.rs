@@ -5,24 +5,28 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use blk_client::{ClientError, Connection, Copied, SourceFile};
+use blk_client::{ClientError, Connection, Copied, RemotePath, SourceFile};
 use blk_datapath::files::FileErrorKind;
+use blk_datapath::worker::allowed_cpus;
 use blk_proto::message::ErrorCode;
 
 use crate::arguments::Arguments;
+use crate::direction::Direction;
+use crate::directories::{Directories, open, parent_of};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::plan::{Direction, GetPlan, PutPlan, plan_get, plan_put};
+use crate::plan::{GetPlan, PutPlan, plan_get, plan_put, targets_of};
 use crate::progress::Bar;
 use crate::summary::Summary;
 
 /// Does what the command line says.
 pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failure> {
     let direction = Direction::read(arguments)?;
+    arguments.check_cpu(&allowed_cpus())?;
     tokio_uring::start(async {
         let copy = copy(arguments, &direction);
         tokio::select! {
@@ -33,37 +37,16 @@ pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failu
 }
 
 async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, Failure> {
-    // Local sources are looked at first: what is wrong with them needs no connection to be said.
-    let put_plan = match direction {
-        Direction::Put {
-            sources,
-            destination,
-        } => Some(plan_put(sources, destination, arguments.recursive)?),
-        Direction::Get { .. } => None,
-    };
+    // Sources and targets are looked at first: what is wrong with them needs no connection to be said.
+    let task = Task::new(direction, arguments.recursive)?;
     let connection = Connection::open(direction.host(), &arguments.connect_options()).await?;
     let started = Instant::now();
-    let (copied, files, skipped) = match (direction, put_plan) {
-        (_, Some(plan)) => put_all(&connection, plan, arguments).await?,
-        (
-            Direction::Get {
-                sources,
-                destination,
-                into,
-            },
-            None,
-        ) => {
-            let plan = plan_get(
-                &connection,
-                sources,
-                destination,
-                *into,
-                arguments.recursive,
-            )
-            .await?;
+    let (copied, files, skipped) = match task {
+        Task::Put(plan) => put_all(&connection, plan, arguments).await?,
+        Task::Get(pairs) => {
+            let plan = plan_get(&connection, pairs, arguments.recursive).await?;
             get_all(&connection, plan, arguments).await?
         }
-        (Direction::Put { .. }, None) => unreachable!("a put was planned above"),
     };
     let elapsed = started.elapsed();
     let retransmitted = connection
@@ -80,6 +63,28 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
         retransmitted,
         skipped,
     })
+}
+
+/// What can be known of a copy without a connection.
+enum Task {
+    Put(PutPlan),
+    Get(Vec<(RemotePath, PathBuf)>),
+}
+
+impl Task {
+    fn new(direction: &Direction, recursive: bool) -> Result<Self, Failure> {
+        Ok(match direction {
+            Direction::Put {
+                sources,
+                destination,
+            } => Self::Put(plan_put(sources, destination, recursive)?),
+            Direction::Get {
+                sources,
+                destination,
+                into,
+            } => Self::Get(targets_of(sources, destination, *into)?),
+        })
+    }
 }
 
 type Totals = (Copied, u64, Vec<String>);
@@ -122,13 +127,15 @@ async fn get_all(
 ) -> Result<Totals, Failure> {
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
     let work = async {
+        let mut made = Directories::default();
         for directory in &plan.directories {
-            make_local_directory(&directory.target)?;
+            made.make_copy(&directory.target, directory.mode)?;
         }
-        at_once(arguments.parallel, plan.files, |file| {
+        made.sync().await?;
+        let totals = at_once(arguments.parallel, plan.files, |file| {
             let (bar, counter) = (&bar, bar.counter());
             async move {
-                let (directory, name) = local_target(&file.target)?;
+                let (directory, name) = local_target(&file.target).await?;
                 let copied = connection
                     .get(&file.source, directory, &name, counter)
                     .await
@@ -137,7 +144,9 @@ async fn get_all(
                 Ok(copied)
             }
         })
-        .await
+        .await?;
+        made.set_modes().await?;
+        Ok::<_, Failure>(totals)
     };
     let totals = watched(&bar, work).await?;
     Ok((totals.0, totals.1, plan.skipped))
@@ -210,21 +219,15 @@ fn into_directory(error: ClientError, target: &str) -> Failure {
     error.into()
 }
 
-fn make_local_directory(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path).map_err(Failure::local("make directory", path))
-}
-
 /// The directory, made if it is missing, and the name in it.
-fn local_target(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
+async fn local_target(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
     let name = path
         .file_name()
         .ok_or_else(|| Failure::Name(path.display().to_string()))?
         .to_owned();
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    make_local_directory(parent)?;
-    let directory = std::fs::File::open(parent).map_err(Failure::local("open", parent))?;
-    Ok((directory.into(), name))
+    let parent = parent_of(path);
+    let mut made = Directories::default();
+    made.make(parent)?;
+    made.sync().await?;
+    Ok((open(parent)?.into(), name))
 }

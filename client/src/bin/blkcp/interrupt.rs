@@ -28,7 +28,8 @@ impl Interrupt {
                     notified.notify_one();
                 }
                 if signals.read_exact(&mut byte).is_ok() {
-                    // The XDP program and unnamed files go with the process.
+                    // The kernel takes the XDP program and files without a name back when the process ends. Where the
+                    // file system knows only files with names, a hidden one stays.
                     std::process::exit(130);
                 }
             })?;

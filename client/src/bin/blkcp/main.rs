@@ -2,26 +2,31 @@
 
 mod arguments;
 mod copy;
+mod direction;
+mod directories;
 mod failure;
 mod interrupt;
 mod plan;
 mod progress;
 mod summary;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use arguments::Arguments;
 use blk_datapath::explain::explain;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // no-color.org: set to anything but nothing.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .init();
     let interrupt = match interrupt::Interrupt::catch() {
         Ok(interrupt) => interrupt,

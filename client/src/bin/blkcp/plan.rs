@@ -1,85 +1,17 @@
-//! From the words on the command line to a list of files to copy.
+//! From sources and a destination to a list of files to copy.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::hash::Hash;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use blk_client::{Connection, Location, RemotePath};
-use blk_proto::message::FileKind;
+use blk_client::{Connection, RemotePath};
+use blk_proto::message::{Attributes, FileKind};
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
-
-/// Which way the bytes go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Direction {
-    /// Local files to a host.
-    Put {
-        sources: Vec<PathBuf>,
-        destination: RemotePath,
-    },
-    /// A host's files to here.
-    Get {
-        sources: Vec<RemotePath>,
-        destination: PathBuf,
-        into: bool,
-    },
-}
-
-impl Direction {
-    /// Reads the words; what cannot be copied is a usage failure.
-    pub fn read(arguments: &Arguments) -> Result<Self, Failure> {
-        let destination = Location::parse(&arguments.destination)?;
-        let sources: Vec<Location> = arguments
-            .sources
-            .iter()
-            .map(Location::parse)
-            .collect::<Result<_, _>>()?;
-        match destination {
-            Location::Remote(destination) => {
-                let locals = sources.into_iter().map(|source| match source {
-                    Location::Local(path) => Ok(path),
-                    Location::Remote(_) => Err(Failure::Usage(
-                        "from host to host: copy to a local path first".into(),
-                    )),
-                });
-                Ok(Self::Put {
-                    sources: locals.collect::<Result<_, _>>()?,
-                    destination,
-                })
-            }
-            Location::Local(destination) => {
-                let remotes = sources.into_iter().map(|source| match source {
-                    Location::Remote(path) => Ok(path),
-                    Location::Local(_) => Err(Failure::Usage(
-                        "neither side is remote: write one as HOST:EXPORT/PATH".into(),
-                    )),
-                });
-                let remotes: Vec<RemotePath> = remotes.collect::<Result<_, _>>()?;
-                if remotes.iter().any(|remote| remote.host != remotes[0].host) {
-                    return Err(Failure::Usage(
-                        "the sources are on different hosts: copy them one host at a time".into(),
-                    ));
-                }
-                let slash = arguments.destination.as_bytes().ends_with(b"/");
-                let dots = matches!(destination.as_os_str().as_bytes(), b"." | b"..");
-                Ok(Self::Get {
-                    sources: remotes,
-                    destination,
-                    into: slash || dots,
-                })
-            }
-        }
-    }
-
-    /// The host at the other end.
-    pub fn host(&self) -> &str {
-        match self {
-            Self::Put { destination, .. } => &destination.host,
-            Self::Get { sources, .. } => &sources[0].host,
-        }
-    }
-}
 
 /// One file or directory to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,22 +66,28 @@ pub fn plan_put(
     recursive: bool,
 ) -> Result<PutPlan, Failure> {
     let into = destination.trailing_slash || destination.path.is_empty();
-    if sources.len() > 1 && !into {
-        let text = format!("several sources need a directory to copy into: write {destination}/");
-        return Err(Failure::Usage(text));
-    }
-    let mut plan = PutPlan::default();
+    several_go_into(sources.len(), into, destination)?;
+    let mut pairs = Vec::new();
     for source in sources {
         let target = if into {
             destination.join(base_name(source)?.as_bytes())
         } else {
             destination.clone()
         };
-        let found = std::fs::metadata(source).map_err(Failure::local("read", source))?;
+        pairs.push((source.clone(), target));
+    }
+    no_target_twice(
+        pairs
+            .iter()
+            .map(|(source, target)| (source.display(), &target.path, target)),
+    )?;
+    let mut plan = PutPlan::default();
+    for (source, target) in pairs {
+        let found = std::fs::metadata(&source).map_err(Failure::local("read", &source))?;
         if found.is_dir() && !recursive {
             return Err(Failure::Directory(source.display().to_string()));
         }
-        add_local(&mut plan, source.clone(), target, &found)?;
+        add_local(&mut plan, source, target, &found)?;
     }
     Ok(plan)
 }
@@ -199,23 +137,14 @@ fn add_local(
     Ok(())
 }
 
-/// Walks the remote sources.
-pub async fn plan_get(
-    connection: &Connection,
+/// Where each of the remote sources goes; needs no connection.
+pub fn targets_of(
     sources: &[RemotePath],
     destination: &Path,
     into: bool,
-    recursive: bool,
-) -> Result<GetPlan, Failure> {
-    if sources.len() > 1 && !into {
-        let text = format!(
-            "several sources need a directory to copy into: write {}/",
-            destination.display()
-        );
-        return Err(Failure::Usage(text));
-    }
-    let mut plan = GetPlan::default();
-    let mut open: Vec<(RemotePath, PathBuf)> = Vec::new();
+) -> Result<Vec<(RemotePath, PathBuf)>, Failure> {
+    several_go_into(sources.len(), into, destination.display())?;
+    let mut pairs = Vec::new();
     for source in sources {
         let target = if into {
             let name = source.name().unwrap_or(source.export.as_bytes());
@@ -223,61 +152,102 @@ pub async fn plan_get(
         } else {
             destination.to_owned()
         };
-        let found = connection.stat(source).await?;
-        match found.kind {
-            FileKind::File => {
-                plan.files.push(Item {
-                    source: source.clone(),
-                    target,
-                    size: found.size,
-                    mode: found.mode,
-                });
-            }
-            FileKind::Directory if !recursive => {
-                return Err(Failure::Directory(source.to_string()));
-            }
-            FileKind::Directory => {
-                plan.directories.push(Item {
-                    source: source.clone(),
-                    target: target.clone(),
-                    size: 0,
-                    mode: found.mode,
-                });
-                open.push((source.clone(), target));
-            }
-            _ => plan
-                .skipped
-                .push(format!("{source}: neither a file nor a directory")),
+        pairs.push((source.clone(), target));
+    }
+    no_target_twice(
+        pairs
+            .iter()
+            .map(|(source, target)| (source, target, target.display())),
+    )?;
+    Ok(pairs)
+}
+
+/// Walks the remote sources.
+pub async fn plan_get(
+    connection: &Connection,
+    pairs: Vec<(RemotePath, PathBuf)>,
+    recursive: bool,
+) -> Result<GetPlan, Failure> {
+    let mut plan = GetPlan::default();
+    let mut open = Vec::new();
+    for (source, target) in pairs {
+        let found = connection.stat(&source).await?;
+        if found.kind == FileKind::Directory && !recursive {
+            return Err(Failure::Directory(source.to_string()));
         }
+        open.extend(plan.add_remote(source, target, &found));
     }
     while let Some((directory, target)) = open.pop() {
         for entry in connection.list(&directory).await? {
             let source = directory.join(&entry.name);
             let target = target.join(local_name(&entry.name)?);
-            let (size, mode) = (entry.attributes.size, entry.attributes.mode & 0o7777);
-            match entry.attributes.kind {
-                FileKind::File => plan.files.push(Item {
-                    source,
-                    target,
-                    size,
-                    mode,
-                }),
-                FileKind::Directory => {
-                    plan.directories.push(Item {
-                        source: source.clone(),
-                        target: target.clone(),
-                        size: 0,
-                        mode,
-                    });
-                    open.push((source, target));
-                }
-                _ => plan
-                    .skipped
-                    .push(format!("{source}: neither a file nor a directory")),
-            }
+            open.extend(plan.add_remote(source, target, &entry.attributes));
         }
     }
     Ok(plan)
+}
+
+impl GetPlan {
+    /// Adds what was found at `source`; a directory comes back, to be listed.
+    fn add_remote(
+        &mut self,
+        source: RemotePath,
+        target: PathBuf,
+        found: &Attributes,
+    ) -> Option<(RemotePath, PathBuf)> {
+        let (size, mode) = (found.size, found.mode & 0o7777);
+        match found.kind {
+            FileKind::File => self.files.push(Item {
+                source,
+                target,
+                size,
+                mode,
+            }),
+            FileKind::Directory => {
+                self.directories.push(Item {
+                    source: source.clone(),
+                    target: target.clone(),
+                    size: 0,
+                    mode,
+                });
+                return Some((source, target));
+            }
+            _ => self
+                .skipped
+                .push(format!("{source}: neither a file nor a directory")),
+        }
+        None
+    }
+}
+
+fn several_go_into(sources: usize, into: bool, destination: impl Display) -> Result<(), Failure> {
+    if sources > 1 && !into {
+        let text = format!("several sources need a directory to copy into: write {destination}/");
+        return Err(Failure::Usage(text));
+    }
+    Ok(())
+}
+
+/// Of two sources with one target the second would replace the first, or run into it. Takes each source, its target,
+/// and the target's name for people.
+fn no_target_twice<S: Display, T: Eq + Hash, N: Display>(
+    pairs: impl Iterator<Item = (S, T, N)>,
+) -> Result<(), Failure> {
+    let mut taken = HashMap::new();
+    for (source, target, name) in pairs {
+        match taken.entry(target) {
+            Entry::Occupied(first) => {
+                let first: &S = first.get();
+                return Err(Failure::Usage(format!(
+                    "{first} and {source} would both become {name}: copy them one at a time, under different names"
+                )));
+            }
+            Entry::Vacant(free) => {
+                free.insert(source);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn base_name(source: &Path) -> Result<OsString, Failure> {
@@ -309,31 +279,13 @@ fn local_name(name: &[u8]) -> Result<OsString, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use blk_client::Location;
 
-    fn direction(words: &[&str]) -> Result<Direction, Failure> {
-        Direction::read(&Arguments::try_parse_from([&["blkcp"], words].concat()).unwrap())
-    }
-
-    #[test]
-    fn one_side_must_be_remote_and_only_one() {
-        assert!(matches!(direction(&["a", "b"]), Err(Failure::Usage(_))));
-        assert!(matches!(
-            direction(&["h:x/a", "i:x/b"]),
-            Err(Failure::Usage(_))
-        ));
-        assert!(matches!(
-            direction(&["h:x/a", "i:x/b", "."]),
-            Err(Failure::Usage(_))
-        ));
-        assert!(matches!(
-            direction(&["a", "h:x/a"]),
-            Ok(Direction::Put { .. })
-        ));
-        assert!(matches!(
-            direction(&["h:x/a", "h:y/b", "."]),
-            Ok(Direction::Get { into: true, .. })
-        ));
+    fn remote(word: &str) -> RemotePath {
+        match word.parse() {
+            Ok(Location::Remote(remote)) => remote,
+            other => panic!("{word}: {other:?}"),
+        }
     }
 
     #[test]
@@ -342,9 +294,7 @@ mod tests {
         std::fs::create_dir_all(tree.path().join("d/empty")).unwrap();
         std::fs::write(tree.path().join("d/file"), b"12345").unwrap();
         std::os::unix::fs::symlink("file", tree.path().join("d/link")).unwrap();
-        let Ok(Location::Remote(to)) = "h:data/".parse() else {
-            panic!()
-        };
+        let to = remote("h:data/");
         let plan = plan_put(&[tree.path().join("d")], &to, true).unwrap();
         let names: Vec<_> = plan
             .directories
@@ -363,13 +313,49 @@ mod tests {
 
     #[test]
     fn several_sources_need_a_directory() {
-        let Ok(Location::Remote(to)) = "h:data/x".parse() else {
-            panic!()
-        };
+        let to = remote("h:data/x");
         assert!(matches!(
             plan_put(&["a".into(), "b".into()], &to, false),
             Err(Failure::Usage(_))
         ));
+    }
+
+    #[test]
+    fn two_sources_with_one_target_are_both_named() {
+        let to = remote("h:data/");
+        let twice = plan_put(&["a/x".into(), "b/x".into()], &to, true);
+        let text = twice.unwrap_err().to_string();
+        for named in ["a/x", "b/x", "h:data/x"] {
+            assert!(text.contains(named), "{text}");
+        }
+        let sources = [remote("h:data/a/x"), remote("h:other/x")];
+        let twice = targets_of(&sources, Path::new("here"), true).unwrap_err();
+        assert_eq!(twice.exit_code(), 2);
+        for named in ["h:data/a/x", "h:other/x", "here/x"] {
+            assert!(twice.to_string().contains(named), "{twice}");
+        }
+        let different = [remote("h:data/x"), remote("h:data/y")];
+        let pairs = targets_of(&different, Path::new("here/.."), true).unwrap();
+        assert_eq!(pairs[1].1, Path::new("here/../y"));
+    }
+
+    #[test]
+    fn what_is_found_there_is_sorted_by_kind() {
+        let mut plan = GetPlan::default();
+        let found = |kind| Attributes {
+            kind,
+            size: 3,
+            mode: 0o100_755,
+            mtime_ns: 0,
+        };
+        let mut add = |kind| plan.add_remote(remote("h:data/x"), PathBuf::from("x"), &found(kind));
+        assert!(add(FileKind::File).is_none() && add(FileKind::Symlink).is_none());
+        assert_eq!(
+            add(FileKind::Directory),
+            Some((remote("h:data/x"), "x".into()))
+        );
+        assert_eq!((plan.bytes(), plan.skipped.len()), (3, 1));
+        assert_eq!(plan.directories[0].mode, 0o755);
     }
 
     #[test]

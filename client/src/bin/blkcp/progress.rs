@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use blk_client::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Redraws per second: enough to look alive, too few to cost anything.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -28,7 +29,13 @@ impl Bar {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(bytes), target);
-        let template = "{bar:24} {percent:>3} %  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}  {msg}";
+        // The terminal's width is left to the text, which is cut there: a line that wraps cannot be drawn over. No
+        // colours.
+        let template = if bar_fits() {
+            "{bar:24} {wide_msg}"
+        } else {
+            "{wide_msg}"
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -68,10 +75,48 @@ impl Bar {
     }
 
     fn show(&self) {
-        if self.of_files > 1 {
-            self.bar
-                .set_message(format!("{}/{} files", self.files.get(), self.of_files));
-        }
         self.bar.set_position(self.counter.bytes());
+        let (done, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let files = (self.of_files > 1).then_some((self.files.get(), self.of_files));
+        let rate = self.bar.per_sec();
+        self.bar
+            .set_message(line(done, of, rate, self.bar.eta(), files));
+    }
+}
+
+/// Whether the terminal leaves room for the most important numbers beside a bar.
+fn bar_fits() -> bool {
+    Term::stderr()
+        .size_checked()
+        .is_none_or(|(_, columns)| columns >= 60)
+}
+
+/// The numbers beside the bar, the most important first.
+fn line(done: u64, of: u64, rate: f64, left: Duration, files: Option<(u64, u64)>) -> String {
+    let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
+    let mut text = format!(
+        "{percent:>3} %  {}/{}  {}/s  ETA {:#}",
+        HumanBytes(done),
+        HumanBytes(of),
+        HumanBytes(rate as u64),
+        HumanDuration(left),
+    );
+    if let Some((done, of)) = files {
+        text += &format!("  {done}/{of} files");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_matters_first() {
+        let left = Duration::from_secs(3);
+        let text = line(512, 2048, 1024.0, left, Some((1, 2)));
+        assert_eq!(text, " 25 %  512 B/2.00 KiB  1.00 KiB/s  ETA 3s  1/2 files");
+        assert!(line(0, 0, 0.0, Duration::ZERO, None).starts_with("100 %  0 B/0 B"));
+        assert!(line(u64::MAX, u64::MAX, f64::INFINITY, Duration::MAX, None).contains(" %  "));
     }
 }
