@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// directories are made. A copy is checked by CRC32 from end to end and durable when blkcp returns; until then the
 /// destination shows its old content, or nothing.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = "blkcp", version, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// What to copy: local files, or files of one host
     #[arg(required = true, value_name = "SRC")]
