@@ -72,6 +72,25 @@ pub struct ClientService {
 }
 
 impl ClientService {
+    fn connect(&mut self, engine: &mut Engine, path: Path, answer: Answer<()>) {
+        self.session = engine.connect(path);
+        if self.session.is_some() {
+            self.connecting = Some(answer);
+        } else {
+            let _ = answer.send(Err(self.why_lost()));
+        }
+    }
+
+    fn abandon(&mut self, engine: &mut Engine, transfer: u32) {
+        self.sending.remove(&transfer);
+        self.receiving.remove(&transfer);
+        if let Some(session) = self.session {
+            engine.abandon(session, transfer);
+            // Nobody waits for the reply; a lost session forgets the transfer anyway.
+            let _ = self.request(engine, Request::Close { transfer });
+        }
+    }
+
     fn request(&mut self, engine: &mut Engine, request: Request) -> Result<u32, ConnectionLost> {
         let Some(session) = self.session else {
             return Err(self.why_lost());
@@ -161,14 +180,7 @@ impl Service for ClientService {
 
     fn on_mail(&mut self, engine: &mut Engine, command: Command) {
         match command {
-            Command::Connect { path, answer } => {
-                self.session = engine.connect(*path);
-                if self.session.is_some() {
-                    self.connecting = Some(answer);
-                } else {
-                    let _ = answer.send(Err(self.why_lost()));
-                }
-            }
+            Command::Connect { path, answer } => self.connect(engine, *path, answer),
             Command::Request { request, answer } => match self.request(engine, request) {
                 Ok(id) => {
                     self.requests.insert(id, answer);
@@ -207,15 +219,7 @@ impl Service for ClientService {
                     let _ = answer.send(Err(self.why_lost()));
                 }
             }
-            Command::Abandon { transfer } => {
-                self.sending.remove(&transfer);
-                self.receiving.remove(&transfer);
-                if let Some(session) = self.session {
-                    engine.abandon(session, transfer);
-                    // Nobody waits for the reply; a lost session forgets the transfer anyway.
-                    let _ = self.request(engine, Request::Close { transfer });
-                }
-            }
+            Command::Abandon { transfer } => self.abandon(engine, transfer),
             Command::Statistics { answer } => {
                 let stats = self
                     .session
