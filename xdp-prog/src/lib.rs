@@ -29,14 +29,17 @@
 //! # Example
 //!
 //! ```no_run
-//! use blk_xdp::{AttachMode, PortRange, Program};
-//! # fn socket() -> std::os::fd::OwnedFd { unimplemented!() }
+//! use std::os::fd::OwnedFd;
 //!
-//! let ports = PortRange::new(9000, 2)?;
-//! let mut program = Program::attach("blk0", ports, AttachMode::Native)?;
-//! program.register(0, 1, socket())?; // packets of queue 0 to port 9001
-//! println!("{:?}", program.counters()?);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! use blk_xdp::{AttachMode, PortRange, Program};
+//!
+//! fn steer(socket: OwnedFd) -> Result<Program, Box<dyn std::error::Error>> {
+//!     let ports = PortRange::new(9000, 2)?;
+//!     let mut program = Program::attach("blk0", ports, AttachMode::Native)?;
+//!     program.register(0, 1, socket)?; // packets of queue 0 to port 9001
+//!     println!("{:?}", program.counters()?);
+//!     Ok(program)
+//! }
 //! ```
 
 mod abi;
