@@ -1,6 +1,7 @@
 //! Why blockd cannot start, and the exit code that says so.
 
 use blk_datapath::net::InterfaceError;
+use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_xdp::{AttachError, PortRangeError, SlotError};
@@ -45,17 +46,54 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Export(_) => 5,
-            Self::Attach(AttachError::NoPrivileges { .. }) => 9,
-            Self::Worker(WorkerError::Xsk(XskError::NoPrivilege { .. })) => 9,
+            Self::Attach(AttachError::NoPrivileges { .. })
+            | Self::Worker(
+                WorkerError::Xsk(XskError::NoPrivilege { .. })
+                // The UMEM is made on the first AF_XDP socket: a missing CAP_NET_RAW shows here.
+                | WorkerError::Umem(UmemError::NoPrivilege { .. }),
+            ) => 9,
             Self::Interface(_)
             | Self::Attach(_)
             | Self::Slot(_)
-            | Self::Worker(WorkerError::Xsk(_)) => 11,
+            | Self::Worker(WorkerError::Xsk(_) | WorkerError::Umem(UmemError::NoAfXdp)) => 11,
             Self::Port(_)
             | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Namespace(_)
             | Self::Io(_) => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    fn code(error: WorkerError) -> u8 {
+        DaemonError::Worker(error).exit_code()
+    }
+
+    #[test]
+    fn a_missing_privilege_is_told_apart_wherever_it_shows() {
+        let denied = || Error::from(ErrorKind::PermissionDenied);
+        let umem = UmemError::NoPrivilege { source: denied() };
+        assert_eq!(code(WorkerError::Umem(umem)), 9);
+        let xsk = XskError::NoPrivilege {
+            interface: "eth1".to_owned(),
+            source: denied(),
+        };
+        assert_eq!(code(WorkerError::Xsk(xsk)), 9);
+    }
+
+    #[test]
+    fn a_kernel_without_af_xdp_has_no_usable_interface() {
+        assert_eq!(code(WorkerError::Umem(UmemError::NoAfXdp)), 11);
+        let locked = UmemError::Memlock {
+            len: 1,
+            source: Error::from(ErrorKind::OutOfMemory),
+        };
+        assert_eq!(code(WorkerError::Umem(locked)), 1);
     }
 }
