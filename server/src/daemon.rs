@@ -1,13 +1,10 @@
 //! Puts blockd together: exports, namespace thread, XDP program, one worker per queue.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::Interface;
-use blk_datapath::worker::{
-    Companion, WorkerConfig, WorkerHandle, WorkerReport, allowed_cpus, spawn,
-};
+use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
 use blk_xdp::{AttachMode, PortRange, Program};
 
@@ -15,8 +12,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
-use crate::namespace::{JobKey, Namespace, NamespaceSender, Outcome};
-use crate::service::StorageService;
+use crate::namespace::{JobKey, Namespace, Outcome};
+use crate::workers::{Mail, Workers};
 
 /// What blockd is asked to do.
 #[derive(Debug, Clone)]
@@ -33,18 +30,18 @@ pub struct DaemonConfig {
     pub queues: Option<u32>,
 }
 
-/// A running blockd.
+/// A running blockd. Dropped, it ends as by [`stop`](Daemon::stop): the fields go in the same order.
 pub struct Daemon {
-    // The program goes first at the end: from then on the kernel has the packets.
+    // First the workers, so that the sessions can be told while packets still come; then the program, and from then
+    // on the kernel has the packets; last the namespace thread, with the jobs that the workers have left.
+    workers: Workers,
     program: Program,
-    workers: Vec<WorkerHandle<(JobKey, Outcome)>>,
     namespace: Namespace,
-    stop: Arc<AtomicBool>,
     summary: String,
 }
 
 /// The mailboxes of the workers, for the namespace thread's answers.
-type Mailboxes = Arc<Mutex<Vec<MailSender<(JobKey, Outcome)>>>>;
+type Mailboxes = Arc<Mutex<Vec<MailSender<Mail>>>>;
 
 impl Daemon {
     /// Starts everything; when this returns, clients are served.
@@ -65,20 +62,19 @@ impl Daemon {
 
         let mailboxes = Mailboxes::default();
         let (namespace, sender) = Namespace::start(exports, deliver_to(Arc::clone(&mailboxes)))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut workers = Vec::new();
+        // Should anything fail from here on, this ends those that run, before the program and the namespace thread.
+        let mut workers = Workers::default();
         for queue in 0..queues {
-            let worker = start_worker(config, &interface, queue, &companion, &sender, &stop)?;
-            program.register(queue, 0, worker.xsk_fd())?;
-            lock(&mailboxes).push(worker.mail().clone());
-            workers.push(worker);
+            let settings = worker_config(config, &interface, queue);
+            let (xsk_fd, mailbox) = workers.start(settings, &companion, &sender)?;
+            lock(&mailboxes).push(mailbox);
+            program.register(queue, 0, xsk_fd)?;
         }
         let summary = summary(config, &interface, &workers);
         Ok(Self {
-            program,
             workers,
+            program,
             namespace,
-            stop,
             summary,
         })
     }
@@ -90,34 +86,18 @@ impl Daemon {
 
     /// Whether a thread has died, which must never happen: blockd cannot serve without it.
     pub fn is_broken(&self) -> bool {
-        !self.namespace.is_running() || self.workers.iter().any(WorkerHandle::is_over)
+        !self.namespace.is_running() || self.workers.is_broken()
     }
 
     /// Stops: the sessions are told, commits under way finish, uncommitted files vanish.
     pub fn stop(self) -> Vec<WorkerReport> {
         let Self {
-            program,
             workers,
+            program,
             namespace,
-            stop,
             ..
         } = self;
-        stop.store(true, Ordering::Relaxed);
-        let mut reports = Vec::new();
-        for worker in workers {
-            // Any mail wakes a sleeping worker, which then sees that it shall stop.
-            let nothing = JobKey {
-                worker: 0,
-                session: 0,
-                request: 0,
-                transfer: 0,
-            };
-            let _ = worker.mail().send((nothing, Outcome::Abandoned));
-            match worker.join() {
-                Ok(report) => reports.push(report),
-                Err(error) => tracing::error!(%error, "a worker did not end well"),
-            }
-        }
+        let reports = workers.stop();
         drop(program);
         if let Err(error) = namespace.shutdown() {
             tracing::error!(%error, "the namespace thread did not end well");
@@ -136,23 +116,12 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn start_worker(
-    config: &DaemonConfig,
-    interface: &Interface,
-    queue: u32,
-    companion: &Arc<Companion>,
-    namespace: &NamespaceSender,
-    stop: &Arc<AtomicBool>,
-) -> Result<WorkerHandle<(JobKey, Outcome)>, DaemonError> {
+fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> WorkerConfig {
     let cpus = allowed_cpus();
     let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
     worker.mode = config.mode;
     worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
-    let namespace = namespace.clone();
-    let stop = Arc::clone(stop);
-    Ok(spawn(worker, Arc::clone(companion), move || {
-        StorageService::new(queue, namespace, stop)
-    })?)
+    worker
 }
 
 fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + 'static {
@@ -171,13 +140,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn summary(
-    config: &DaemonConfig,
-    interface: &Interface,
-    workers: &[WorkerHandle<(JobKey, Outcome)>],
-) -> String {
-    let zero_copy = workers.iter().all(WorkerHandle::is_zero_copy);
-    let mode = if zero_copy { "zero-copy" } else { "copy" };
+fn summary(config: &DaemonConfig, interface: &Interface, workers: &Workers) -> String {
+    let mode = if workers.is_zero_copy() {
+        "zero-copy"
+    } else {
+        "copy"
+    };
     let exports: Vec<String> = config
         .exports
         .iter()

@@ -21,3 +21,4 @@ pub mod error;
 pub mod exports;
 pub mod namespace;
 pub mod service;
+mod workers;

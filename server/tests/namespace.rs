@@ -7,10 +7,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::Instant;
 
+use blk_datapath::files::PendingTarget;
 use blk_proto::message::{Attributes, Entry, FileKind, MAX_ENTRIES, Reply, ReplyFrame, encode};
 use blockd::exports::{ExportSpec, Exports};
 use blockd::namespace::{Job, Namespace, Outcome, QUEUE_MAX};
-use common::{EXPORT, Service, create, fill, key, list, make_directory, names, open, stat};
+use common::{
+    EXPORT, Service, create, fill, key, list, make_directory, names, open, spec_of, stat,
+};
 
 #[test]
 fn file_appears_with_its_commit_and_missing_directories_are_made() {
@@ -207,8 +210,8 @@ fn a_thousand_small_commits_at_once() {
         let Outcome::TargetReady(target) = outcome else {
             panic!("{outcome:?}");
         };
-        fill(&target, format!("{:08}", key.request).as_bytes());
-        targets.push((key.request, target));
+        fill(&target, format!("{:08}", key.job).as_bytes());
+        targets.push((key.job as u32, target));
     }
     let started = Instant::now();
     for (number, target) in targets {
@@ -218,8 +221,8 @@ fn a_thousand_small_commits_at_once() {
     for _ in 0..COUNT {
         let (got, outcome) = service.answer();
         assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
-        assert_eq!(got, key(got.request));
-        assert!(committed.insert(got.request));
+        assert_eq!(got, key(got.job as u32));
+        assert!(committed.insert(got.job as u32));
     }
     eprintln!("{COUNT} commits took {:?}", started.elapsed());
     for number in 0..COUNT {
@@ -257,7 +260,7 @@ fn shutdown_finishes_commits_and_forgets_the_rest() {
 }
 
 #[test]
-fn full_queue_gives_the_job_back() {
+fn full_queue_gives_the_job_back_unless_it_disposes_of_a_target() {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let spec = ExportSpec {
         name: EXPORT.to_owned(),
@@ -282,7 +285,15 @@ fn full_queue_gives_the_job_back() {
     };
     assert!(matches!(refused, Job::OpenSource { .. }));
     assert!(accepted as usize >= QUEUE_MAX);
+    // A file that was received is committed all the same.
+    let directory = fs::File::open(root.path()).unwrap().into();
+    let target = PendingTarget::create(directory, "whole".as_ref(), spec_of(0)).unwrap();
+    sender
+        .submit(key(accepted), Job::Commit { target })
+        .unwrap();
+    accepted += 1;
     drop(go);
     namespace.shutdown().unwrap();
     assert_eq!(replies.try_iter().count() as u32, accepted);
+    assert_eq!(names(root.path()), ["whole"]);
 }

@@ -10,10 +10,27 @@ pub struct JobKey {
     pub worker: u32,
     /// Its session.
     pub session: u32,
-    /// The request of that session.
-    pub request: u32,
-    /// The transfer that the request is about, if any.
-    pub transfer: u32,
+    /// The worker's number for this job, never used again: clients choose the numbers of requests and transfers, and
+    /// may use them again while the job of an aborted one still runs.
+    pub job: u64,
+    /// What waits for the answer.
+    pub asker: Asker,
+}
+
+/// What waits for the answer to a job.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Asker {
+    /// Nothing: whatever the outcome is, no client is told.
+    Nobody,
+    /// A request that has no transfer, by its number.
+    Request(u32),
+    /// A step of a transfer.
+    Transfer {
+        /// The client's number of the transfer.
+        transfer: u32,
+        /// The request to answer.
+        request: u32,
+    },
 }
 
 /// Something to be done with names. Paths are bytes, relative to the export.
@@ -78,6 +95,14 @@ pub enum Job {
         /// Permission bits, 0o777 of them.
         mode: u32,
     },
+}
+
+impl Job {
+    /// Whether the job disposes of a target that exists already. Such jobs are always accepted: a file that was
+    /// received whole is not dropped because the queue is long, and their number is bounded by the open targets.
+    pub fn disposes(&self) -> bool {
+        matches!(self, Job::Commit { .. } | Job::Abandon { .. })
+    }
 }
 
 /// What became of a [`Job`].

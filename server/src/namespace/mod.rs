@@ -16,7 +16,8 @@
 //! - Every job that was accepted is answered exactly once, also when its task panics.
 //! - `Committed` is answered only when file and name are durable.
 //! - Queue and tasks are bounded ([`QUEUE_MAX`], [`TASKS_MAX`]); a job that does not fit goes back
-//!   to its sender.
+//!   to its sender. Jobs that dispose of a target ([`Job::disposes`]) always fit: each gives back
+//!   the descriptors of its target, and the limit of those bounds them.
 //! - [`Namespace::shutdown`] answers what was accepted, commits included. Targets that are not
 //!   committed vanish when their owner drops them.
 
@@ -26,16 +27,17 @@ mod run;
 mod thread;
 
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-pub use job::{Job, JobKey, Outcome};
+pub use job::{Asker, Job, JobKey, Outcome};
 
 use crate::exports::Exports;
 use thread::Message;
 
-/// Jobs that wait in the queue at most.
+/// Jobs that wait in the queue at most, besides those that dispose of a target.
 pub const QUEUE_MAX: usize = 1024;
 
 /// Jobs that are being carried out at the same time at most.
@@ -61,7 +63,7 @@ pub enum NamespaceError {
 /// The running thread. Dropped, it is shut down as by [`shutdown`](Namespace::shutdown).
 #[derive(Debug)]
 pub struct Namespace {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,7 +77,7 @@ impl Namespace {
         exports: Exports,
         reply: impl Fn(JobKey, Outcome) + Send + 'static,
     ) -> Result<(Namespace, NamespaceSender), NamespaceError> {
-        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let (queue, jobs) = mpsc::unbounded_channel();
         let (started, start) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("blockd-names".to_owned())
@@ -88,6 +90,7 @@ impl Namespace {
         }
         let sender = NamespaceSender {
             queue: queue.clone(),
+            room: Arc::new(Semaphore::new(QUEUE_MAX)),
         };
         let namespace = Namespace {
             queue,
@@ -103,8 +106,7 @@ impl Namespace {
             .is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Accepts no more jobs, carries out and answers those accepted, and ends the thread. To be
-    /// called outside any async runtime.
+    /// Accepts no more jobs, carries out and answers those accepted, and ends the thread.
     ///
     /// # Errors
     ///
@@ -118,7 +120,7 @@ impl Namespace {
             return Ok(());
         };
         // Fails when the thread is gone already; joining tells why.
-        let _ = self.queue.blocking_send(Message::Stop);
+        let _ = self.queue.send(Message::Stop);
         thread.join().map_err(|_| NamespaceError::Panicked)
     }
 }
@@ -134,7 +136,9 @@ impl Drop for Namespace {
 /// The way to the namespace thread; one for each worker.
 #[derive(Clone, Debug)]
 pub struct NamespaceSender {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
+    /// A permit for each free place in the queue.
+    room: Arc<Semaphore>,
 }
 
 impl NamespaceSender {
@@ -142,20 +146,23 @@ impl NamespaceSender {
     ///
     /// # Errors
     ///
-    /// The job itself when the queue is full or the thread is shut down
-    /// ([`is_closed`](NamespaceSender::is_closed) tells which).
-    // A refused job carries its target back, so that the caller can try again: that is its size.
+    /// The job itself when the thread is shut down ([`is_closed`](NamespaceSender::is_closed)) or the queue is
+    /// full; the latter never happens to a job that [disposes](Job::disposes) of a target.
+    // A refused job carries its target back: that is its size.
     #[allow(clippy::result_large_err)]
     pub fn submit(&self, key: JobKey, job: Job) -> Result<(), Job> {
-        let refused = match self.queue.try_send(Message::Job(key, job)) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Full(message)) => message,
-            Err(mpsc::error::TrySendError::Closed(message)) => message,
+        let place = if job.disposes() {
+            None
+        } else {
+            match self.room.clone().try_acquire_owned() {
+                Ok(place) => Some(place),
+                Err(_) => return Err(job),
+            }
         };
-        match refused {
-            Message::Job(_, job) => Err(job),
-            // Not what was sent above.
-            Message::Stop => Ok(()),
+        match self.queue.send(Message::Job(key, job, place)) {
+            Err(mpsc::error::SendError(Message::Job(_, job, _))) => Err(job),
+            // `Stop` is not what was sent.
+            Ok(()) | Err(mpsc::error::SendError(Message::Stop)) => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use blk_proto::message::{ErrorCode, Failure};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::run::State;
 use super::{Job, JobKey, Outcome, TASKS_MAX};
@@ -18,7 +18,8 @@ use crate::exports::Exports;
 /// What comes through the queue.
 #[derive(Debug)]
 pub(super) enum Message {
-    Job(JobKey, Job),
+    /// A job, and its place in the queue if it needs one: given back when it is taken from the queue.
+    Job(JobKey, Job, Option<OwnedSemaphorePermit>),
     /// Take no more jobs.
     Stop,
 }
@@ -31,7 +32,7 @@ const RING_ENTRIES: u32 = 512;
 pub(super) fn main(
     exports: Exports,
     reply: impl Fn(JobKey, Outcome) + 'static,
-    jobs: mpsc::Receiver<Message>,
+    jobs: mpsc::UnboundedReceiver<Message>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
 ) {
     let mut builder = tokio_uring::builder();
@@ -58,11 +59,11 @@ pub(super) fn main(
 async fn serve(
     state: Rc<State>,
     reply: Rc<impl Fn(JobKey, Outcome) + 'static>,
-    mut jobs: mpsc::Receiver<Message>,
+    mut jobs: mpsc::UnboundedReceiver<Message>,
 ) {
     let tasks = Arc::new(Semaphore::new(TASKS_MAX));
     while let Some(message) = jobs.recv().await {
-        let Message::Job(key, job) = message else {
+        let Message::Job(key, job, place) = message else {
             // What is queued already is still received.
             jobs.close();
             continue;
@@ -71,6 +72,7 @@ async fn serve(
         let Ok(permit) = tasks.clone().acquire_owned().await else {
             break;
         };
+        drop(place);
         let (state, reply) = (state.clone(), reply.clone());
         tokio_uring::spawn(async move {
             // The task ends where its permit does.

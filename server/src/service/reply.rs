@@ -1,41 +1,48 @@
-//! Answers to a client.
+//! What a client is told when something cannot be done.
 
-use blk_datapath::engine::{Engine, SessionId, TransferError};
-use blk_proto::message::{self, ErrorCode, Failure, Reply, ReplyFrame};
-use blk_proto::session::CloseCode;
+use std::io::ErrorKind;
 
-/// Answers request `id`.
-pub(super) fn reply(engine: &mut Engine, session: SessionId, id: u32, reply: Reply) {
-    let mut bytes = Vec::new();
-    match message::encode(&ReplyFrame { id, reply }, &mut bytes) {
-        Ok(()) => engine.send_message(session, bytes),
-        Err(error) => {
-            tracing::error!(%error, "a reply that cannot be encoded: session closed");
-            engine.close(session, CloseCode::VIOLATION);
-        }
+use blk_datapath::engine::TransferError;
+use blk_proto::message::{ErrorCode, Failure, Reply};
+
+/// A failure of this kind.
+pub(super) fn failure(code: ErrorCode, message: impl Into<String>) -> Failure {
+    Failure {
+        code,
+        message: message.into(),
     }
 }
 
 /// The transfer is not in the state that the request needs.
 pub(super) fn no_such_transfer(transfer: u32) -> Reply {
     let message = format!("transfer {transfer} is not open for this");
-    Reply::Failed(Failure {
-        code: ErrorCode::Protocol,
-        message,
-    })
+    Reply::Failed(failure(ErrorCode::Protocol, message))
 }
 
-/// What a client is told of a transfer that failed here.
+/// Of a transfer that failed here.
 pub(super) fn failure_of(error: &TransferError) -> Failure {
     let code = match error {
-        TransferError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            ErrorCode::NoSpace
-        }
-        TransferError::Disk(_) | TransferError::SourceShrank { .. } => ErrorCode::Io,
+        TransferError::Disk(error) => match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ErrorCode::NoSpace,
+            _ => ErrorCode::Io,
+        },
+        TransferError::SourceShrank { .. } => ErrorCode::Io,
         TransferError::Protocol(_) => ErrorCode::Protocol,
     };
-    Failure {
-        code,
-        message: error.to_string(),
+    failure(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_full_quota_is_no_space_too() {
+        let code = |kind: ErrorKind| failure_of(&TransferError::Disk(Error::from(kind))).code;
+        assert_eq!(code(ErrorKind::StorageFull), ErrorCode::NoSpace);
+        assert_eq!(code(ErrorKind::QuotaExceeded), ErrorCode::NoSpace);
+        assert_eq!(code(ErrorKind::NotFound), ErrorCode::Io);
     }
 }

@@ -6,22 +6,34 @@ use blk_datapath::files::{PendingTarget, SourceFile};
 /// Where a transfer stands.
 pub(super) enum Transfer {
     /// The namespace thread makes the target.
-    Creating { size: u64 },
+    Creating { size: u64, pending: Pending },
     /// Blocks come in.
     Receiving {
         target: PendingTarget,
         received: Option<Result<ReceivedFile, TransferError>>,
         commit: Option<Commit>,
     },
-    /// The namespace thread syncs and names the file.
-    Committing { received: ReceivedFile },
+    /// The namespace thread syncs and names the file, which cannot be called back.
+    Committing {
+        received: ReceivedFile,
+        pending: Pending,
+    },
     /// The namespace thread opens the source.
-    Opening,
+    Opening { pending: Pending },
     /// Open for reading; `reading` is the request to answer when the range is sent.
     Open {
         source: SourceFile,
         reading: Option<u32>,
     },
+}
+
+/// A job of the namespace thread that the transfer waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Pending {
+    /// [`JobKey::job`](crate::namespace::JobKey::job): the outcome of any other job is not meant for this transfer.
+    pub(super) job: u64,
+    /// The request to answer.
+    pub(super) request: u32,
 }
 
 /// A client's request to commit.
@@ -31,4 +43,29 @@ pub(super) struct Commit {
     pub(super) request: u32,
     /// CRC32 of the whole file at the sender.
     pub(super) crc: u32,
+}
+
+impl Transfer {
+    /// The job that it waits for.
+    pub(super) fn pending(&self) -> Option<Pending> {
+        match self {
+            Self::Creating { pending, .. }
+            | Self::Committing { pending, .. }
+            | Self::Opening { pending } => Some(*pending),
+            Self::Receiving { .. } | Self::Open { .. } => None,
+        }
+    }
+
+    /// Ends it: the request that is still to be answered, and the target that is to be dropped.
+    pub(super) fn into_remains(self) -> (Option<u32>, Option<PendingTarget>) {
+        match self {
+            Self::Creating { pending, .. }
+            | Self::Committing { pending, .. }
+            | Self::Opening { pending } => (Some(pending.request), None),
+            Self::Receiving { target, commit, .. } => {
+                (commit.map(|commit| commit.request), Some(target))
+            }
+            Self::Open { reading, .. } => (reading, None),
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use blk_datapath::files::{PendingTarget, TargetSpec};
 use blk_proto::message::{ErrorCode, Failure};
 use blockd::exports::{ExportSpec, Exports};
-use blockd::namespace::{Job, JobKey, Namespace, NamespaceSender, Outcome};
+use blockd::namespace::{Asker, Job, JobKey, Namespace, NamespaceSender, Outcome};
 use tempfile::TempDir;
 
 pub const EXPORT: &str = "media";
@@ -103,8 +103,11 @@ pub fn key(request: u32) -> JobKey {
     JobKey {
         worker: 1,
         session: 2,
-        request,
-        transfer: request + 100,
+        job: u64::from(request),
+        asker: Asker::Transfer {
+            transfer: request + 100,
+            request,
+        },
     }
 }
 
@@ -112,11 +115,15 @@ pub fn create(path: &[u8], size: u64) -> Job {
     Job::CreateTarget {
         export: EXPORT.to_owned(),
         path: path.to_vec(),
-        spec: TargetSpec {
-            size,
-            mode: 0o644,
-            mtime_ns: 1_600_000_000_000_000_001,
-        },
+        spec: spec_of(size),
+    }
+}
+
+pub fn spec_of(size: u64) -> TargetSpec {
+    TargetSpec {
+        size,
+        mode: 0o644,
+        mtime_ns: 1_600_000_000_000_000_001,
     }
 }
 

@@ -1,0 +1,159 @@
+//! What became of the work that requests started: outcomes of jobs, ends of transfers.
+
+use std::sync::Arc;
+
+use blk_datapath::engine::{ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::files::{PendingTarget, SourceFile};
+use blk_proto::message::{ErrorCode, Failure, Reply};
+
+use super::ports::{At, Ports};
+use super::reply::{failure, failure_of};
+use super::sessions::Sessions;
+use super::transfer::Transfer;
+use crate::namespace::{Asker, JobKey, Outcome};
+
+impl Sessions {
+    /// The namespace thread has carried out a job.
+    pub(super) fn on_outcome(&mut self, ports: &mut impl Ports, key: JobKey, outcome: Outcome) {
+        let session = SessionId(key.session);
+        self.job_over(session);
+        match key.asker {
+            Asker::Nobody => {
+                if let Outcome::Failed(failure) = outcome {
+                    tracing::warn!(%failure, "an incomplete file could not be given back");
+                }
+            }
+            Asker::Request(request) => {
+                self.reply(ports, session, request, answer_about_name(outcome));
+            }
+            Asker::Transfer { transfer, .. } => {
+                self.on_step(ports, At { session, transfer }, key.job, outcome);
+            }
+        }
+    }
+
+    /// A step of a transfer is over; the transfer may be gone, and its number in use by another one.
+    fn on_step(&mut self, ports: &mut impl Ports, at: At, job: u64, outcome: Outcome) {
+        let waiting = self
+            .transfer_mut(at)
+            .and_then(|transfer| transfer.pending())
+            .filter(|pending| pending.job == job);
+        let Some(pending) = waiting else {
+            // The request was answered when the transfer was closed. A source closes by itself.
+            if let Outcome::TargetReady(target) = outcome {
+                self.abandon_target(ports, at.session, target);
+            }
+            return;
+        };
+        let answer = match (self.take(at), outcome) {
+            (Some(Transfer::Creating { size, .. }), Outcome::TargetReady(target)) => {
+                self.receive(ports, at, target, size)
+            }
+            (Some(Transfer::Opening { .. }), Outcome::SourceReady(source)) => {
+                self.opened(at, source)
+            }
+            (Some(Transfer::Committing { received, .. }), Outcome::Committed) => Reply::Committed {
+                zero_copy_bytes: received.ways.direct,
+                copied_bytes: received.ways.copied,
+            },
+            (_, Outcome::Failed(failure)) => Reply::Failed(failure),
+            (_, outcome) => Reply::Failed(misplaced(&outcome)),
+        };
+        self.reply(ports, at.session, pending.request, answer);
+    }
+
+    /// The target is there: blocks may come.
+    fn receive(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        target: PendingTarget,
+        size: u64,
+    ) -> Reply {
+        if !ports.start_inbound(at, Arc::clone(target.file()), size) {
+            self.abandon_target(ports, at.session, target);
+            let message = "the server cannot start to receive this transfer";
+            return Reply::Failed(failure(ErrorCode::Io, message));
+        }
+        self.put(
+            at,
+            Transfer::Receiving {
+                target,
+                received: None,
+                commit: None,
+            },
+        );
+        Reply::PutReady
+    }
+
+    /// The source is open.
+    fn opened(&mut self, at: At, source: SourceFile) -> Reply {
+        let attributes = *source.attributes();
+        self.put(
+            at,
+            Transfer::Open {
+                source,
+                reading: None,
+            },
+        );
+        Reply::Opened { attributes }
+    }
+
+    /// Every byte of a file is written, or it failed.
+    pub(super) fn on_received(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        outcome: Result<ReceivedFile, TransferError>,
+    ) {
+        if let Some(Transfer::Receiving { received, .. }) = self.transfer_mut(at) {
+            *received = Some(outcome);
+            self.try_commit(ports, at);
+        }
+    }
+
+    /// Every block of a range is acknowledged, or it failed.
+    pub(super) fn on_sent(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        outcome: Result<SentFile, TransferError>,
+    ) {
+        let Some(Transfer::Open { source, reading }) = self.transfer_mut(at) else {
+            return;
+        };
+        let Some(request) = reading.take() else {
+            return;
+        };
+        let answer = match outcome.map(|sent| (sent, source.unchanged())) {
+            Ok((sent, Ok(true))) => Reply::ReadDone { crc: sent.crc },
+            Ok((_, Ok(false))) => {
+                let message = "the file changed while it was read";
+                Reply::Failed(failure(ErrorCode::Io, message))
+            }
+            Ok((_, Err(error))) => Reply::Failed(failure(ErrorCode::Io, error.to_string())),
+            Err(error) => Reply::Failed(failure_of(&error)),
+        };
+        self.reply(ports, at.session, request, answer);
+    }
+}
+
+/// The answer to a request that has no transfer.
+fn answer_about_name(outcome: Outcome) -> Reply {
+    match outcome {
+        Outcome::Attributes(attributes) => Reply::Attributes(attributes),
+        Outcome::Entries { entries, next } => Reply::Entries { entries, next },
+        Outcome::Made => Reply::Made,
+        Outcome::Failed(failure) => Reply::Failed(failure),
+        outcome => Reply::Failed(misplaced(&outcome)),
+    }
+}
+
+/// An outcome that does not belong to the job: a bug, which must not leave the client waiting.
+fn misplaced(outcome: &Outcome) -> Failure {
+    tracing::error!(?outcome, "an outcome that its job cannot have");
+    failure(
+        ErrorCode::Io,
+        "internal error of the server, see its log".to_owned(),
+    )
+}

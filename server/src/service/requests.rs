@@ -1,0 +1,243 @@
+//! Requests of clients.
+
+use std::sync::Arc;
+
+use blk_datapath::engine::{ReceivedFile, SessionId, TransferError};
+use blk_datapath::files::TargetSpec;
+use blk_proto::message::{ErrorCode, Failure, Reply, Request};
+
+use super::MAX_TRANSFERS;
+use super::ports::{At, Ports};
+use super::reply::{failure, failure_of, no_such_transfer};
+use super::sessions::Sessions;
+use super::transfer::{Commit, Pending, Transfer};
+use crate::namespace::{Asker, Job};
+
+/// Reads start at a multiple of so many bytes: what O_DIRECT asks for.
+const READ_UNIT: u64 = 512;
+
+impl Sessions {
+    /// Carries out request `id`, or starts to.
+    pub(super) fn on_request(
+        &mut self,
+        ports: &mut impl Ports,
+        session: SessionId,
+        id: u32,
+        request: Request,
+    ) {
+        let at = |transfer| At { session, transfer };
+        match request {
+            Request::Put {
+                transfer,
+                export,
+                path,
+                size,
+                mode,
+                mtime_ns,
+            } => {
+                let spec = TargetSpec {
+                    size,
+                    mode,
+                    mtime_ns,
+                };
+                let job = Job::CreateTarget { export, path, spec };
+                let state = |pending| Transfer::Creating { size, pending };
+                self.begin(ports, at(transfer), id, state, job);
+            }
+            Request::Open {
+                transfer,
+                export,
+                path,
+            } => {
+                let job = Job::OpenSource { export, path };
+                let state = |pending| Transfer::Opening { pending };
+                self.begin(ports, at(transfer), id, state, job);
+            }
+            Request::Commit { transfer, crc } => {
+                self.commit(ports, at(transfer), Commit { request: id, crc });
+            }
+            Request::Read {
+                transfer,
+                offset,
+                len,
+            } => self.read(ports, at(transfer), id, (offset, len)),
+            Request::Close { transfer } => self.close(ports, at(transfer), id),
+            request => self.ask(ports, session, id, request),
+        }
+    }
+
+    /// A request about a name, which has no transfer.
+    fn ask(&mut self, ports: &mut impl Ports, session: SessionId, id: u32, request: Request) {
+        let job = match request {
+            Request::Stat { export, path } => Job::Stat { export, path },
+            Request::List {
+                export,
+                path,
+                cursor,
+            } => Job::List {
+                export,
+                path,
+                cursor,
+            },
+            Request::MakeDirectory { export, path, mode } => {
+                Job::MakeDirectory { export, path, mode }
+            }
+            // The others are about transfers and do not come here.
+            _ => {
+                let refusal = failure(ErrorCode::Unsupported, "not a request about a name");
+                return self.reply(ports, session, id, Reply::Failed(refusal));
+            }
+        };
+        if let Err(refusal) = self.submit(ports, session, Asker::Request(id), job) {
+            self.reply(ports, session, id, Reply::Failed(refusal));
+        }
+    }
+
+    /// Starts a transfer with a job for the namespace thread.
+    fn begin(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        id: u32,
+        state: impl FnOnce(Pending) -> Transfer,
+        job: Job,
+    ) {
+        let begun = self
+            .check_new(at)
+            .and_then(|()| self.submit_for(ports, at, id, job));
+        match begun {
+            Ok(pending) => self.put(at, state(pending)),
+            Err(refusal) => self.reply(ports, at.session, id, Reply::Failed(refusal)),
+        }
+    }
+
+    /// Whether a transfer of this number may begin.
+    fn check_new(&mut self, at: At) -> Result<(), Failure> {
+        let Some(session) = self.get_mut(at.session) else {
+            return Err(failure(ErrorCode::Protocol, "the session is over"));
+        };
+        if session.transfers.contains_key(&at.transfer) {
+            let message = "this transfer number is in use";
+            return Err(failure(ErrorCode::Protocol, message));
+        }
+        if session.transfers.len() >= MAX_TRANSFERS {
+            let message = format!("more than {MAX_TRANSFERS} transfers at once");
+            return Err(failure(ErrorCode::Busy, message));
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, ports: &mut impl Ports, at: At, wanted: Commit) {
+        match self.transfer_mut(at) {
+            Some(Transfer::Receiving { commit, .. }) if commit.is_none() => {
+                *commit = Some(wanted);
+                self.try_commit(ports, at);
+            }
+            _ => {
+                let answer = no_such_transfer(at.transfer);
+                self.reply(ports, at.session, wanted.request, answer);
+            }
+        }
+    }
+
+    /// Commits when the client has asked for it and the last byte is written, whichever comes later.
+    pub(super) fn try_commit(&mut self, ports: &mut impl Ports, at: At) {
+        let Some(Transfer::Receiving {
+            received: Some(_),
+            commit: Some(_),
+            ..
+        }) = self.transfer_mut(at)
+        else {
+            return;
+        };
+        let Some(Transfer::Receiving {
+            target,
+            received: Some(received),
+            commit: Some(commit),
+        }) = self.take(at)
+        else {
+            return;
+        };
+        let request = commit.request;
+        let refusal = match check_received(received, commit) {
+            Ok(received) => match self.submit_for(ports, at, request, Job::Commit { target }) {
+                Ok(pending) => {
+                    return self.put(at, Transfer::Committing { received, pending });
+                }
+                Err(refusal) => refusal,
+            },
+            Err(refusal) => {
+                self.abandon_target(ports, at.session, target);
+                refusal
+            }
+        };
+        self.reply(ports, at.session, request, Reply::Failed(refusal));
+    }
+
+    fn read(&mut self, ports: &mut impl Ports, at: At, id: u32, range: (u64, u64)) {
+        let Some(Transfer::Open { source, reading }) = self.transfer_mut(at) else {
+            return self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+        };
+        let checked = match reading {
+            Some(_) => Err(failure(ErrorCode::Busy, "one read at a time on a transfer")),
+            None => check_range(range, source.attributes().size),
+        };
+        let started = checked.and_then(|()| {
+            if ports.start_outbound(at, Arc::clone(source.file()), range) {
+                *reading = Some(id);
+                Ok(())
+            } else {
+                let message = "the server cannot start to send this transfer";
+                Err(failure(ErrorCode::Io, message))
+            }
+        });
+        if let Err(refusal) = started {
+            self.reply(ports, at.session, id, Reply::Failed(refusal));
+        }
+    }
+
+    fn close(&mut self, ports: &mut impl Ports, at: At, id: u32) {
+        // A commit under way answers for itself.
+        if !matches!(self.transfer_mut(at), Some(Transfer::Committing { .. })) {
+            ports.abandon(at);
+            let (request, target) = self.take(at).map_or((None, None), Transfer::into_remains);
+            if let Some(target) = target {
+                self.abandon_target(ports, at.session, target);
+            }
+            if let Some(request) = request {
+                let closed = failure(ErrorCode::Protocol, "closed by the client");
+                self.reply(ports, at.session, request, Reply::Failed(closed));
+            }
+        }
+        self.reply(ports, at.session, id, Reply::Closed);
+    }
+}
+
+/// Whether the file that was received is the one that was sent.
+fn check_received(
+    received: Result<ReceivedFile, TransferError>,
+    commit: Commit,
+) -> Result<ReceivedFile, Failure> {
+    let received = received.map_err(|error| failure_of(&error))?;
+    if received.crc != commit.crc {
+        let message = format!(
+            "the file's CRC32 is {:08x} here and {:08x} at the sender; nothing was stored",
+            received.crc, commit.crc
+        );
+        return Err(failure(ErrorCode::ChecksumMismatch, message));
+    }
+    Ok(received)
+}
+
+/// Whether this range of a file of `size` bytes can be read.
+fn check_range((offset, len): (u64, u64), size: u64) -> Result<(), Failure> {
+    if offset.checked_add(len).is_none_or(|end| end > size) {
+        let message = format!("bytes {offset}+{len} of a file of {size} bytes");
+        return Err(failure(ErrorCode::TooLarge, message));
+    }
+    if !offset.is_multiple_of(READ_UNIT) {
+        let message = format!("a read starts at a multiple of {READ_UNIT} bytes");
+        return Err(failure(ErrorCode::Unsupported, message));
+    }
+    Ok(())
+}

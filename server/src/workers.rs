@@ -1,0 +1,91 @@
+//! The worker threads of the daemon, which end when their owner goes.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use blk_datapath::mailbox::MailSender;
+use blk_datapath::worker::{Companion, WorkerConfig, WorkerHandle, WorkerReport, spawn};
+
+use crate::error::DaemonError;
+use crate::namespace::{Asker, JobKey, NamespaceSender, Outcome};
+use crate::service::StorageService;
+
+/// What the namespace thread sends to a worker.
+pub(crate) type Mail = (JobKey, Outcome);
+
+/// Running workers. Dropped, they are stopped as by [`stop`](Workers::stop): no thread outlives it, also when the
+/// daemon fails while it starts.
+#[derive(Default)]
+pub(crate) struct Workers {
+    handles: Vec<WorkerHandle<Mail>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Workers {
+    /// Starts one more; the descriptor of its AF_XDP socket, and its mailbox.
+    pub(crate) fn start(
+        &mut self,
+        config: WorkerConfig,
+        companion: &Arc<Companion>,
+        namespace: &NamespaceSender,
+    ) -> Result<(RawFd, MailSender<Mail>), DaemonError> {
+        let number = self.handles.len() as u32;
+        let namespace = namespace.clone();
+        let stop = Arc::clone(&self.stop);
+        let worker = spawn(config, Arc::clone(companion), move || {
+            StorageService::new(number, namespace, stop)
+        })?;
+        let started = (worker.xsk_fd(), worker.mail().clone());
+        self.handles.push(worker);
+        Ok(started)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Whether one of them has ended by itself.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.handles.iter().any(WorkerHandle::is_over)
+    }
+
+    /// Whether all sockets got zero-copy mode.
+    pub(crate) fn is_zero_copy(&self) -> bool {
+        self.handles.iter().all(WorkerHandle::is_zero_copy)
+    }
+
+    /// Tells the sessions and ends the threads.
+    pub(crate) fn stop(mut self) -> Vec<WorkerReport> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Vec<WorkerReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in &self.handles {
+            // Any mail wakes a sleeping worker, which then sees that it shall stop.
+            let nothing = JobKey {
+                worker: 0,
+                session: 0,
+                job: 0,
+                asker: Asker::Nobody,
+            };
+            let _ = worker.mail().send((nothing, Outcome::Abandoned));
+        }
+        let mut reports = Vec::new();
+        for worker in self.handles.drain(..) {
+            match worker.join() {
+                Ok(report) => reports.push(report),
+                Err(error) => tracing::error!(%error, "a worker did not end well"),
+            }
+        }
+        reports
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
