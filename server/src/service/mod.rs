@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Whatever may block (opening, syncing, listing) is a job for the namespace thread; the worker only moves blocks.
-//! The state machine ([`sessions`]) reaches engine and namespace thread only through [`ports`].
+//! The state machine (`sessions`) reaches engine and namespace thread only through `ports`.
 //!
 //! Invariants:
 //!
