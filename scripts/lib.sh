@@ -65,4 +65,5 @@ sweep_test_labs() {
             < <(awk -v under="$path/" 'index($2, under) == 1 { print $2 }' /proc/mounts)
         rm -rf -- "$path"
     done
+    rmdir -- "$TARGET/lab-tests" 2>/dev/null || true
 }
