@@ -21,7 +21,7 @@ type Waiting = oneshot::Sender<bool>;
 ///
 /// A new directory's entry in its parent must be durable before a file in it may be called
 /// durable. Whoever makes the directory syncs the parent; whoever finds it made in the meantime
-/// waits for that sync ([`settled`](MadeDirectories::settled)). So a directory that `settled` lets
+/// waits for that sync (`settled`). So a directory that `settled` lets
 /// pass is durable as far as this process made the way to it: its parent was settled before it
 /// was made.
 ///
