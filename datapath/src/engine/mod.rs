@@ -1,7 +1,7 @@
 //! The engine: one AF_XDP socket, one UMEM, one io_uring, and the sessions whose packets arrive there.
 //!
-//! A block's way in is [`receive`] → [`inbound`] → [`gather`] → `storage` → the disk; its way out is the disk →
-//! `storage` → [`outbound`] → [`held`] → `transmit`. Everything runs on one thread, nothing blocks, and nothing is
+//! A block's way in is `receive` → `inbound` → `gather` → `storage` → the disk; its way out is the disk →
+//! `storage` → `outbound` → `held` → `transmit`. Everything runs on one thread, nothing blocks, and nothing is
 //! shared: services talk to the engine by calling it and by reading its [`EngineEvent`]s.
 //!
 //! ```text
