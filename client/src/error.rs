@@ -10,7 +10,7 @@ use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_proto::message::{ErrorCode, Failure};
-use blk_proto::session::{CloseCode, CloseReason};
+use blk_proto::session::{CloseCode, CloseReason, RefuseReason};
 use blk_xdp::{AttachError, PortRangeError, SlotError};
 
 /// Why a session ended, or never was.
@@ -31,6 +31,9 @@ pub enum ConnectionLost {
     /// The other end does not want a session, e.g. because it speaks another version of the protocol.
     #[error("the other end refuses: {0}")]
     Refused(String),
+    /// The other end has too many sessions already.
+    #[error("the other end has no room for another connection; try again later")]
+    Busy,
     /// The other end broke the protocol, or says that this one did.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -50,6 +53,7 @@ impl From<CloseReason> for ConnectionLost {
         match reason {
             CloseReason::HandshakeTimeout => Self::NoAnswer,
             CloseReason::TimedOut => Self::Silent,
+            CloseReason::Refused(RefuseReason::Busy) => Self::Busy,
             CloseReason::Refused(refused) => Self::Refused(refused.to_string()),
             CloseReason::ByPeer(CloseCode::DONE | CloseCode::SHUTDOWN) => Self::ByPeer,
             CloseReason::ByPeer(code) => Self::Broken(code.to_string()),
@@ -228,6 +232,7 @@ impl ClientError {
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
                 ConnectionLost::Refused(_)
+                | ConnectionLost::Busy
                 | ConnectionLost::Broken(_)
                 | ConnectionLost::Request(_) => ErrorKind::Protocol,
                 ConnectionLost::Silent
@@ -254,7 +259,10 @@ impl ClientError {
     /// Whether the same call may succeed later without anything being mended.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Lost { source, .. } => !matches!(source, ConnectionLost::Refused(_)),
+            Self::Lost { source, .. } => !matches!(
+                source,
+                ConnectionLost::Refused(_) | ConnectionLost::Request(_)
+            ),
             Self::Refused { failure, .. } => failure.code == ErrorCode::Busy,
             Self::Neighbour { .. } | Self::Changed { .. } | Self::ChecksumMismatch { .. } => true,
             _ => false,

@@ -26,6 +26,7 @@ mod receive;
 mod requests;
 mod storage;
 mod transmit;
+mod windows;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -59,12 +60,6 @@ const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 const TRANSMIT_RETRY: Duration = Duration::from_micros(100);
 /// The same when the interface is down, say: that takes longer to mend.
 const REFUSED_RETRY: Duration = Duration::from_millis(100);
-/// Blocks that one session may have outstanding when it is alone: more than the path's bandwidth times its delay in a
-/// data centre, and few enough that their frames stay in the CPU's cache.
-const LARGEST_WINDOW: u64 = 1024;
-/// And when there are as many sessions as there may be.
-const SMALLEST_WINDOW: u64 = 32;
-
 /// Blocks that may wait in a session for credit: enough to use any credit at once, and no more, since their frames are
 /// kept from other sessions.
 const QUEUED_BLOCKS: usize = 4 * crate::disk::RUN_MAX;
@@ -91,8 +86,8 @@ pub struct Engine {
     serial: u64,
     /// Whether the kernel refused to transmit at the last try.
     transmit_refused: bool,
-    /// Sessions that share the frames for reception.
-    sharing: usize,
+    /// Sessions that receive files now, and so share the frames for reception.
+    receiving: usize,
     /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
     slept: bool,
     wakeups: Vec<u64>,
@@ -139,7 +134,7 @@ impl Engine {
             turn: 0,
             serial: 0,
             transmit_refused: false,
-            sharing: 0,
+            receiving: 0,
             slept: false,
             wakeups: Vec::new(),
             scratch: Scratch::default(),
@@ -262,7 +257,7 @@ impl Engine {
     }
 
     fn session_config(&self, path: &Path) -> Config {
-        let window = self.window(self.peers.len() + 1);
+        let window = self.first_window();
         Config {
             local: Parameters {
                 payload_offset: PAYLOAD_OFFSET as u16,
@@ -276,29 +271,6 @@ impl Engine {
             l4_overhead: path.header_len() as u16,
             max_queued_blocks: QUEUED_BLOCKS,
             ..Config::default()
-        }
-    }
-
-    /// The blocks that each of `sessions` sessions may have outstanding here.
-    fn window(&self, sessions: usize) -> u64 {
-        let share = self.config.receive_frames / sessions.max(1) as u64;
-        share.clamp(SMALLEST_WINDOW, LARGEST_WINDOW)
-    }
-
-    /// Divides the frames for reception anew when sessions have come or gone. What has been granted is not taken back,
-    /// so until the older sessions have used up their grants the sum may exceed the frames; should they all stall just
-    /// then, packets are dropped and sent again.
-    fn share_windows(&mut self) {
-        let sessions = self.peers.len();
-        if sessions == self.sharing {
-            return;
-        }
-        self.sharing = sessions;
-        let window = self.window(sessions);
-        for at in 0..self.peers.positions() {
-            if let Some((_, peer)) = self.peers.at(at) {
-                peer.session.set_window(window);
-            }
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Peer {
     pub inbound: Transfers<Inbound>,
     /// Files being sent, by transfer.
     pub outbound: Transfers<Outbound>,
+    /// Blocks that it may have outstanding here, as last told to the session; 0 until then.
+    pub window: u64,
     /// Frames that its outgoing transfers use now.
     pub sending: usize,
     /// The control stream is full: messages that wait for room.
@@ -101,6 +103,7 @@ impl Peer {
             path,
             inbound: Transfers::default(),
             outbound: Transfers::default(),
+            window: 0,
             sending: 0,
             messages: VecDeque::new(),
         }

@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 
+use blk_proto::message::MAX_MESSAGE;
+
+use super::MAX_JOBS;
+
 /// Bytes of replies that may wait for room in a session's control stream; beyond it the client is cut off. A client
 /// that reads its replies has at most those to its outstanding requests waiting.
-pub(super) const MAX_BACKLOG: usize = 4 << 20;
+pub(super) const MAX_BACKLOG: usize = MAX_JOBS * (MAX_MESSAGE + OVERHEAD);
 /// What a waiting reply takes besides its own bytes.
 const OVERHEAD: usize = 64;
 

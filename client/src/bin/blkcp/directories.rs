@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use blk_datapath::files::sync_directory;
@@ -75,8 +75,14 @@ impl Directories {
     pub async fn set_modes(self) -> Result<(), Failure> {
         for (path, mode) in self.copies.into_iter().rev() {
             let directory = open(&path)?;
+            // A directory below a set-group-ID one has inherited that bit, which the source knows nothing of.
+            let inherited = directory
+                .metadata()
+                .map_err(Failure::local("read", &path))?
+                .mode()
+                & 0o2000;
             directory
-                .set_permissions(Permissions::from_mode(mode))
+                .set_permissions(Permissions::from_mode(mode | inherited))
                 .map_err(Failure::local("set the mode of", &path))?;
             sync(&directory, &path).await?;
         }
