@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use blk_datapath::files::{FileErrorKind, PendingTarget, SourceFile, TargetSpec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
+use rustix::process::Uid;
+use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 
 fn directory() -> TempDir {
@@ -251,6 +253,48 @@ fn sources_that_are_not_regular_files_are_refused_without_a_hang() {
     let error = SourceFile::from_fd(fd, b"fifo").unwrap_err();
     assert_eq!(error.kind, FileErrorKind::NotRegular);
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Runs `work` on a thread that has no privileges, whoever runs the tests: root's thread becomes
+/// user 65534 for good, all others stay as they are.
+fn unprivileged<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                let nobody = Some(Uid::from_raw(65534));
+                set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn everything_works_without_privileges() {
+    let directory = directory();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let fds = [opened(directory.path()), opened(directory.path())];
+    unprivileged(|| {
+        // The first takes a free name, the second replaces it: both ways to link.
+        for (fd, bytes) in fds.into_iter().zip([b"1", b"2"]) {
+            let target = PendingTarget::create(fd, OsStr::new("x"), spec(1)).unwrap();
+            fill(&target, bytes);
+            tokio_uring::start(target.commit()).unwrap();
+        }
+    });
+    assert_eq!(fs::read(directory.path().join("x")).unwrap(), b"2");
+    assert_eq!(entries(directory.path()), 1);
+}
+
+#[test]
+fn directory_that_may_not_be_written_is_named() {
+    let directory = directory();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let fd = opened(directory.path());
+    let error = unprivileged(|| PendingTarget::create(fd, OsStr::new("x"), spec(0)).unwrap_err());
+    assert_eq!(error.kind, FileErrorKind::PermissionDenied);
+    assert_eq!(error.to_string(), "cannot create \"x\": permission denied");
 }
 
 /// A mount that is taken away with the test.

@@ -47,7 +47,7 @@ pub enum AttachError {
     /// Another XDP program is on the interface.
     #[error(
         "{interface} already has an XDP program{}, and an interface takes only one: stop its owner, or \
-         remove it with `ip link set dev {interface} xdp off`",
+         remove it with `ip link set dev {interface} xdp off` if no process holds it by a BPF link",
         .program.as_ref().map(|program| format!(", {program}")).unwrap_or_default()
     )]
     Busy {

@@ -137,11 +137,6 @@ impl Inbound {
         self.waiting.pop_front()
     }
 
-    /// The disk queue was full after all.
-    pub fn wait_first(&mut self, run: Run<Frame<Disk>>) {
-        self.waiting.push_front(run);
-    }
-
     /// A write was handed to the disk.
     pub fn writing(&mut self) {
         self.writes_in_flight += 1;
