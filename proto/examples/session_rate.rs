@@ -9,6 +9,7 @@
 //! packets, making Acks). The payload is the same memory each time, so its CRC is that of data in the cache; the
 //! figures with an empty payload show the session alone.
 
+use blk_proto::net::Ecn;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,7 @@ impl Packets {
         let header = transmit.header();
         self.bytes.extend_from_slice(header.as_bytes());
         self.bytes.resize(
-            self.bytes.len() + usize::from(header.span) - wire::HEADER_LEN,
+            self.bytes.len() + usize::from(header.span.get()) - wire::HEADER_LEN,
             0,
         );
         self.bytes.extend_from_slice(match transmit {
@@ -99,7 +100,7 @@ fn handle(session: &mut Session<u32>, now: Time, packets: &Packets) -> u64 {
     for bytes in packets.iter() {
         let packet = wire::open(bytes).expect("the packet was just made");
         let taken = session
-            .handle_packet(now, &packet)
+            .handle_packet(now, &packet, Ecn::Capable0)
             .expect("the peer keeps the rules");
         blocks += u64::from(taken.is_some());
     }

@@ -25,6 +25,10 @@ pub const CHUNK_LEN: usize = 4096;
 /// Payloads are multiples of this, except the last one of a file: a disk sector.
 pub const PAYLOAD_GRANULE: usize = 512;
 
+/// Largest payload offset that a receiver may ask for: what aligns the payload of multi-buffer packets, whose first
+/// fragment has as little headroom as the others.
+pub const MAX_PAYLOAD_OFFSET: u16 = 512;
+
 /// [`l4_overhead`] of IPv4 on an untagged link.
 pub const L4_OVERHEAD_V4: u16 = l4_overhead(false, 0);
 /// [`l4_overhead`] of IPv6 on an untagged link.
@@ -67,17 +71,17 @@ pub const fn l4_overhead(ipv6: bool, vlan_tags: u16) -> u16 {
 }
 
 /// The header's `span` (bytes from the header's start to the payload, padding included) that puts a payload
-/// `payload_offset` bytes into the packet. `None` if the headers do not fit in front of it, or `span` does not fit
-/// its byte.
+/// `payload_offset` bytes into the packet. `None` if the headers do not fit in front of it, or it lies beyond
+/// [`MAX_PAYLOAD_OFFSET`].
 #[must_use]
-pub const fn span(payload_offset: u16, l4_overhead: u16) -> Option<u8> {
+pub const fn span(payload_offset: u16, l4_overhead: u16) -> Option<u16> {
     let Some(span) = payload_offset.checked_sub(l4_overhead) else {
         return None;
     };
-    if (span as usize) < HEADER_LEN || span > u8::MAX as u16 {
+    if (span as usize) < HEADER_LEN || payload_offset > MAX_PAYLOAD_OFFSET {
         return None;
     }
-    Some(span as u8)
+    Some(span)
 }
 
 /// Largest payload that a packet on an interface of this MTU carries, when it starts `payload_offset` bytes into the
@@ -167,8 +171,7 @@ mod tests {
             None,
             "the payload would start inside the IP header"
         );
-        assert_eq!(span(512, 42), None, "more than a byte can say");
-        assert_eq!(span(42 + 255, 42), Some(255));
+        assert_eq!(span(512, 42), Some(470), "multi-buffer");
     }
 
     #[test]

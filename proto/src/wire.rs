@@ -3,9 +3,9 @@
 //! ```text
 //!   0        1        2        3        4                8                               16
 //!   ┌────────┬────────┬────────┬────────┬────────────────┬────────────────────────────────┐
-//!   │version │ kind   │ flags  │ span   │ session        │ packet_number                  │
+//!   │version │ kind   │ flags  │ack int.│ session        │ packet_number                  │
 //!   ├────────┴────────┴────────┴────────┼────────┬───────┼────────────────────────────────┤ 32
-//!   │ transfer                          │ length │ 0     │ block_number                   │
+//!   │ transfer                          │ length │ span  │ block_number                   │
 //!   ├───────────────────────────────────┴────────┴───────┼────────────────────────────────┤
 //!   │ offset                                             │ tag (16 bytes, to 56)   …      │
 //!   └────────────────────────────────────────────────────┴────────────────────────────────┘
@@ -16,15 +16,15 @@
 //! and payload is covered by neither and ignored.
 //!
 //! What no version may ever change, so that versions can refuse each other in words: byte 0 is the version, byte 1 the
-//! kind, byte 3 the span, bytes 4 to 8 the receiver's session id; the payload of a Hello starts with the sender's
-//! session id; and a Refuse packet has this layout whatever its version byte says.
+//! kind, bytes 4 to 8 the receiver's session id; the payload of a Hello starts at byte 56 with the sender's session id;
+//! and a Refuse packet is laid out as [`REFUSE_LEN`] says, whatever its version byte is.
 
 use crc32fast::Hasher;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The version of the format that this crate speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Length of [`Header`] in bytes.
 pub const HEADER_LEN: usize = 56;
 /// Default distance in bytes from the first byte of the Ethernet header to the payload of a Data packet.
@@ -33,8 +33,10 @@ pub const PAYLOAD_OFFSET: usize = 128;
 pub const TAG_LEN: usize = 16;
 /// Flag: which of two keys sealed the packet. Sent as 0 as long as sessions have no keys.
 pub const FLAG_KEY_PHASE: u8 = 1;
+/// Flag: the sender waits for the acknowledgement of this packet, which shall not be delayed.
+pub const FLAG_ACK_NOW: u8 = 2;
 /// The flags that a packet may carry.
-pub const KNOWN_FLAGS: u8 = FLAG_KEY_PHASE;
+pub const KNOWN_FLAGS: u8 = FLAG_KEY_PHASE | FLAG_ACK_NOW;
 /// Offset of the version in a packet.
 pub const VERSION_AT: usize = 0;
 /// Offset of the kind in a packet.
@@ -43,11 +45,14 @@ pub const KIND_AT: usize = 1;
 pub const SESSION_AT: usize = 4;
 /// Largest payload that the header can describe.
 pub const MAX_PAYLOAD: usize = u16::MAX as usize;
-/// Length of a Refuse packet: header and 16 bytes.
+/// Length of a Refuse packet: header and 16 bytes. In every version byte 3 of its header is [`HEADER_LEN`], bytes 22 and
+/// 23 are 0, and the rest as in [`Header`].
 pub const REFUSE_LEN: usize = HEADER_LEN + 16;
+/// Offset of the sender's session id in a Hello.
+pub const HELLO_ID_AT: usize = HEADER_LEN;
 
-/// Offset in the span byte's own packet; private because only `open` peeks at it before a header is trusted.
-const SPAN_AT: usize = 3;
+/// Byte 3 of a Refuse.
+const REFUSE_SPAN: u8 = HEADER_LEN as u8;
 
 /// What a packet is for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +72,12 @@ pub enum Kind {
     Ack = 6,
     /// The sender has closed the session.
     Close = 7,
+    /// Server to client: say it again with this cookie, which proves that you receive at your address.
+    Retry = 8,
+    /// There is no such session here.
+    Reset = 9,
+    /// Zeros: whether a packet of this length gets through.
+    Probe = 10,
 }
 
 impl Kind {
@@ -81,6 +92,9 @@ impl Kind {
             5 => Self::Data,
             6 => Self::Ack,
             7 => Self::Close,
+            8 => Self::Retry,
+            9 => Self::Reset,
+            10 => Self::Probe,
             _ => return None,
         })
     }
@@ -96,20 +110,20 @@ pub struct Header {
     pub version: u8,
     /// A [`Kind`].
     pub kind: u8,
-    /// [`FLAG_KEY_PHASE`] or 0; other bits must be 0.
+    /// [`FLAG_KEY_PHASE`] and [`FLAG_ACK_NOW`]; other bits must be 0.
     pub flags: u8,
-    /// Bytes from the header's start to the payload: [`HEADER_LEN`] and padding.
-    pub span: u8,
+    /// Control, Data and Probe: the sender asks for an Ack after so many of them; 0 leaves it to the receiver.
+    pub ack_interval: u8,
     /// The receiver's session id; 0 in a Hello, whose sender does not know it yet.
     pub session: U32,
-    /// Control and Data: counts the packets of both kinds from 0, never reused. Ack: counts Acks. Else 0.
+    /// Control, Data and Probe: counts the packets of these kinds from 0, never reused. Ack: counts Acks. Else 0.
     pub packet_number: U64,
     /// Data: the transfer that the block belongs to. Else 0.
     pub transfer: U32,
     /// Bytes of payload.
     pub payload_len: U16,
-    /// 0.
-    pub reserved: U16,
+    /// Bytes from the header's start to the payload: [`HEADER_LEN`] and padding.
+    pub span: U16,
     /// Data: number of the block within the session, from 0, the same in each transmission of it. Else 0.
     pub block_number: U64,
     /// Data: byte offset in the file. Control: byte offset in the control stream. Else 0.
@@ -121,9 +135,9 @@ pub struct Header {
 const _: () = {
     assert!(size_of::<Header>() == HEADER_LEN);
     assert!(align_of::<Header>() == 1);
-    assert!(core::mem::offset_of!(Header, span) == SPAN_AT);
     assert!(core::mem::offset_of!(Header, session) == SESSION_AT);
     assert!(core::mem::offset_of!(Header, packet_number) == 8);
+    assert!(core::mem::offset_of!(Header, span) == 22);
     assert!(core::mem::offset_of!(Header, block_number) == 24);
     assert!(core::mem::offset_of!(Header, tag) == HEADER_LEN - TAG_LEN);
 };
@@ -133,16 +147,20 @@ impl Header {
     /// and it is not sealed.
     #[must_use]
     pub const fn new(kind: Kind, session: u32) -> Self {
+        let (ack_interval, span) = match kind {
+            Kind::Refuse => (REFUSE_SPAN, 0),
+            _ => (0, HEADER_LEN as u16),
+        };
         Self {
             version: VERSION,
             kind: kind as u8,
             flags: 0,
-            span: HEADER_LEN as u8,
+            ack_interval,
             session: U32::new(session),
             packet_number: U64::ZERO,
             transfer: U32::ZERO,
             payload_len: U16::ZERO,
-            reserved: U16::ZERO,
+            span: U16::new(span),
             block_number: U64::ZERO,
             offset: U64::ZERO,
             tag: [0; TAG_LEN],
@@ -183,7 +201,7 @@ pub enum WireError {
     UnknownFlags(u8),
     /// The payload would start inside the header.
     #[error("span {0} is shorter than a header ({HEADER_LEN} bytes)")]
-    BadSpan(u8),
+    BadSpan(u16),
     /// The packet is longer or shorter than the header says.
     #[error("header announces a packet of {declared} bytes, {actual} arrived")]
     BadLength {
@@ -263,10 +281,7 @@ pub fn open(udp_payload: &[u8]) -> Result<Packet<'_>, WireError> {
     if header.flags & !KNOWN_FLAGS != 0 {
         return Err(WireError::UnknownFlags(header.flags));
     }
-    let span = usize::from(header.span);
-    if span < HEADER_LEN {
-        return Err(WireError::BadSpan(header.span));
-    }
+    let span = span_of(header, kind)?;
     let declared = span + usize::from(header.payload_len.get());
     if declared != len {
         return Err(WireError::BadLength {
@@ -274,7 +289,7 @@ pub fn open(udp_payload: &[u8]) -> Result<Packet<'_>, WireError> {
             actual: len,
         });
     }
-    if header.reserved.get() != 0 || header.tag[4..] != [0; TAG_LEN - 4] {
+    if header.tag[4..] != [0; TAG_LEN - 4] {
         return Err(WireError::ReservedNotZero);
     }
     let payload = &udp_payload[span..];
@@ -292,13 +307,28 @@ pub fn open(udp_payload: &[u8]) -> Result<Packet<'_>, WireError> {
     })
 }
 
+/// Where the payload starts.
+fn span_of(header: &Header, kind: Kind) -> Result<usize, WireError> {
+    let span = header.span.get();
+    if kind == Kind::Refuse {
+        // The layout of all versions: the span stands where version 1 had it.
+        return match (header.ack_interval, span) {
+            (REFUSE_SPAN, 0) => Ok(HEADER_LEN),
+            _ => Err(WireError::BadSpan(span)),
+        };
+    }
+    if usize::from(span) < HEADER_LEN {
+        return Err(WireError::BadSpan(span));
+    }
+    Ok(usize::from(span))
+}
+
 /// The sender's session id in a Hello of another version; 0 if there is nobody to answer.
 fn foreign_hello_session(packet: &[u8]) -> u32 {
     if packet.len() < REFUSE_LEN || packet[KIND_AT] != Kind::Hello as u8 {
         return 0;
     }
-    let span = usize::from(packet[SPAN_AT]);
-    match packet.get(span..span + 4) {
+    match packet.get(HELLO_ID_AT..HELLO_ID_AT + 4) {
         Some(&[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
         _ => 0,
     }

@@ -1,5 +1,6 @@
 //! A session allocates nothing per packet once its buffers have grown: counted, with and without loss.
 
+use blk_proto::net::Ecn;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,7 +45,7 @@ type Datagram = Vec<u8>;
 fn write(transmit: &Transmit<'_, ()>, datagram: &mut Datagram) {
     datagram.clear();
     datagram.extend_from_slice(transmit.header().as_bytes());
-    datagram.resize(usize::from(transmit.header().span), 0);
+    datagram.resize(usize::from(transmit.header().span.get()), 0);
     datagram.extend_from_slice(match transmit {
         Transmit::Inline { payload, .. } => payload,
         Transmit::Block { .. } => PAYLOAD,
@@ -82,7 +83,9 @@ impl Pair {
             &mut datagram,
         );
         let reply = wire::open(&datagram).expect("whole");
-        sender.handle_packet(now, &reply).expect("a good reply");
+        sender
+            .handle_packet(now, &reply, Ecn::Capable0)
+            .expect("a good reply");
         Self {
             sender,
             receiver,
@@ -113,7 +116,7 @@ impl Pair {
             let packet = wire::open(&self.datagram).expect("whole");
             let taken = self
                 .receiver
-                .handle_packet(self.now, &packet)
+                .handle_packet(self.now, &packet, Ecn::Capable0)
                 .expect("no violation");
             self.receiver.release_credit(u64::from(taken.is_some()));
         }
@@ -123,7 +126,7 @@ impl Pair {
             write(&transmit, &mut self.datagram);
             let packet = wire::open(&self.datagram).expect("whole");
             self.sender
-                .handle_packet(self.now, &packet)
+                .handle_packet(self.now, &packet, Ecn::Capable0)
                 .expect("no violation");
         }
         self.sender.handle_timeout(self.now);

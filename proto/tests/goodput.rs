@@ -6,6 +6,7 @@
 //!   …        ──┘   (drops when full)   random loss └──► …
 //! ```
 
+use blk_proto::net::Ecn;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ fn config(initial_credit: u64) -> Config {
 
 fn bytes(transmit: &Transmit<'_, ()>) -> Vec<u8> {
     let mut bytes = transmit.header().as_bytes().to_vec();
-    bytes.resize(usize::from(transmit.header().span), 0);
+    bytes.resize(usize::from(transmit.header().span.get()), 0);
     match transmit {
         Transmit::Inline { payload, .. } => bytes.extend_from_slice(payload),
         Transmit::Block { .. } => bytes.push(b'x'),
@@ -60,7 +61,9 @@ impl Flow {
             Session::accept(config(CREDIT), 2 * id + 2, &hello, now).expect("acceptable");
         let reply = bytes(&receiver.poll_transmit(now, |_| true).expect("a reply"));
         let reply = wire::open(&reply).expect("whole");
-        sender.handle_packet(now, &reply).expect("a good reply");
+        sender
+            .handle_packet(now, &reply, Ecn::Capable0)
+            .expect("a good reply");
         Self {
             sender,
             receiver,
@@ -85,7 +88,7 @@ impl Flow {
         let packet = wire::open(packet).expect("whole");
         let taken = self
             .receiver
-            .handle_packet(now, &packet)
+            .handle_packet(now, &packet, Ecn::Capable0)
             .expect("no violation");
         if taken.is_some() {
             self.delivered += 1;
@@ -159,7 +162,7 @@ impl Link {
             let packet = wire::open(&packet).expect("whole");
             self.flows[flow]
                 .sender
-                .handle_packet(now, &packet)
+                .handle_packet(now, &packet, Ecn::Capable0)
                 .expect("no violation");
         }
         for index in 0..self.flows.len() {

@@ -112,14 +112,13 @@ fn captured_packets_are_understood() {
 #[test]
 fn written_headers_are_the_kernels_but_for_the_fields_left_zero() {
     let mut expected = CAPTURED_IPV4;
-    expected[15] = 0; // no ECN
     expected[18..20].fill(0); // no identification
-    expected[24..26].copy_from_slice(&[0x26, 0x32]); // the header checksum for that
+    expected[24..26].copy_from_slice(&[0x26, 0x30]); // the header checksum for that
     expected[40..42].fill(0); // no UDP checksum
     assert_eq!(frame(&v4(), b"blk"), expected);
 
     let mut expected = CAPTURED_IPV6;
-    expected[15..18].fill(0); // no flow label
+    expected[15..18].copy_from_slice(&[0x20, 0, 0]); // no flow label
     expected[60..62].fill(0); // no UDP checksum
     assert_eq!(frame(&v6(), b"blk"), expected);
 }
@@ -144,7 +143,7 @@ fn what_is_written_is_parsed_and_answered() {
             let ip_difference = if path.source.is_ipv6() { 20 } else { 0 };
             udp.payload_offset - ip_difference
         });
-        assert_eq!((udp.payload, udp.ecn), (&b"payload"[..], 0));
+        assert_eq!((udp.payload, udp.ecn), (&b"payload"[..], 2));
         let back = Path::reply_to(&udp);
         assert_eq!(back.source, path.destination);
         assert_eq!(back.destination, path.source);

@@ -1,8 +1,10 @@
 //! The test vectors in `docs/protocol.md` are what this implementation sends, and what it understands.
 //!
 //! In the document a vector is a fenced block with the info string `vector NAME`; its text is hexadecimal, blanks are
-//! ignored. When the format changes on purpose, the failing test prints what the document must say.
+//! ignored. When the format changes on purpose, the failing test prints what the document must say; with
+//! `BLK_WRITE_VECTORS=1` in the environment it writes that into the document, in place of the old vector.
 
+use blk_proto::net::Ecn;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -62,7 +64,7 @@ fn next(session: &mut Session<Vec<u8>>, now: Time) -> Vec<u8> {
         .expect("a packet to send");
     let header = transmit.header();
     let mut bytes = header.as_bytes().to_vec();
-    bytes.resize(usize::from(header.span), 0);
+    bytes.resize(usize::from(header.span.get()), 0);
     bytes.extend_from_slice(match &transmit {
         Transmit::Inline { payload, .. } => payload,
         Transmit::Block { block, .. } => block,
@@ -94,7 +96,7 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
         Session::<Vec<u8>>::accept(config(64), 0x5566_7788, &opened, T0).expect("acceptable");
     let reply = next(&mut server, T0);
     client
-        .handle_packet(T0, &wire::open(&reply).expect("whole"))
+        .handle_packet(T0, &wire::open(&reply).expect("whole"), Ecn::Capable0)
         .expect("a good reply");
     client.send_message(b"hi").expect("there is room");
     let payload = b"blockd".to_vec();
@@ -109,7 +111,7 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
     let data = next(&mut client, T0);
     for packet in [&control, &data] {
         server
-            .handle_packet(T0, &wire::open(packet).expect("whole"))
+            .handle_packet(T0, &wire::open(packet).expect("whole"), Ecn::Capable0)
             .expect("no violation");
     }
     let ack = next(&mut server, T0 + Duration::from_millis(1));
@@ -176,8 +178,25 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Replaces the vectors in the document by those that are sent.
+fn write_vectors() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
+    let mut text = std::fs::read_to_string(path).expect("the document");
+    for (name, bytes) in packets().into_iter().chain(messages()) {
+        let opening = format!("```vector {name}\n");
+        let start = text.find(&opening).expect("a vector of that name") + opening.len();
+        let end = start + text[start..].find("```").expect("its end");
+        text.replace_range(start..end, &hex(&bytes));
+    }
+    std::fs::write(path, text).expect("written");
+}
+
 #[test]
 fn the_document_shows_what_is_sent() {
+    if std::env::var_os("BLK_WRITE_VECTORS").is_some() {
+        write_vectors();
+        panic!("docs/protocol.md was written: run the test again without BLK_WRITE_VECTORS");
+    }
     let mut documented = documented();
     let mut wrong = String::new();
     for (name, bytes) in packets().into_iter().chain(messages()) {
@@ -202,7 +221,7 @@ fn the_document_is_understood() {
     assert_eq!(open("refuse").kind, Kind::Refuse);
     assert_eq!(open("control").payload, b"\x02\0\0\0hi");
     let data = open("data");
-    assert_eq!((data.header.span, data.payload), (86, &b"blockd"[..]));
+    assert_eq!((data.header.span.get(), data.payload), (86, &b"blockd"[..]));
     assert_eq!(
         (data.header.transfer.get(), data.header.offset.get()),
         (7, 4096)

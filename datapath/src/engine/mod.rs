@@ -264,7 +264,7 @@ impl Engine {
                 granule: 512,
                 max_payload: self.config.max_payload,
                 initial_credit: window,
-                epoch: 0,
+                ..Parameters::default()
             },
             idle_timeout: self.config.idle_timeout,
             handshake_timeout: self.config.handshake_timeout,

@@ -1,6 +1,6 @@
 //! From the RX ring to the session: parse, check, and hand each block to its transfer.
 
-use blk_proto::net::{self, Path};
+use blk_proto::net::{self, Ecn, Path};
 use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session};
 use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
@@ -95,7 +95,10 @@ impl Engine {
         if is_misplaced(udp.payload_offset, &packet) {
             return Arrival::Rejected;
         }
-        match peer.session.handle_packet(self.now, &packet) {
+        match peer
+            .session
+            .handle_packet(self.now, &packet, Ecn::from_bits(udp.ecn))
+        {
             Ok(Some(meta)) => Arrival::Block(session, meta),
             // A violation closes the session by itself; its Closed event says why.
             Ok(None) | Err(_) => Arrival::Consumed,
@@ -176,7 +179,7 @@ pub(super) fn can_obey(parameters: &Parameters) -> bool {
 /// Whether a block's payload is not where this end asked for it, so that it could not go to the disk as it lies. A block
 /// without payload stands for one that was cancelled, and need not be anywhere.
 fn is_misplaced(udp_payload_offset: usize, packet: &Packet<'_>) -> bool {
-    let payload_at = udp_payload_offset + usize::from(packet.header.span);
+    let payload_at = udp_payload_offset + usize::from(packet.header.span.get());
     packet.kind == Kind::Data && !packet.payload.is_empty() && payload_at != PAYLOAD_OFFSET
 }
 
@@ -189,7 +192,7 @@ mod tests {
     /// A whole UDP payload: header, padding up to `span`, payload.
     fn data(span: usize, payload: &[u8]) -> Vec<u8> {
         let mut header = Header::new(Kind::Data, 1);
-        header.span = span as u8;
+        header.span = (span as u16).into();
         header.payload_len = (payload.len() as u16).into();
         wire::seal(&mut header, wire::payload_crc(payload));
         let mut bytes = header.as_bytes().to_vec();

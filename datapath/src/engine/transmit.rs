@@ -106,7 +106,7 @@ impl Sender<'_> {
                     // Still in the TX ring; the session was told so, and sends it again when it counts as lost.
                     return true;
                 };
-                let span = usize::from(header.span);
+                let span = usize::from(header.span.get());
                 let packet = self.umem.packet_mut(&mut frame);
                 let Some(start) =
                     write_headers(&peer.path, &header, packet, span + usize::from(payload_len))
@@ -131,7 +131,7 @@ impl Sender<'_> {
         let Some(mut frame) = self.umem.allocate() else {
             return false;
         };
-        let span = usize::from(header.span);
+        let span = usize::from(header.span.get());
         let packet = self.umem.packet_mut(&mut frame);
         let len = path.header_len() + span + payload.len();
         let start = if len > PACKET_MAX {
@@ -170,6 +170,6 @@ fn write_headers(
     let start = path.write_headers(packet, udp_payload).ok()?;
     let bytes = header.as_bytes();
     packet[start..start + bytes.len()].copy_from_slice(bytes);
-    packet[start + bytes.len()..start + usize::from(header.span)].fill(0);
+    packet[start + bytes.len()..start + usize::from(header.span.get())].fill(0);
     Some(start)
 }

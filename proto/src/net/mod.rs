@@ -18,11 +18,13 @@
 //! such packets, and sets "don't fragment".
 
 mod checksum;
+mod ecn;
 mod frame;
 mod parse;
 mod path;
 
 pub use checksum::fill_udp_checksum;
+pub use ecn::Ecn;
 pub use frame::{UdpFrame, parse};
 pub use parse::{
     Addresses, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, PacketBytes, ParseError, UDP_LEN, UdpHeaders,

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::checksum;
 use super::frame::UdpFrame;
 use super::parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN, Vlans};
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_UDP};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ecn, PROTOCOL_UDP};
 
 /// Time to live and hop limit of every packet (the value RFC 1700 recommends).
 const HOP_LIMIT: u8 = 64;
@@ -164,6 +164,7 @@ fn write_ipv4(
         .ok_or(WriteError::PayloadTooLong)?;
     out.fill(0);
     out[0] = 0x45;
+    out[1] = Ecn::Capable0 as u8;
     out[2..4].copy_from_slice(&total_len.to_be_bytes());
     out[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
     out[8] = HOP_LIMIT;
@@ -175,10 +176,10 @@ fn write_ipv4(
     Ok(())
 }
 
-/// Writes an IPv6 header of [`IPV6_LEN`] bytes (RFC 8200, section 3); flow label and traffic class are zero.
+/// Writes an IPv6 header of [`IPV6_LEN`] bytes (RFC 8200, section 3); flow label and class are zero but for ECT(0).
 #[inline]
 fn write_ipv6(out: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, udp_len: u16) {
-    out[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+    out[..4].copy_from_slice(&[0x60, (Ecn::Capable0 as u8) << 4, 0, 0]);
     out[4..6].copy_from_slice(&udp_len.to_be_bytes());
     out[6] = PROTOCOL_UDP;
     out[7] = HOP_LIMIT;

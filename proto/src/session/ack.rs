@@ -1,9 +1,9 @@
 //! Acknowledgements: how they are encoded, and when a receiver sends one.
 //!
 //! ```text
-//!   0                 8                 16         20       22       24
-//!   │ largest         │ max_blocks      │ delay ns │ ranges │ 0      │ gap │ length │ gap │ length │ …
-//!   └────────────────────────────────────────────────────────────────┘ └ 4 ┴ 4 ─────┘
+//!   0           8            16         20       22  24            32
+//!   │ largest   │ max_blocks │ delay ns │ ranges │ 0 │ ce_packets  │ gap │ length │ gap │ length │ …
+//!   └──────────────────────────────────────────────────────────────┘ └ 4 ┴ 4 ─────┘
 //! ```
 //!
 //! Ranges run downwards from `largest`; the first has gap 0, the gap of the others is the count of packets missing
@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::MAX_PACKET_NUMBER;
 use super::ranges::{RangeSet, Run};
+use crate::net::Ecn;
 use crate::time::Time;
 
 /// Most ranges in one Ack; a receiver that sees more gaps reports the newest.
@@ -34,6 +35,7 @@ struct Head {
     delay: U32,
     ranges: U16,
     reserved: U16,
+    ce_packets: U64,
 }
 
 #[derive(Copy, Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -43,7 +45,7 @@ struct Range {
     len: U32,
 }
 
-const _: () = assert!(size_of::<Head>() == 24 && size_of::<Range>() == 8);
+const _: () = assert!(size_of::<Head>() == 32 && size_of::<Range>() == 8);
 
 /// Longest encoded Ack in bytes.
 pub(super) const MAX_ACK_LEN: usize = size_of::<Head>() + MAX_RANGES * size_of::<Range>();
@@ -57,6 +59,8 @@ pub(super) struct Ack<'a> {
     pub(super) max_blocks: u64,
     /// Nanoseconds between the arrival of `largest` and this Ack.
     pub(super) delay: u64,
+    /// Packets that arrived marked with "congestion experienced", all told.
+    pub(super) ce_packets: u64,
     ranges: &'a [Range],
 }
 
@@ -85,6 +89,7 @@ impl<'a> Ack<'a> {
             largest: (count > 0).then_some(largest),
             max_blocks: head.max_blocks.get(),
             delay: u64::from(head.delay.get()),
+            ce_packets: head.ce_packets.get(),
             ranges,
         })
     }
@@ -103,7 +108,13 @@ impl<'a> Ack<'a> {
 }
 
 /// Writes an Ack over `buffer`, for the newest [`MAX_RANGES`] runs of these ascending ones.
-pub(super) fn encode(runs: &[Run], delay: u64, max_blocks: u64, buffer: &mut Vec<u8>) {
+pub(super) fn encode(
+    runs: &[Run],
+    delay: u64,
+    max_blocks: u64,
+    ce_packets: u64,
+    buffer: &mut Vec<u8>,
+) {
     buffer.clear();
     buffer.resize(size_of::<Head>(), 0);
     let mut end = runs.last().map_or(0, |run| run.end);
@@ -128,6 +139,7 @@ pub(super) fn encode(runs: &[Run], delay: u64, max_blocks: u64, buffer: &mut Vec
         delay: U32::new(u32::try_from(delay).unwrap_or(u32::MAX)),
         ranges: U16::new(count),
         reserved: U16::ZERO,
+        ce_packets: U64::new(ce_packets),
     };
     buffer[..size_of::<Head>()].copy_from_slice(head.as_bytes());
 }
@@ -139,6 +151,7 @@ pub(super) fn encode(runs: &[Run], delay: u64, max_blocks: u64, buffer: &mut Vec
 #[derive(Debug)]
 pub(super) struct Acknowledger {
     received: RangeSet,
+    ce_packets: u64,
     largest_at: Time,
     /// Packets since the last Ack.
     pending: u32,
@@ -155,6 +168,7 @@ impl Acknowledger {
     pub(super) fn new(max_delay: core::time::Duration) -> Self {
         Self {
             received: RangeSet::new(MAX_RANGES),
+            ce_packets: 0,
             largest_at: Time::default(),
             pending: 0,
             since_gap_ack: INTERVAL_WITH_GAPS,
@@ -171,7 +185,8 @@ impl Acknowledger {
     }
 
     /// Takes note of a packet that is no duplicate. `hurry`: its sender waits for the Ack.
-    pub(super) fn on_packet(&mut self, now: Time, number: u64, hurry: bool) {
+    pub(super) fn on_packet(&mut self, now: Time, number: u64, ecn: Ecn, hurry: bool) {
+        self.ce_packets += u64::from(ecn == Ecn::Congested);
         let expected = self.received.end();
         self.received.insert_one(number);
         if number >= expected {
@@ -207,7 +222,13 @@ impl Acknowledger {
     /// Writes an Ack over `buffer`, and takes it as sent.
     pub(super) fn write(&mut self, now: Time, max_blocks: u64, buffer: &mut Vec<u8>) {
         let delay = now.as_nanos().saturating_sub(self.largest_at.as_nanos());
-        encode(self.received.runs(), delay, max_blocks, buffer);
+        encode(
+            self.received.runs(),
+            delay,
+            max_blocks,
+            self.ce_packets,
+            buffer,
+        );
         if self.gap_memory > 0 {
             self.since_gap_ack = 0;
         }
@@ -233,10 +254,10 @@ mod tests {
     fn an_ack_every_64_packets_in_order() {
         let mut acks = acknowledger();
         for number in 0..63 {
-            acks.on_packet(T0, number, false);
+            acks.on_packet(T0, number, Ecn::Capable0, false);
             assert!(!acks.is_due(T0));
         }
-        acks.on_packet(T0, 63, false);
+        acks.on_packet(T0, 63, Ecn::Capable0, false);
         assert!(acks.is_due(T0));
         let mut buffer = Vec::new();
         acks.write(T0 + Duration::from_nanos(7), 99, &mut buffer);
@@ -249,7 +270,7 @@ mod tests {
     #[test]
     fn an_ack_after_the_delay() {
         let mut acks = acknowledger();
-        acks.on_packet(T0, 0, false);
+        acks.on_packet(T0, 0, Ecn::Capable0, false);
         let deadline = acks.deadline().unwrap();
         assert_eq!(deadline, T0 + Duration::from_millis(1));
         assert!(!acks.is_due(T0) && acks.is_due(deadline));
@@ -258,22 +279,22 @@ mod tests {
     #[test]
     fn a_ping_is_answered_at_once() {
         let mut acks = acknowledger();
-        acks.on_packet(T0, 0, true);
+        acks.on_packet(T0, 0, Ecn::Capable0, true);
         assert!(acks.is_due(T0));
     }
 
     #[test]
     fn gaps_hurry_but_not_without_limit() {
         let (mut acks, mut buffer, mut sent) = (acknowledger(), Vec::new(), 0);
-        acks.on_packet(T0, 0, false);
-        acks.on_packet(T0, 2, false);
+        acks.on_packet(T0, 0, Ecn::Capable0, false);
+        acks.on_packet(T0, 2, Ecn::Capable0, false);
         assert!(acks.is_due(T0), "the first gap is news");
         for number in (2..1000).map(|n| 2 * n) {
             if acks.is_due(T0) {
                 sent += 1;
                 acks.write(T0, 0, &mut buffer);
             }
-            acks.on_packet(T0, number, false);
+            acks.on_packet(T0, number, Ecn::Capable0, false);
         }
         assert!((60..=64).contains(&sent), "{sent} acks for 1000 packets");
         assert!(buffer.len() <= MAX_ACK_LEN);
@@ -282,7 +303,7 @@ mod tests {
     #[test]
     fn malformed_acks_are_refused() {
         let mut good = Vec::new();
-        encode(&[Run::new(0, 3), Run::new(5, 9)], 1, 2, &mut good);
+        encode(&[Run::new(0, 3), Run::new(5, 9)], 1, 2, 3, &mut good);
         assert!(Ack::decode(&good).is_some());
         let broken = |at: usize, byte: u8| {
             let mut bytes = good.clone();
@@ -293,17 +314,17 @@ mod tests {
         assert!(broken(20, 1), "fewer");
         assert!(broken(22, 1), "reserved");
         assert!(broken(7, 0xff), "largest out of range");
-        assert!(broken(24, 1), "first gap");
-        assert!(broken(28, 0), "empty range");
-        assert!(broken(32, 0), "no gap");
-        assert!(broken(36, 4), "below zero");
-        assert!(Ack::decode(&good[..23]).is_none());
+        assert!(broken(32, 1), "first gap");
+        assert!(broken(36, 0), "empty range");
+        assert!(broken(40, 0), "no gap");
+        assert!(broken(44, 4), "below zero");
+        assert!(Ack::decode(&good[..31]).is_none());
     }
 
     #[test]
     fn an_ack_of_nothing_carries_credit() {
         let mut buffer = Vec::new();
-        encode(&[], 0, 77, &mut buffer);
+        encode(&[], 0, 77, 0, &mut buffer);
         let ack = Ack::decode(&buffer).unwrap();
         assert_eq!((ack.largest, ack.max_blocks), (None, 77));
         assert_eq!(ack.runs().count(), 0);
@@ -316,6 +337,7 @@ mod tests {
             &[Run::new(0, 1), Run::new(1 << 40, (1 << 40) + 2)],
             0,
             0,
+            0,
             &mut buffer,
         );
         let ack = Ack::decode(&buffer).unwrap();
@@ -323,7 +345,7 @@ mod tests {
             ack.runs().collect::<Vec<_>>(),
             [Run::new(1 << 40, (1 << 40) + 2)]
         );
-        encode(&[Run::new(0, 1 << 40)], 0, 0, &mut buffer);
+        encode(&[Run::new(0, 1 << 40)], 0, 0, 0, &mut buffer);
         let ack = Ack::decode(&buffer).unwrap();
         assert_eq!(
             ack.runs().collect::<Vec<_>>(),
@@ -333,7 +355,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_survive_the_wire(lens in proptest::collection::vec((1u64..100, 1u64..100), 0..100), delay: u32, credit: u64) {
+        fn runs_survive_the_wire(lens in proptest::collection::vec((1u64..100, 1u64..100), 0..100), delay: u32, credit: u64, marked: u64) {
             let mut at = 0;
             let runs: Vec<Run> = lens.iter().map(|(gap, len)| {
                 let run = Run::new(at + gap, at + gap + len);
@@ -341,19 +363,20 @@ mod tests {
                 run
             }).collect();
             let mut buffer = Vec::new();
-            encode(&runs, u64::from(delay), credit, &mut buffer);
+            encode(&runs, u64::from(delay), credit, marked, &mut buffer);
             prop_assert!(buffer.len() <= MAX_ACK_LEN);
             let ack = Ack::decode(&buffer).unwrap();
             prop_assert_eq!((ack.delay, ack.max_blocks), (u64::from(delay), credit));
+            prop_assert_eq!(ack.ce_packets, marked);
             let newest: Vec<Run> = runs.into_iter().rev().take(MAX_RANGES).collect();
             prop_assert_eq!(ack.runs().collect::<Vec<_>>(), newest);
         }
 
         #[test]
         fn random_bytes_do_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), dress: bool) {
-            if dress && bytes.len() >= 24 {
-                let count = (bytes.len() - 24) / 8;
-                bytes.truncate(24 + count * 8);
+            if dress && bytes.len() >= 32 {
+                let count = (bytes.len() - 32) / 8;
+                bytes.truncate(32 + count * 8);
                 bytes[20..24].copy_from_slice(&(count as u32).to_le_bytes());
             }
             if let Some(ack) = Ack::decode(&bytes) {

@@ -18,6 +18,8 @@ pub struct Parameters {
     pub granule: u16,
     /// Most bytes of payload in a Data packet.
     pub max_payload: u16,
+    /// Receive queues, each with a worker of its own, that flows of a transfer can reach here; 0 and 1 mean one.
+    pub queues: u16,
     /// Blocks that may be sent before the first acknowledgement says more.
     pub initial_credit: u64,
     /// Epoch of the cluster's configuration; both sides must have the same.
@@ -31,6 +33,7 @@ impl Default for Parameters {
             payload_offset: PAYLOAD_OFFSET as u16,
             granule: geometry::PAYLOAD_GRANULE as u16,
             max_payload: geometry::MAX_FRAME_PAYLOAD as u16,
+            queues: 1,
             initial_credit: 0,
             epoch: 0,
         }
@@ -40,7 +43,7 @@ impl Default for Parameters {
 impl Parameters {
     /// The span of the Data packets that a sender with `l4_overhead` bytes of lower headers owes a receiver with these
     /// parameters; `None` if they make no sense or the sender cannot obey.
-    pub(super) fn span_for(&self, l4_overhead: u16) -> Option<u8> {
+    pub(super) fn span_for(&self, l4_overhead: u16) -> Option<u16> {
         if self.granule == 0
             || self.max_payload < self.granule
             || self.max_payload < MIN_MAX_PAYLOAD

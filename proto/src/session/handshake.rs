@@ -1,9 +1,9 @@
 //! Hello, HelloReply and Refuse: what they carry and how they are judged.
 //!
 //! ```text
-//!   Hello (padded to 128) and HelloReply (40)
-//!   0    4    8        16       18       20       22   24               32       40
-//!   │ id │ 0  │ token  │ offset │ granule│ max    │ 0  │ initial_credit │ epoch  │ 0 …
+//!   Hello (padded to 256) and HelloReply (40)
+//!   0    4        5         6        8        16       18       20       22   24               32       40
+//!   │ id │ lowest │ highest │ queues │ token  │ offset │ granule│ max    │ 0  │ initial_credit │ epoch  │ 0 …
 //!
 //!   Refuse (16)
 //!   0      1      2       3                 8       16
@@ -20,7 +20,7 @@ use super::config::{Config, Parameters};
 use crate::wire::{self, HEADER_LEN, Header, Kind, Packet, REFUSE_LEN, VERSION, WireError};
 
 /// Payload of a Hello in bytes.
-pub(super) const HELLO_PAYLOAD: usize = 128;
+pub(super) const HELLO_PAYLOAD: usize = 256;
 /// Payload of a HelloReply in bytes.
 pub(super) const REPLY_PAYLOAD: usize = size_of::<Body>();
 
@@ -28,7 +28,9 @@ pub(super) const REPLY_PAYLOAD: usize = size_of::<Body>();
 #[repr(C)]
 struct Body {
     id: U32,
-    reserved: U32,
+    lowest_version: u8,
+    highest_version: u8,
+    queues: U16,
     token: U64,
     payload_offset: U16,
     granule: U16,
@@ -68,7 +70,9 @@ impl Greeting {
     pub(super) fn write(&self, len: usize, buffer: &mut Vec<u8>) {
         let body = Body {
             id: U32::new(self.id),
-            reserved: U32::ZERO,
+            lowest_version: VERSION,
+            highest_version: VERSION,
+            queues: U16::new(self.parameters.queues),
             token: U64::new(self.token),
             payload_offset: U16::new(self.parameters.payload_offset),
             granule: U16::new(self.parameters.granule),
@@ -92,6 +96,7 @@ impl Greeting {
             id: body.id.get(),
             token: body.token.get(),
             parameters: Parameters {
+                queues: body.queues.get(),
                 payload_offset: body.payload_offset.get(),
                 granule: body.granule.get(),
                 max_payload: body.max_payload.get(),
@@ -115,7 +120,10 @@ pub fn hello_id(packet: &Packet<'_>) -> Option<u32> {
 }
 
 /// Judges a Hello. Gives what it says and the span of Data packets to its sender.
-pub(super) fn judge_hello(config: &Config, packet: &Packet<'_>) -> Result<(Greeting, u8), Refusal> {
+pub(super) fn judge_hello(
+    config: &Config,
+    packet: &Packet<'_>,
+) -> Result<(Greeting, u16), Refusal> {
     let refuse = |session, reason| Refusal { session, reason };
     if packet.kind != Kind::Hello {
         return Err(refuse(0, RefuseReason::Parameters));
@@ -290,6 +298,7 @@ mod tests {
             id: 9,
             token: 1 << 60,
             parameters: Parameters {
+                queues: 4,
                 payload_offset: 128,
                 granule: 512,
                 max_payload: 3584,
@@ -300,7 +309,7 @@ mod tests {
         let mut buffer = vec![1, 2, 3];
         greeting.write(HELLO_PAYLOAD, &mut buffer);
         assert_eq!(Greeting::read(&buffer, HELLO_PAYLOAD), Some(greeting));
-        assert_eq!(Greeting::read(&buffer[..127], HELLO_PAYLOAD), None);
+        assert_eq!(Greeting::read(&buffer[..255], HELLO_PAYLOAD), None);
         assert_eq!(Greeting::read(&buffer, REPLY_PAYLOAD), None);
         buffer[..4].fill(0);
         assert_eq!(Greeting::read(&buffer, HELLO_PAYLOAD), None, "id 0");

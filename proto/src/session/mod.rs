@@ -145,7 +145,7 @@ pub struct Session<B> {
     peer_id: u32,
     peer: Option<Parameters>,
     /// Of Data packets to the peer.
-    span: u8,
+    span: u16,
     state: State,
     recovery: Recovery,
     outbox: Outbox<B>,
@@ -222,7 +222,7 @@ impl<B> Session<B> {
             local_id,
             peer_id: 0,
             peer: None,
-            span: HEADER_LEN as u8,
+            span: HEADER_LEN as u16,
             state,
             recovery,
             outbox,
@@ -245,7 +245,7 @@ impl<B> Session<B> {
     }
 
     /// The peer's parameters are known.
-    fn meet(&mut self, parameters: Parameters, span: u8) {
+    fn meet(&mut self, parameters: Parameters, span: u16) {
         self.outbox.blocks.grant(parameters.initial_credit);
         self.peer = Some(parameters);
         self.span = span;

@@ -1,7 +1,8 @@
 //! Packets coming in.
 
+use crate::net::Ecn;
 use crate::time::Time;
-use crate::wire::{Kind, Packet};
+use crate::wire::{FLAG_ACK_NOW, Kind, Packet};
 
 use super::ack::Ack;
 use super::handshake::{self, Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
@@ -13,7 +14,7 @@ use super::{
 const MAX_FILE_OFFSET: u64 = i64::MAX as u64;
 
 impl<B> Session<B> {
-    /// Takes in a packet that [`crate::wire::open`] let through.
+    /// Takes in a packet that [`crate::wire::open`] let through; `ecn` as its IP header had it.
     ///
     /// `Ok(Some(meta))`: it brought a block, which is given out this once. The caller owns the payload in its packet
     /// buffer from now on, and says [`Session::release_credit`] when it has dealt with it.
@@ -24,6 +25,7 @@ impl<B> Session<B> {
         &mut self,
         now: Time,
         packet: &Packet<'_>,
+        ecn: Ecn,
     ) -> Result<Option<BlockMeta>, Violation> {
         let to = packet.header.session.get();
         // A client does not know the server's id yet when it sends a Hello.
@@ -35,24 +37,35 @@ impl<B> Session<B> {
             self.stats.packets_ignored += 1;
             return Ok(None);
         }
-        let result = self.dispatch(now, packet);
+        let result = self.dispatch(now, packet, ecn);
         if let Err(violation) = result {
             self.close(CloseReason::Violation(violation));
         }
         result
     }
 
-    fn dispatch(&mut self, now: Time, packet: &Packet<'_>) -> Result<Option<BlockMeta>, Violation> {
+    fn dispatch(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+        ecn: Ecn,
+    ) -> Result<Option<BlockMeta>, Violation> {
         match (&mut self.state, packet.kind) {
             (State::Greeting { .. }, Kind::HelloReply) => self.on_hello_reply(now, packet)?,
             (State::Greeting { .. }, Kind::Refuse) => self.on_refuse(packet),
             (State::Accepted { .. }, Kind::Hello) => self.on_repeated_hello(packet),
-            (State::Accepted { .. }, Kind::Data | Kind::Control | Kind::Ack | Kind::Close) => {
+            (
+                State::Accepted { .. },
+                Kind::Data | Kind::Control | Kind::Probe | Kind::Ack | Kind::Close,
+            ) => {
                 self.confirm(now);
-                return self.on_packet(now, packet);
+                return self.on_packet(now, packet, ecn);
             }
-            (State::Connected, Kind::Data | Kind::Control | Kind::Ack | Kind::Close) => {
-                return self.on_packet(now, packet);
+            (
+                State::Connected,
+                Kind::Data | Kind::Control | Kind::Probe | Kind::Ack | Kind::Close,
+            ) => {
+                return self.on_packet(now, packet, ecn);
             }
             (State::Closed { tell, heard, .. }, kind) => {
                 // The peer has not heard of it. Tell it again, ever more rarely.
@@ -122,13 +135,15 @@ impl<B> Session<B> {
         &mut self,
         now: Time,
         packet: &Packet<'_>,
+        ecn: Ecn,
     ) -> Result<Option<BlockMeta>, Violation> {
         self.stats.packets_received += 1;
         self.last_received = now;
         self.keepalive_at = now + self.config.idle_timeout / 3;
         match packet.kind {
-            Kind::Data => return self.on_data(now, packet),
-            Kind::Control => self.on_control(now, packet)?,
+            Kind::Data => return self.on_data(now, packet, ecn),
+            Kind::Control => self.on_control(now, packet, ecn)?,
+            Kind::Probe => self.on_probe(now, packet, ecn)?,
             Kind::Ack => self.on_ack(now, packet)?,
             _ => {
                 let code =
@@ -150,7 +165,12 @@ impl<B> Session<B> {
         Ok(is_new)
     }
 
-    fn on_data(&mut self, now: Time, packet: &Packet<'_>) -> Result<Option<BlockMeta>, Violation> {
+    fn on_data(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+        ecn: Ecn,
+    ) -> Result<Option<BlockMeta>, Violation> {
         let header = packet.header;
         let meta = BlockMeta {
             transfer: header.transfer.get(),
@@ -170,7 +190,8 @@ impl<B> Session<B> {
             return Ok(None);
         }
         let is_new_block = self.grants.accept(header.block_number.get())?;
-        self.acks.on_packet(now, number, false);
+        let hurry = packet.header.flags & FLAG_ACK_NOW != 0;
+        self.acks.on_packet(now, number, ecn, hurry);
         if !is_new_block {
             self.stats.duplicates += 1;
             return Ok(None);
@@ -185,7 +206,16 @@ impl<B> Session<B> {
         Ok(Some(meta))
     }
 
-    fn on_control(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+    /// A probe of the path: nothing in it but its length.
+    fn on_probe(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), Violation> {
+        let number = packet.header.packet_number.get();
+        if self.is_new(number)? {
+            self.acks.on_packet(now, number, ecn, true);
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), Violation> {
         let number = packet.header.packet_number.get();
         if !self.is_new(number)? {
             return Ok(());
@@ -196,7 +226,8 @@ impl<B> Session<B> {
                 .inbox
                 .receive(packet.header.offset.get(), packet.payload)?;
         if taken {
-            self.acks.on_packet(now, number, is_ping);
+            let hurry = is_ping || packet.header.flags & FLAG_ACK_NOW != 0;
+            self.acks.on_packet(now, number, ecn, hurry);
         }
         Ok(())
     }
@@ -204,6 +235,7 @@ impl<B> Session<B> {
     fn on_ack(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
         let ack = Ack::decode(packet.payload).ok_or(Violation::MalformedAck)?;
         self.stats.acks_received += 1;
+        self.stats.marked = self.stats.marked.max(ack.ce_packets);
         self.recovery.on_ack(now, &ack, &mut self.outbox)?;
         if self.outbox.blocks.grant(ack.max_blocks) {
             self.starved_count = 0;

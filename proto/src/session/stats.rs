@@ -27,6 +27,8 @@ pub struct Stats {
     pub lost: u64,
     /// Packets that were declared lost and arrived after all.
     pub spurious: u64,
+    /// Packets that arrived at the peer marked with "congestion experienced".
+    pub marked: u64,
     /// Times that silence called for a probe.
     pub probes: u64,
     /// Ack packets sent.

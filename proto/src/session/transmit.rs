@@ -195,11 +195,11 @@ impl<B> Session<B> {
                 payload: &[],
             });
         }
-        header.span = self.span;
+        header.span = U16::new(self.span);
         header.payload_len = U16::new(meta.len);
         wire::seal(&mut header, meta.crc);
         self.stats.block_bytes_sent += u64::from(meta.len);
-        debug_assert!(usize::from(header.span) >= HEADER_LEN);
+        debug_assert!(usize::from(header.span.get()) >= HEADER_LEN);
         Some(Transmit::Block {
             header,
             payload_len: meta.len,

@@ -1,5 +1,6 @@
 //! One host: an application that sends blocks and messages, checks what it receives, and owns a session.
 
+use blk_proto::net::Ecn;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl Host {
             return;
         };
         let taken = session
-            .handle_packet(now, &packet)
+            .handle_packet(now, &packet, Ecn::Capable0)
             .expect("an honest peer commits no violation");
         if let Some(meta) = taken {
             self.deliver(now, meta, &packet);
@@ -295,7 +296,7 @@ impl Host {
             };
             let header = transmit.header();
             let mut datagram = header.as_bytes().to_vec();
-            datagram.resize(usize::from(header.span), 0);
+            datagram.resize(usize::from(header.span.get()), 0);
             match transmit {
                 Transmit::Inline { payload, .. } => datagram.extend_from_slice(payload),
                 Transmit::Block {

@@ -53,7 +53,7 @@ impl Test {
             .map(|&(start, end)| Run::new(start, end))
             .collect();
         let mut buffer = Vec::new();
-        ack::encode(&runs, 0, 0, &mut buffer);
+        ack::encode(&runs, 0, 0, 0, &mut buffer);
         let ack = Ack::decode(&buffer).unwrap();
         self.recovery.on_ack(self.now, &ack, &mut self.log)
     }

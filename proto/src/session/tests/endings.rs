@@ -141,7 +141,7 @@ fn each_violation_closes_the_session() {
         Err(Violation::MalformedClose)
     );
     let mut ack = Vec::new();
-    ack::encode(&[ranges::Run::new(0, 1000)], 0, 0, &mut ack);
+    ack::encode(&[ranges::Run::new(0, 1000)], 0, 0, 0, &mut ack);
     assert!(matches!(
         provoke(Kind::Ack, |_| {}, &ack),
         Err(Violation::AckOfUnsent { largest: 999, .. })

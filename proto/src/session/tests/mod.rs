@@ -6,6 +6,7 @@ mod hostile;
 mod transfer;
 
 use super::*;
+use crate::net::Ecn;
 use crate::wire::{self, Header, Kind};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -51,7 +52,7 @@ impl Side {
 
     fn take(&mut self, now: Time, bytes: &[u8]) -> Result<(), Violation> {
         let packet = wire::open(bytes).unwrap();
-        if let Some(meta) = self.session.handle_packet(now, &packet)? {
+        if let Some(meta) = self.session.handle_packet(now, &packet, Ecn::Capable0)? {
             self.received.push((meta, packet.payload.to_vec()));
         }
         while let Some(event) = self.session.poll_event() {
@@ -82,7 +83,7 @@ impl Side {
 fn bytes(transmit: &Transmit<'_, Block>) -> Vec<u8> {
     let header = transmit.header();
     let mut packet = header.as_bytes().to_vec();
-    packet.resize(usize::from(header.span), 0);
+    packet.resize(usize::from(header.span.get()), 0);
     packet.extend_from_slice(match transmit {
         Transmit::Inline { payload, .. } => payload,
         Transmit::Block { block, .. } => block,

@@ -1,6 +1,7 @@
 //! Blocks, messages and credit.
 
 use super::*;
+use crate::net::Ecn;
 use std::collections::VecDeque;
 
 #[test]
@@ -52,7 +53,7 @@ fn the_payload_lands_on_the_announced_offset() {
     );
     pair.client.put(1, 0);
     let packet = pair.client.send(pair.now).unwrap();
-    assert_eq!(wire::open(&packet).unwrap().header.span, 192 - 62);
+    assert_eq!(wire::open(&packet).unwrap().header.span.get(), 192 - 62);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn a_lost_block_is_sent_again_when_idle_and_delivered_once() {
         if let Some(meta) = pair
             .server
             .session
-            .handle_packet(pair.now, &packet)
+            .handle_packet(pair.now, &packet, Ecn::Capable0)
             .unwrap()
         {
             pair.server.received.push((meta, packet.payload.to_vec()));
