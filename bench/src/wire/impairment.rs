@@ -1,8 +1,8 @@
 //! What happens to a frame between two interfaces: a pure function of the seed, the frames and the time given.
 //!
 //! ```text
-//!   offer(now, frame) -> loss -> duplicate -> corrupt -> rate -> delay +- jitter -> take_due(now)
-//!                                                   \-- reorder: past the delay --/
+//!   offer(now, frame) -> duplicate -> mtu -> loss -> queue: drop or mark -> corrupt -> rate -> delay +- jitter -> take_due(now)
+//!                                                                                    \-- reorder: past the delay --/
 //! ```
 //!
 //! The options mean what they mean to the kernel's netem (`net/sched/sch_netem.c`, tc-netem(8)), with two differences: a
@@ -13,7 +13,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::VecDeque;
 
+use super::burst::{BurstLoss, Bursts};
+use super::ecn;
 use super::frame::{Frame, Pool};
+use super::line::{Backlog, Depth, Line};
 use super::random::Random;
 
 /// A frame held back to be overtaken leaves after this time when nothing overtakes it: 1 ms, in nanoseconds.
@@ -37,8 +40,16 @@ pub struct Impairment {
     pub delay: u64,
     /// The delay varies evenly by up to this much in either direction, in nanoseconds.
     pub jitter: u64,
+    /// Losses in bursts, beside `loss`.
+    pub burst: Option<BurstLoss>,
+    /// The longest packet, in bytes without the Ethernet header; longer ones vanish without a word.
+    pub mtu: Option<usize>,
     /// Line rate in bits per second.
     pub rate: Option<u64>,
+    /// What may wait for the line; more is dropped at the tail. Needs a rate.
+    pub queue: Option<Depth>,
+    /// When more waits for the line, frames that are ECN-capable are marked. Needs a rate.
+    pub mark: Option<Depth>,
     /// Frames that may be on the way; more are dropped.
     pub limit: usize,
 }
@@ -52,7 +63,11 @@ impl Default for Impairment {
             reorder: 0.0,
             delay: 0,
             jitter: 0,
+            burst: None,
+            mtu: None,
             rate: None,
+            queue: None,
+            mark: None,
             limit: 65_536,
         }
     }
@@ -65,8 +80,14 @@ pub struct Counters {
     pub received: u64,
     /// Frames that came out.
     pub delivered: u64,
-    /// Frames dropped by `loss`.
+    /// Frames dropped by `loss` and `burst`.
     pub lost: u64,
+    /// Frames longer than the MTU.
+    pub too_long: u64,
+    /// Frames dropped because the queue in front of the line was full.
+    pub queue_drops: u64,
+    /// Frames marked as having met congestion.
+    pub marked: u64,
     /// Second copies made.
     pub duplicated: u64,
     /// Frames with a bit flipped.
@@ -121,9 +142,13 @@ pub struct Queue {
     pending: BinaryHeap<Reverse<Pending>>,
     held: VecDeque<Held>,
     sequence: u64,
-    line_free: u64,
+    line: Line,
+    bursts: Bursts,
     counters: Counters,
 }
+
+/// Separates the random numbers of bursts from those of single losses.
+const BURST_SEED: u64 = 0x6275_7273_7473_2121;
 
 impl Queue {
     /// An empty direction.
@@ -134,9 +159,20 @@ impl Queue {
             pending: BinaryHeap::new(),
             held: VecDeque::new(),
             sequence: 0,
-            line_free: 0,
+            line: Line::default(),
+            bursts: Bursts::new(seed ^ BURST_SEED),
             counters: Counters::default(),
         }
+    }
+
+    /// Changes what happens to frames that come from now on.
+    pub fn set_impairment(&mut self, impairment: Impairment) {
+        self.impairment = impairment;
+    }
+
+    /// What waits for the line.
+    pub fn backlog(&mut self, now: u64) -> Backlog {
+        self.line.backlog(now)
     }
 
     /// What happened so far.
@@ -196,12 +232,24 @@ impl Queue {
     /// Loss, corruption, then a place in the queue. Always takes the same count of random numbers for a frame that is
     /// kept, so that one option does not change what another decides.
     fn admit(&mut self, now: u64, mut frame: Frame, pool: &mut Pool) {
-        if self.random.chance(self.impairment.loss) {
+        if self
+            .impairment
+            .mtu
+            .is_some_and(|mtu| ecn::packet_len(frame.bytes()) > mtu)
+        {
+            self.counters.too_long += 1;
+            return pool.give(frame);
+        }
+        if self.is_lost() {
             self.counters.lost += 1;
             return pool.give(frame);
         }
         if self.len() >= self.impairment.limit {
             self.counters.overflowed += 1;
+            return pool.give(frame);
+        }
+        if !self.enqueue(now, &mut frame) {
+            self.counters.queue_drops += 1;
             return pool.give(frame);
         }
         let corrupt = self.random.chance(self.impairment.corrupt);
@@ -212,6 +260,29 @@ impl Queue {
         let reorder = self.random.chance(self.impairment.reorder);
         let spread = self.random.bits();
         self.schedule(now, frame, reorder, spread);
+    }
+
+    fn is_lost(&mut self) -> bool {
+        let single = self.random.chance(self.impairment.loss);
+        let burst = self.impairment.burst;
+        single | burst.is_some_and(|model| self.bursts.loses(&model))
+    }
+
+    /// Whether there is room in front of the line; marks the frame when there is little.
+    fn enqueue(&mut self, now: u64, frame: &mut Frame) -> bool {
+        let (queue, mark) = (self.impairment.queue, self.impairment.mark);
+        if queue.is_none() && mark.is_none() {
+            return true;
+        }
+        let backlog = self.line.backlog(now);
+        if queue.is_some_and(|limit| backlog.is_full_for(frame.bytes().len(), limit)) {
+            return false;
+        }
+        if mark.is_some_and(|threshold| backlog.exceeds(threshold)) && ecn::mark(frame.bytes_mut())
+        {
+            self.counters.marked += 1;
+        }
+        true
     }
 
     /// Flips one bit anywhere in the frame.
@@ -227,7 +298,8 @@ impl Queue {
 
     /// Decides when a frame comes out.
     fn schedule(&mut self, now: u64, frame: Frame, reorder: bool, spread: u64) {
-        let departed = self.serialise(now, frame.bytes().len());
+        let rate = self.impairment.rate.unwrap_or_default();
+        let departed = self.line.send(now, frame.bytes().len(), rate);
         let delays = self.impairment.delay > 0 || self.impairment.jitter > 0;
         if reorder {
             self.counters.reordered += 1;
@@ -248,16 +320,6 @@ impl Queue {
         };
         self.push(due, frame);
         self.overtake(due);
-    }
-
-    /// The time at which the last bit of a frame has left for the line.
-    fn serialise(&mut self, now: u64, bytes: usize) -> u64 {
-        let Some(rate) = self.impairment.rate.filter(|rate| *rate > 0) else {
-            return now;
-        };
-        let time = (bytes as u128 * 8 * 1_000_000_000 / u128::from(rate)) as u64;
-        self.line_free = self.line_free.max(now) + time;
-        self.line_free
     }
 
     /// Delay plus or minus jitter, never below zero.

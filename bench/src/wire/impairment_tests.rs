@@ -286,3 +286,76 @@ fn empty_frames_survive_corruption() {
     assert!(queue.take_due(0).is_some());
     assert_eq!(queue.counters().corrupted, 0);
 }
+
+/// Frames of 50 bytes that arrive at twice the rate of the line: 50 bytes at 1 Mb/s take 400 us.
+fn overload(queue: Depth, mark: Option<Depth>) -> (Vec<(u64, u32)>, Counters) {
+    let impairment = Impairment {
+        rate: Some(1_000_000),
+        queue: Some(queue),
+        mark,
+        ..Impairment::default()
+    };
+    run(impairment, 1, 1_000, 200_000)
+}
+
+#[test]
+fn a_full_queue_drops_at_its_tail_and_the_line_stays_busy() {
+    for (queue, deepest) in [(Depth::Frames(10), 10), (Depth::Bytes(250), 5)] {
+        let (out, counters) = overload(queue, None);
+        // The line sends a frame each 400 us while frames arrive, for 200 ms; then what is in the queue.
+        assert_eq!(out.len() as u64, 1_000 - counters.queue_drops);
+        assert!((500..=511).contains(&out.len()), "{queue:?}: {}", out.len());
+        assert!(out.windows(2).all(|pair| pair[1].0 - pair[0].0 == 400_000));
+        let wait = |&(time, number): &(u64, u32)| time - u64::from(number) * 200_000;
+        let longest = out.iter().map(wait).max().unwrap();
+        assert!((deepest - 1) * 400_000 < longest && longest <= deepest * 400_000);
+    }
+}
+
+#[test]
+fn frames_behind_a_long_queue_are_marked_when_they_can_be() {
+    // Not IP: nothing to mark.
+    let (_, counters) = overload(Depth::Frames(10), Some(Depth::Frames(5)));
+    assert_eq!(counters.marked, 0);
+
+    let mut pool = Pool::new(64);
+    let impairment = Impairment {
+        rate: Some(1_000_000),
+        mark: Some(Depth::Frames(5)),
+        ..Impairment::default()
+    };
+    let mut queue = Queue::new(impairment, 1);
+    for _ in 0..20 {
+        let mut frame = pool.take();
+        frame.set_len(60);
+        frame.bytes_mut().fill(0);
+        frame.bytes_mut()[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0b10]);
+        queue.offer(0, frame, &mut pool);
+    }
+    assert_eq!(queue.counters().marked, 14);
+    let classes: Vec<u8> =
+        std::iter::from_fn(|| queue.take_due(u64::MAX).map(|frame| frame.bytes()[15])).collect();
+    assert_eq!(classes[..6], [0b10; 6]);
+    assert_eq!(classes[6..], [0b11; 14]);
+}
+
+#[test]
+fn packets_above_the_mtu_vanish_and_a_change_holds_for_what_comes_after() {
+    let mut pool = Pool::new(64);
+    let narrow = |mtu| Impairment {
+        mtu: Some(mtu),
+        ..Impairment::default()
+    };
+    let mut queue = Queue::new(narrow(36), 1);
+    let mut offer = |queue: &mut Queue| {
+        let mut frame = pool.take();
+        frame.set_len(50);
+        frame.bytes_mut().fill(0);
+        queue.offer(0, frame, &mut pool);
+    };
+    offer(&mut queue);
+    queue.set_impairment(narrow(35));
+    offer(&mut queue);
+    let counters = queue.counters();
+    assert_eq!((counters.too_long, queue.len()), (1, 1));
+}

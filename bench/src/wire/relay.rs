@@ -1,15 +1,17 @@
 //! Carries frames from one interface to the other, through the impairment.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::frame::{Frame, Pool};
-use super::impairment::{Counters, Queue};
+use super::impairment::{Counters, Impairment, Queue};
 use super::socket::{BATCH, PacketSocket};
+use super::trace::Trace;
 
 /// How often the relay looks at the stop flag when nothing happens.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
@@ -32,11 +34,14 @@ impl std::fmt::Display for Summary {
         let c = &self.counters;
         write!(
             f,
-            "received {} delivered {} lost {} duplicated {} corrupted {} reordered {} overflowed {} \
-             receive-drops {} send-drops {} truncated {}",
+            "received {} delivered {} lost {} too-long {} queue-drops {} marked {} duplicated {} corrupted {} reordered {} \
+             overflowed {} receive-drops {} send-drops {} truncated {}",
             c.received,
             c.delivered,
             c.lost,
+            c.too_long,
+            c.queue_drops,
+            c.marked,
             c.duplicated,
             c.corrupted,
             c.reordered,
@@ -48,6 +53,39 @@ impl std::fmt::Display for Summary {
     }
 }
 
+/// What the directions are told while they run.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicBool,
+    /// Counts the changes, so that a direction has to look at one number only.
+    changes: AtomicU64,
+    latest: Mutex<Impairment>,
+}
+
+impl Control {
+    /// Ends the directions.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Changes what happens to frames from now on. Each direction hears of it before it takes its next batch of frames.
+    pub fn change(&self, impairment: Impairment) {
+        *self.latest() = impairment;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    fn latest(&self) -> std::sync::MutexGuard<'_, Impairment> {
+        self.latest
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// One direction: from one socket to the other.
 #[derive(Debug)]
 pub struct Direction<'a> {
@@ -56,42 +94,74 @@ pub struct Direction<'a> {
     queue: Queue,
     pool: Pool,
     start: Instant,
+    trace: Option<Trace>,
+    changes: u64,
     summary: Summary,
 }
 
 impl<'a> Direction<'a> {
-    /// A direction for frames of up to `frame_len` bytes.
+    /// A direction for frames of up to `frame_len` bytes. Its time counts from `start`.
     pub fn new(
         from: &'a PacketSocket,
         to: &'a PacketSocket,
         queue: Queue,
         frame_len: usize,
+        start: Instant,
     ) -> Self {
         Self {
             from,
             to,
             queue,
             pool: Pool::new(frame_len),
-            start: Instant::now(),
+            start,
+            trace: None,
+            changes: 0,
             summary: Summary::default(),
         }
     }
 
-    /// Relays until `stop` is set, then gives what was counted. Frames that were still delayed are dropped.
+    /// Also writes a trace.
+    pub fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Relays until it shall stop, then gives what was counted. Frames that were still delayed are dropped.
     ///
     /// # Errors
     /// When an interface has gone, or a system call fails for a reason that waiting does not cure.
-    pub fn run(mut self, stop: &AtomicBool) -> io::Result<Summary> {
+    pub fn run(mut self, control: &Control) -> io::Result<Summary> {
         let mut batch = Vec::with_capacity(BATCH);
-        while !stop.load(Ordering::Relaxed) {
+        while !control.is_stopped() {
             self.send_due(&mut batch)?;
+            self.write_trace()?;
             if self.wait()? {
+                self.obey(control);
                 self.receive(&mut batch)?;
             }
         }
         self.summary.receive_drops += self.from.take_drops()?;
         self.summary.counters = self.queue.counters();
         Ok(self.summary)
+    }
+
+    /// Takes over what was changed.
+    fn obey(&mut self, control: &Control) {
+        let changes = control.changes.load(Ordering::Acquire);
+        if changes != self.changes {
+            self.changes = changes;
+            self.queue.set_impairment(control.latest().clone());
+        }
+    }
+
+    fn write_trace(&mut self) -> io::Result<()> {
+        let now = self.now();
+        if let Some(trace) = &mut self.trace
+            && trace.is_due(now)
+        {
+            trace.write(now, self.queue.backlog(now), &self.queue.counters())?;
+        }
+        Ok(())
     }
 
     /// Nanoseconds since the relay began.
@@ -150,6 +220,9 @@ impl<'a> Direction<'a> {
                 let Some(frame) = self.queue.take_due(now) else {
                     break;
                 };
+                if let Some(trace) = &mut self.trace {
+                    trace.count(frame.bytes());
+                }
                 batch.push(frame);
             }
             if batch.is_empty() {
