@@ -9,5 +9,6 @@ mod impaired;
 mod interrupted;
 mod refused;
 mod roundtrip;
-mod support;
 mod wire;
+
+use blk_bench::lab as support;

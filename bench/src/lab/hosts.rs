@@ -1,4 +1,4 @@
-//! Two hosts in network namespaces, made by the script that operators use.
+//! Hosts in network namespaces, made by the script that operators use.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,13 +21,15 @@ impl Link<'_> {
     }
 }
 
-/// Which of the two.
+/// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
     /// `blk0`, 10.77.0.1, fd77::1.
     Server,
     /// `blk1`, 10.77.0.2, fd77::2.
     Client,
+    /// `blk1` of client N, from 2 on: 10.77.0.(N + 1), fd77::(N + 1). Client 1 is [`Host::Client`].
+    Other(u32),
 }
 
 impl Host {
@@ -35,20 +37,44 @@ impl Host {
     pub fn interface(self) -> &'static str {
         match self {
             Self::Server => "blk0",
-            Self::Client => "blk1",
+            Self::Client | Self::Other(_) => "blk1",
         }
+    }
+
+    /// A client by its number, from 1 on.
+    pub fn client(number: u32) -> Self {
+        if number == 1 {
+            Self::Client
+        } else {
+            Self::Other(number)
+        }
+    }
+
+    /// The MAC address, as a trace of the wire names it.
+    pub fn mac(self) -> String {
+        let number = match self {
+            Self::Server => 1,
+            Self::Client => 2,
+            Self::Other(number) => number + 1,
+        };
+        format!("02:00:0a:4d:00:{number:02x}")
     }
 }
 
-/// Two hosts. Removed when dropped, with the processes in them.
+/// A server and its clients. Removed when dropped, with the processes in them.
 #[derive(Debug)]
 pub struct Hosts {
     name: String,
 }
 
 impl Hosts {
-    /// Makes them.
+    /// Makes a server and one client.
     pub fn up(link: Link<'_>) -> Self {
+        Self::with_clients(link, 1)
+    }
+
+    /// Makes a server and so many clients, which share the server's link.
+    pub fn with_clients(link: Link<'_>, clients: u32) -> Self {
         let hosts = Self {
             name: format!("blk-t{}", unique()),
         };
@@ -56,9 +82,15 @@ impl Hosts {
             hosts
                 .script("up")
                 .args(["--mtu", &link.mtu.to_string()])
+                .args(["--clients", &clients.to_string()])
                 .args(link.wire),
         );
         hosts
+    }
+
+    /// Changes an impaired link: these options of `scripts/lab change` hold instead of the earlier ones from now on.
+    pub fn change(&self, wire: &[&str]) {
+        must(self.script("change").args(wire));
     }
 
     /// The network namespace of a host.
@@ -66,6 +98,7 @@ impl Hosts {
         match host {
             Host::Server => format!("{}-server", self.name),
             Host::Client => format!("{}-client", self.name),
+            Host::Other(number) => format!("{}-client{number}", self.name),
         }
     }
 

@@ -1,4 +1,7 @@
-//! Two hosts, a daemon, a client and files, each removed when dropped.
+//! Hosts, a daemon, clients and files, each removed when dropped, for namespace tests and measurements.
+//!
+//! What cannot be made or does not answer ends the caller by a panic that says what it was: without its lab, neither a
+//! test nor a measurement can go on.
 
 pub mod client;
 pub mod daemon;
@@ -7,7 +10,7 @@ pub mod hosts;
 pub mod traffic;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -49,6 +52,12 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Directory {
     path: PathBuf,
     mounts: Vec<PathBuf>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Directory {
@@ -150,12 +159,15 @@ fn unique() -> String {
     )
 }
 
-/// The target directory that the test executable (`target/PROFILE/deps/lab-HASH`) lies in.
+/// The target directory that the executable lies in: a test (`target/PROFILE/deps/lab-HASH`), or a program
+/// (`target/PROFILE/NAME`).
 fn target() -> PathBuf {
-    let executable = std::env::current_exe().expect("the test executable has a path");
+    let executable = std::env::current_exe().expect("the executable has a path");
     executable
         .ancestors()
-        .nth(3)
-        .expect("the test executable lies in a target directory")
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
+        .and_then(Path::parent)
+        .expect("the executable lies in a target directory")
         .to_owned()
 }

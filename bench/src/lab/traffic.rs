@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use blk_bench::wire::random::Random;
+use crate::wire::random::Random;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::hosts::{Host, Hosts};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
-use blk_bench::wire::random::Random;
+use crate::wire::random::Random;
 
 const CHUNK: usize = 1 << 20;
 
