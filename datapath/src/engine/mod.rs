@@ -28,6 +28,7 @@ mod storage;
 mod transmit;
 mod windows;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -84,10 +85,10 @@ pub struct Engine {
     turn: usize,
     /// Counts the transfers of this engine's life.
     serial: u64,
+    /// Frames for reception that are not promised to any session.
+    unpromised: Cell<u64>,
     /// Whether the kernel refused to transmit at the last try.
     transmit_refused: bool,
-    /// Sessions that receive files now, and so share the frames for reception.
-    receiving: usize,
     /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
     slept: bool,
     wakeups: Vec<u64>,
@@ -117,6 +118,7 @@ impl Engine {
         seed: u32,
     ) -> Self {
         let frames = umem.counts().total();
+        let receive_frames = config.receive_frames;
         Self {
             disk,
             xsk,
@@ -133,8 +135,8 @@ impl Engine {
             send_frames_used: 0,
             turn: 0,
             serial: 0,
+            unpromised: Cell::new(receive_frames),
             transmit_refused: false,
-            receiving: 0,
             slept: false,
             wakeups: Vec::new(),
             scratch: Scratch::default(),
@@ -257,7 +259,7 @@ impl Engine {
     }
 
     fn session_config(&self, path: &Path) -> Config {
-        let window = self.first_window();
+        let window = self.take_first_window();
         Config {
             local: Parameters {
                 payload_offset: PAYLOAD_OFFSET as u16,

@@ -237,7 +237,7 @@ impl Engine {
     }
 
     /// Moves read blocks into the sessions' queues and plans further reads. Each session has an equal share of the
-    /// frames for sending, with one share left over, so that one that stalls cannot keep them from the next that comes.
+    /// frames for sending; an eighth is left over, so that one that stalls cannot keep them from the next that comes.
     pub(super) fn pump_outbound(&mut self) {
         let positions = self.peers.positions();
         let senders = (0..positions)
@@ -250,7 +250,8 @@ impl Engine {
         if senders == 0 {
             return;
         }
-        let share = (self.config.send_frames / (senders + 1)).max(RUN_MAX);
+        let frames = self.config.send_frames;
+        let share = ((frames - frames / 8) / senders).max(RUN_MAX);
         for step in 0..positions {
             let at = (self.turn + step) % positions;
             let Some((session, peer)) = self.peers.at(at) else {

@@ -1,67 +1,165 @@
-//! How many blocks each session may have outstanding here: the frames for reception, divided among those that receive.
+//! How many blocks each session may have outstanding here: the frames for reception, divided among the sessions.
 //!
-//! What has been granted is not taken back, so until the older sessions have used up their grants the sum may exceed the
-//! frames; should all of them stall just then, packets are dropped and sent again.
+//! What has been granted is not taken back, so a frame is promised to one session only: the sum of what the sessions
+//! have outstanding and what they may still be granted never exceeds the frames. A packet of a peer that keeps to its
+//! grant always finds a frame, however long the disk stalls.
+//!
+//! ```text
+//!   frames for reception │ session A: outstanding ▒▒▒▒▒▒ │ B: outstanding ▒▒ window ░░░ │ … │ not promised │
+//! ```
 
 use super::Engine;
-use crate::disk::RUN_MAX;
 
-/// A session that receives alone has so many: enough for a data centre's bandwidth times its delay, and few enough that
-/// their frames stay in the CPU's cache.
-const LARGEST_WINDOW: u64 = 1024;
-/// No share is smaller than a chunk: a sender in file order must be able to complete one.
-const SMALLEST_WINDOW: u64 = RUN_MAX as u64;
-/// A session that receives nothing has so many, to start with when it does; it takes nothing from the others.
-const FIRST_WINDOW: u64 = 2 * RUN_MAX as u64;
+/// Part of the frames that sessions share which receive nothing now: one in so many.
+const IDLE_PART: u64 = 4;
+/// An idle session has no more: enough to begin a transfer with, until its share arrives.
+const IDLE_WINDOW: u64 = 256;
+
+/// What a session has of the frames, and what it shall have.
+struct Claim {
+    /// Blocks granted and not released.
+    outstanding: u64,
+    /// Blocks that it may have outstanding, as last told.
+    window: u64,
+    /// What it shall have.
+    target: u64,
+}
+
+impl Claim {
+    /// Frames that are promised to it.
+    fn promised(&self) -> u64 {
+        self.outstanding.max(self.window)
+    }
+}
 
 impl Engine {
-    /// What a new session is granted in the handshake.
-    pub(super) fn first_window(&self) -> u64 {
-        share(self.config.receive_frames, self.receiving + 1).min(FIRST_WINDOW)
+    /// What a new session is granted in the handshake: taken from what is not promised until the next division.
+    pub(super) fn take_first_window(&self) -> u64 {
+        let sessions = self.peers.len() as u64 + 1;
+        let free = self.unpromised.get();
+        let window = idle_share(self.config.receive_frames, sessions).min(free);
+        self.unpromised.set(free - window);
+        window
     }
 
-    /// Divides the frames anew when sessions have begun or ceased to receive.
+    /// Divides the frames anew: shares shrink at once, and grow as far as the others' have shrunk.
     pub(super) fn share_windows(&mut self) {
+        let frames = self.config.receive_frames;
         let positions = self.peers.positions();
-        self.receiving = (0..positions)
-            .filter(|&at| {
-                self.peers
-                    .at(at)
-                    .is_some_and(|(_, peer)| peer.inbound.len() > 0)
-            })
-            .count();
-        let share = share(self.config.receive_frames, self.receiving);
+        let (mut sessions, mut receiving, mut promised) = (0, 0, 0);
         for at in 0..positions {
+            if let Some((_, peer)) = self.peers.at(at) {
+                sessions += 1;
+                receiving += u64::from(peer.inbound.len() > 0);
+                promised += peer.session.outstanding_credit().max(peer.window);
+            }
+        }
+        let (idle, active) = (
+            idle_share(frames, sessions),
+            active_share(frames, receiving),
+        );
+        let mut free = frames.saturating_sub(promised);
+        for step in 0..positions {
+            // Another one first each time, so that what becomes free goes round.
+            let at = (self.turn + step) % positions;
             let Some((_, peer)) = self.peers.at(at) else {
                 continue;
             };
-            let window = if peer.inbound.len() > 0 {
-                share
-            } else {
-                share.min(FIRST_WINDOW)
+            let claim = Claim {
+                outstanding: peer.session.outstanding_credit(),
+                window: peer.window,
+                target: if peer.inbound.len() > 0 { active } else { idle },
             };
+            let window = resize(&claim, &mut free);
             if peer.window != window {
                 peer.window = window;
                 peer.session.set_window(window);
             }
         }
+        self.unpromised.set(free);
     }
 }
 
-/// An equal share for each of `sessions`.
-fn share(frames: u64, sessions: usize) -> u64 {
-    (frames / sessions.max(1) as u64).clamp(SMALLEST_WINDOW, LARGEST_WINDOW)
+/// The window that a session gets now; what it takes of the `free` frames is gone from them.
+fn resize(claim: &Claim, free: &mut u64) -> u64 {
+    if claim.target <= claim.window {
+        return claim.target;
+    }
+    let growth = claim.target.saturating_sub(claim.promised()).min(*free);
+    *free -= growth;
+    // What is outstanding beyond the window is promised anyway.
+    claim.target.min(claim.promised() + growth)
+}
+
+/// What each of the sessions that receive may have.
+fn active_share(frames: u64, receiving: u64) -> u64 {
+    (frames - frames / IDLE_PART) / receiving.max(1)
+}
+
+/// What each session may have while it receives nothing.
+fn idle_share(frames: u64, sessions: u64) -> u64 {
+    (frames / IDLE_PART / sessions.max(1)).min(IDLE_WINDOW)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
-    fn shares_are_equal_and_bounded() {
-        assert_eq!(share(6144, 0), LARGEST_WINDOW);
-        assert_eq!(share(6144, 1), LARGEST_WINDOW);
-        assert_eq!(share(6144, 12), 512);
-        assert_eq!(share(6144, 1000), SMALLEST_WINDOW);
+    fn shares_are_equal_and_fit() {
+        for frames in [64, 1000, 10_240] {
+            for sessions in [0, 1, 2, 31, 192] {
+                for receiving in 0..=sessions {
+                    let sum = receiving * active_share(frames, receiving)
+                        + (sessions - receiving) * idle_share(frames, sessions);
+                    assert!(sum <= frames, "{frames} {sessions} {receiving}");
+                }
+            }
+        }
+        assert_eq!(active_share(10_240, 1), 7680);
+        assert_eq!(idle_share(10_240, 2), IDLE_WINDOW);
+    }
+
+    #[test]
+    fn a_share_grows_as_far_as_there_are_frames() {
+        let claim = |outstanding, window| Claim {
+            outstanding,
+            window,
+            target: 100,
+        };
+        let mut free = 30;
+        assert_eq!(resize(&claim(0, 20), &mut free), 50);
+        assert_eq!(free, 0);
+        assert_eq!(resize(&claim(60, 20), &mut free), 60, "promised anyway");
+        assert_eq!(resize(&claim(200, 150), &mut free), 100, "shrinks at once");
+    }
+
+    proptest! {
+        /// Sessions come and go, receive and release; nobody is ever promised what another one has.
+        #[test]
+        fn frames_are_promised_once(steps in proptest::collection::vec((0usize..8, 0u64..300, any::<bool>()), 1..300)) {
+            const FRAMES: u64 = 1000;
+            let mut sessions = vec![(0u64, 0u64, false); 8];
+            for (at, amount, active) in steps {
+                // The peer uses its window, or this side releases.
+                let (outstanding, window, _) = &mut sessions[at];
+                if active {
+                    *outstanding = (*outstanding).max(*window);
+                } else {
+                    *outstanding = outstanding.saturating_sub(amount);
+                }
+                sessions[at].2 = active;
+                let receiving = sessions.iter().filter(|s| s.2).count() as u64;
+                let promised: u64 = sessions.iter().map(|s| s.0.max(s.1)).sum();
+                prop_assert!(promised <= FRAMES, "{promised}");
+                let mut free = FRAMES - promised;
+                for (outstanding, window, active) in &mut sessions {
+                    let target = if *active { active_share(FRAMES, receiving) } else { idle_share(FRAMES, 8) };
+                    let claim = Claim { outstanding: *outstanding, window: *window, target };
+                    *window = resize(&claim, &mut free);
+                }
+            }
+        }
     }
 }

@@ -74,6 +74,9 @@ pub struct Config {
     pub max_queued_blocks: usize,
     /// Most blocks that were transmitted and are not acknowledged.
     pub max_unacked_blocks: usize,
+    /// So many blocks of what [`super::Session::set_window`] allows are granted in any case, more only to a peer whose
+    /// path can use them.
+    pub window_floor: u64,
     /// Most blocks that [`super::Session::set_window`] may ask for. Costs half a byte each.
     pub max_window: u64,
 }
@@ -89,6 +92,7 @@ impl Default for Config {
             max_cwnd: 8192,
             max_queued_blocks: 4096,
             max_unacked_blocks: 16384,
+            window_floor: 1024,
             max_window: 1 << 20,
         }
     }

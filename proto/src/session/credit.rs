@@ -56,6 +56,16 @@ impl Grants {
         self.granted
     }
 
+    /// Blocks that were granted and not released.
+    pub(super) const fn outstanding(&self) -> u64 {
+        self.granted - self.released
+    }
+
+    /// Blocks that have come, each counted once.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Blocks that were received and not released.
     pub(super) const fn held(&self) -> u64 {
         self.received - self.released

@@ -26,7 +26,7 @@
 //! |---|---|
 //! | `handshake` | what Hello, HelloReply and Refuse say |
 //! | `blocks` | the sender's blocks, from queue to release |
-//! | `credit` | the receiver's grant, and each block once |
+//! | `credit`, `window` | the receiver's grant, and each block once |
 //! | `control` | the stream of messages, both sides |
 //! | `ack`, `ranges` | what arrived, when to say so |
 //! | `recovery`, `rtt`, `congestion` | what was lost, how much may be in flight |
@@ -47,6 +47,7 @@ mod stats;
 mod timers;
 mod transmit;
 mod types;
+mod window;
 
 use core::time::Duration;
 
@@ -59,6 +60,7 @@ use config::nanos;
 use control::{ControlReceiver, ControlSender};
 use credit::Grants;
 use recovery::{Content, Fate, Recovery};
+use window::Tuner;
 
 pub use config::{Config, MIN_MAX_PAYLOAD, Parameters};
 pub use handshake::{Refusal, RefuseReason, hello_id};
@@ -152,6 +154,9 @@ pub struct Session<B> {
     acks: Acknowledger,
     inbox: ControlReceiver,
     grants: Grants,
+    tuner: Tuner,
+    /// What the application lets the peer have outstanding, in blocks.
+    window_limit: u64,
     /// Number of the next Ack.
     next_ack: u64,
     /// Something that the peer acknowledges is to be sent, whatever the window says.
@@ -229,6 +234,8 @@ impl<B> Session<B> {
             acks: Acknowledger::new(config.max_ack_delay),
             inbox: ControlReceiver::new(),
             grants: Grants::new(config.local.initial_credit, config.max_window),
+            tuner: Tuner::new(config.window_floor),
+            window_limit: config.local.initial_credit,
             next_ack: 0,
             ping_due: false,
             last_received: now,
@@ -349,10 +356,24 @@ impl<B> Session<B> {
         self.grants.release(blocks);
     }
 
-    /// Sets how many blocks the peer may have outstanding here, received or not, until they are released. What has
-    /// been granted is not taken back. At first it is [`Parameters::initial_credit`].
+    /// Sets how many blocks the peer may have outstanding here at most, received or not, until they are released; of
+    /// those above [`Config::window_floor`] it gets what the path's bandwidth and delay call for. What has been granted
+    /// is not taken back. At first it is [`Parameters::initial_credit`].
     pub fn set_window(&mut self, blocks: u64) {
-        self.grants.set_window(blocks);
+        self.window_limit = blocks;
+        self.size_window();
+    }
+
+    /// Grants what the peer can use, within the application's limit.
+    fn size_window(&mut self) {
+        self.grants
+            .set_window(self.window_limit.min(self.tuner.demand()));
+    }
+
+    /// Blocks that the peer was granted and that are not yet released: received or still to come.
+    #[must_use]
+    pub const fn outstanding_credit(&self) -> u64 {
+        self.grants.outstanding()
     }
 
     /// Gives back all queued and unacknowledged blocks of a transfer; none of them is sent any more, though some may

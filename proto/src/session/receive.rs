@@ -201,6 +201,10 @@ impl<B> Session<B> {
             self.grants.release(1);
             return Ok(None);
         }
+        let min_rtt = self.recovery.rtt.min();
+        if self.tuner.on_block(now, self.grants.received(), min_rtt) {
+            self.size_window();
+        }
         self.stats.blocks_received += 1;
         self.stats.block_bytes_received += u64::from(meta.len);
         Ok(Some(meta))
