@@ -110,7 +110,7 @@ impl ClientService {
     fn is_silent_since_refusal(&mut self, engine: &mut Engine, session: SessionId) -> bool {
         let heard = engine
             .session_stats(session)
-            .map_or(0, |stats| stats.packets_received);
+            .map_or(0, |stats| stats.packets_received + stats.duplicates);
         match self.refused {
             Some((at, before)) if before == heard => at.elapsed() >= SILENCE,
             _ => {

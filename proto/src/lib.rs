@@ -28,8 +28,9 @@
 //! * A block handed to [`session::Session::queue_block`] comes back exactly once, in
 //!   [`session::Event::Released`]: acknowledged, cancelled, or when the session closes.
 //! * Memory is bounded by the limits in [`session::Config`], whatever the peer sends.
-//! * No input from outside panics.
+//! * No input from outside panics, and each packet that is dropped is counted in [`drops::Drops`].
 
+pub mod drops;
 pub mod geometry;
 #[cfg(feature = "std")]
 pub mod message;

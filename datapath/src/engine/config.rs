@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use blk_proto::drops::Drops;
+
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -30,10 +32,8 @@ pub struct EngineConfig {
 pub struct EngineCounters {
     /// Frames taken from the RX ring.
     pub frames_received: u64,
-    /// Frames that were not ours or not valid: wrong port, malformed, failed CRC.
-    pub frames_rejected: u64,
-    /// Packets for sessions that are not (or no longer) here.
-    pub packets_stray: u64,
+    /// Frames whose packets were dropped, by the engine or by a session, and why.
+    pub dropped: Drops,
     /// Blocks of transfers that are not (or no longer) here.
     pub blocks_stray: u64,
     /// Frames put into the TX ring.

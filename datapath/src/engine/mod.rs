@@ -234,9 +234,13 @@ impl Engine {
         self.peers.get_mut(session).map(|peer| peer.session.stats())
     }
 
-    /// Cumulative counters.
+    /// Cumulative counters, with those of the sessions that are there.
     pub fn counters(&self) -> EngineCounters {
-        self.counters
+        let mut counters = self.counters;
+        for peer in self.peers.iter() {
+            counters.dropped += &peer.session.stats().dropped;
+        }
+        counters
     }
 
     /// The disk queue's counters.
@@ -363,6 +367,7 @@ impl Engine {
         let Some(mut peer) = self.peers.remove(session) else {
             return;
         };
+        self.counters.dropped += &peer.session.stats().dropped;
         let mut received: Vec<Frame<Disk>> = Vec::new();
         for (_, inbound) in peer.inbound.drain() {
             received.extend(inbound.into_frames());

@@ -114,9 +114,14 @@ impl Peers {
         slot.peer.as_deref_mut().map(|peer| (id, peer))
     }
 
+    /// The sessions, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().filter_map(|slot| slot.peer.as_deref())
+    }
+
     /// How many sessions there are.
     pub fn len(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.peer.is_some()).count()
+        self.iter().count()
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the RX ring to the session: parse, check, and hand each block to its transfer.
 
+use blk_proto::drops::DropReason;
 use blk_proto::net::{self, Ecn, Path};
 use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session};
 use blk_proto::time::Time;
@@ -13,15 +14,13 @@ use crate::umem::{Frame, Rx, SECTOR};
 
 /// What a received frame turned out to be.
 enum Arrival {
-    /// Not a valid packet of ours.
-    Rejected,
-    /// A valid packet for a session that is not here.
-    Stray,
-    /// Handled; nothing of it is needed any more.
+    /// Nothing that anybody here can take.
+    Dropped(DropReason),
+    /// Handled; nothing of it is needed any more. A session counts what it drops.
     Consumed,
     /// A new block: the frame belongs to the session's transfer.
     Block(SessionId, BlockMeta),
-    /// The other end speaks another version: it is told so.
+    /// A Hello that makes no session: the other end is told so.
     Refuse(Path, Refusal),
 }
 
@@ -42,11 +41,10 @@ impl Engine {
     fn receive_frame(&mut self, frame: Frame<Rx>) {
         match self.classify(&frame) {
             Arrival::Block(session, meta) => return self.receive_block(session, meta, frame),
-            Arrival::Rejected => self.counters.frames_rejected += 1,
-            Arrival::Stray => self.counters.packets_stray += 1,
+            Arrival::Dropped(reason) => self.counters.dropped.count(reason),
             Arrival::Consumed => {}
             Arrival::Refuse(path, refusal) => {
-                self.counters.frames_rejected += 1;
+                self.counters.dropped.count(DropReason::Refused);
                 self.send_refusal(&path, &refusal);
             }
         }
@@ -55,21 +53,22 @@ impl Engine {
 
     fn classify(&mut self, frame: &Frame<Rx>) -> Arrival {
         let bytes = self.umem.packet(frame);
-        let Ok(udp) = net::parse(bytes) else {
-            return Arrival::Rejected;
+        let udp = match net::parse(bytes) {
+            Ok(udp) => udp,
+            Err(error) => return Arrival::Dropped((&error).into()),
         };
         if udp.destination.port() != self.config.port {
-            return Arrival::Rejected;
+            return Arrival::Dropped(DropReason::WrongPort);
         }
         let packet = match wire::open(udp.payload) {
             Ok(packet) => packet,
             Err(error @ WireError::UnsupportedVersion { .. }) if self.config.accept => {
                 return match Refusal::of_version(&error) {
                     Some(refusal) => Arrival::Refuse(Path::reply_to(&udp), refusal),
-                    None => Arrival::Rejected,
+                    None => Arrival::Dropped(DropReason::Version),
                 };
             }
-            Err(_) => return Arrival::Rejected,
+            Err(error) => return Arrival::Dropped((&error).into()),
         };
         let remote = udp.source;
         let session = if packet.kind == Kind::Hello {
@@ -81,19 +80,19 @@ impl Engine {
                     let room = self.peers.len() < self.config.max_sessions;
                     return accept(&mut self.peers, room, config, path, &packet, self.now);
                 }
-                None => return Arrival::Stray,
+                None => return Arrival::Dropped(DropReason::NoSession),
             }
         } else {
             SessionId(packet.header.session.get())
         };
         let Some(peer) = self.peers.get_mut(session) else {
-            return Arrival::Stray;
+            return Arrival::Dropped(DropReason::NoSession);
         };
         if peer.path.destination != remote {
-            return Arrival::Stray;
+            return Arrival::Dropped(DropReason::WrongAddress);
         }
         if is_misplaced(udp.payload_offset, &packet) {
-            return Arrival::Rejected;
+            return Arrival::Dropped(DropReason::Misplaced);
         }
         match peer
             .session
@@ -143,7 +142,7 @@ fn accept(
     now: Time,
 ) -> Arrival {
     let refuse = |reason| {
-        Refusal::busy(hello).map_or(Arrival::Rejected, |mut refusal| {
+        Refusal::busy(hello).map_or(Arrival::Dropped(DropReason::Handshake), |mut refusal| {
             refusal.reason = reason;
             Arrival::Refuse(path, refusal)
         })

@@ -51,6 +51,7 @@ mod window;
 
 use core::time::Duration;
 
+use crate::drops::DropReason;
 use crate::time::Time;
 use crate::wire::{HEADER_LEN, Packet};
 
@@ -428,7 +429,9 @@ impl<B> Session<B> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         use congestion::Controller;
+        let dropped = &self.stats.dropped;
         Stats {
+            duplicates: dropped[DropReason::DuplicatePacket] + dropped[DropReason::DuplicateBlock],
             lost: self.recovery.counters.lost,
             spurious: self.recovery.counters.spurious,
             probes: self.recovery.counters.probes,

@@ -1,5 +1,6 @@
 //! Packets coming in.
 
+use crate::drops::DropReason;
 use crate::net::Ecn;
 use crate::time::Time;
 use crate::wire::{FLAG_ACK_NOW, Kind, Packet};
@@ -12,6 +13,24 @@ use super::{
 
 /// Largest file offset: Linux' `loff_t`.
 const MAX_FILE_OFFSET: u64 = i64::MAX as u64;
+
+/// Why a packet is not taken in. Each is counted once, where it came in.
+enum NotTaken {
+    Dropped(DropReason),
+    Violation(Violation),
+}
+
+impl From<DropReason> for NotTaken {
+    fn from(reason: DropReason) -> Self {
+        Self::Dropped(reason)
+    }
+}
+
+impl From<Violation> for NotTaken {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
 
 impl<B> Session<B> {
     /// Takes in a packet that [`crate::wire::open`] let through; `ecn` as its IP header had it.
@@ -33,15 +52,26 @@ impl<B> Session<B> {
             Kind::Hello => to == 0,
             _ => to == self.local_id,
         };
-        if !is_ours {
-            self.stats.packets_ignored += 1;
-            return Ok(None);
+        let result = if is_ours {
+            self.dispatch(now, packet, ecn)
+        } else {
+            Err(DropReason::WrongSession.into())
+        };
+        match result {
+            Ok(meta) => {
+                self.stats.packets_received += 1;
+                Ok(meta)
+            }
+            Err(NotTaken::Dropped(reason)) => {
+                self.stats.dropped.count(reason);
+                Ok(None)
+            }
+            Err(NotTaken::Violation(violation)) => {
+                self.stats.dropped.count(DropReason::Violation);
+                self.close(CloseReason::Violation(violation));
+                Err(violation)
+            }
         }
-        let result = self.dispatch(now, packet, ecn);
-        if let Err(violation) = result {
-            self.close(CloseReason::Violation(violation));
-        }
-        result
     }
 
     fn dispatch(
@@ -49,11 +79,11 @@ impl<B> Session<B> {
         now: Time,
         packet: &Packet<'_>,
         ecn: Ecn,
-    ) -> Result<Option<BlockMeta>, Violation> {
+    ) -> Result<Option<BlockMeta>, NotTaken> {
         match (&mut self.state, packet.kind) {
             (State::Greeting { .. }, Kind::HelloReply) => self.on_hello_reply(now, packet)?,
-            (State::Greeting { .. }, Kind::Refuse) => self.on_refuse(packet),
-            (State::Accepted { .. }, Kind::Hello) => self.on_repeated_hello(packet),
+            (State::Greeting { .. }, Kind::Refuse) => self.on_refuse(packet)?,
+            (State::Accepted { .. }, Kind::Hello) => self.on_repeated_hello(packet)?,
             (
                 State::Accepted { .. },
                 Kind::Data | Kind::Control | Kind::Probe | Kind::Ack | Kind::Close,
@@ -72,14 +102,14 @@ impl<B> Session<B> {
                 *heard = heard.saturating_add(1);
                 let deserves = kind != Kind::Close && kind != Kind::Hello && self.peer_id != 0;
                 *tell |= deserves && heard.is_power_of_two();
-                self.stats.packets_ignored += 1;
+                return Err(DropReason::SessionClosed.into());
             }
-            _ => self.stats.packets_ignored += 1,
+            _ => return Err(DropReason::WrongState.into()),
         }
         Ok(None)
     }
 
-    fn on_hello_reply(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+    fn on_hello_reply(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), NotTaken> {
         let greeting = Greeting::read(packet.payload, REPLY_PAYLOAD).ok_or(Violation::Handshake)?;
         let span = greeting
             .parameters
@@ -93,7 +123,6 @@ impl<B> Session<B> {
         }
         self.peer_id = greeting.id;
         self.meet(greeting.parameters, span);
-        self.stats.packets_received += 1;
         self.last_received = now;
         self.become_connected(now);
         // The server waits for a packet with its id; the application may have none to send.
@@ -101,20 +130,20 @@ impl<B> Session<B> {
         Ok(())
     }
 
-    fn on_refuse(&mut self, packet: &Packet<'_>) {
-        match handshake::read_refuse(packet.payload) {
-            Some(reason) => self.close(CloseReason::Refused(reason)),
-            None => self.stats.packets_ignored += 1,
-        }
+    fn on_refuse(&mut self, packet: &Packet<'_>) -> Result<(), NotTaken> {
+        let reason = handshake::read_refuse(packet.payload).ok_or(DropReason::Handshake)?;
+        self.close(CloseReason::Refused(reason));
+        Ok(())
     }
 
-    fn on_repeated_hello(&mut self, packet: &Packet<'_>) {
+    fn on_repeated_hello(&mut self, packet: &Packet<'_>) -> Result<(), NotTaken> {
         let greeting = Greeting::read(packet.payload, HELLO_PAYLOAD);
         match (&mut self.state, greeting) {
             (State::Accepted { answer, .. }, Some(greeting)) if greeting.id == self.peer_id => {
                 *answer = Some(greeting.token);
+                Ok(())
             }
-            _ => self.stats.packets_ignored += 1,
+            _ => Err(DropReason::Handshake.into()),
         }
     }
 
@@ -136,8 +165,7 @@ impl<B> Session<B> {
         now: Time,
         packet: &Packet<'_>,
         ecn: Ecn,
-    ) -> Result<Option<BlockMeta>, Violation> {
-        self.stats.packets_received += 1;
+    ) -> Result<Option<BlockMeta>, NotTaken> {
         self.last_received = now;
         self.keepalive_at = now + self.config.idle_timeout / 3;
         match packet.kind {
@@ -155,14 +183,16 @@ impl<B> Session<B> {
         Ok(None)
     }
 
-    /// Whether this packet is new; it is not yet marked as received.
-    fn is_new(&mut self, number: u64) -> Result<bool, Violation> {
+    /// Gives the number of a packet that has not come before; it is not yet marked as received.
+    fn new_number(&self, packet: &Packet<'_>) -> Result<u64, NotTaken> {
+        let number = packet.header.packet_number.get();
         if number > MAX_PACKET_NUMBER {
-            return Err(Violation::PacketNumber(number));
+            return Err(Violation::PacketNumber(number).into());
         }
-        let is_new = !self.acks.is_duplicate(number);
-        self.stats.duplicates += u64::from(!is_new);
-        Ok(is_new)
+        if self.acks.is_duplicate(number) {
+            return Err(DropReason::DuplicatePacket.into());
+        }
+        Ok(number)
     }
 
     fn on_data(
@@ -170,7 +200,7 @@ impl<B> Session<B> {
         now: Time,
         packet: &Packet<'_>,
         ecn: Ecn,
-    ) -> Result<Option<BlockMeta>, Violation> {
+    ) -> Result<Option<BlockMeta>, NotTaken> {
         let header = packet.header;
         let meta = BlockMeta {
             transfer: header.transfer.get(),
@@ -180,21 +210,17 @@ impl<B> Session<B> {
         };
         let max = self.config.local.max_payload;
         if meta.len > max {
-            return Err(Violation::PayloadTooLong { len: meta.len, max });
+            return Err(Violation::PayloadTooLong { len: meta.len, max }.into());
         }
         if meta.offset > MAX_FILE_OFFSET - u64::from(meta.len) {
-            return Err(Violation::FileOffset(meta.offset));
+            return Err(Violation::FileOffset(meta.offset).into());
         }
-        let number = header.packet_number.get();
-        if !self.is_new(number)? {
-            return Ok(None);
-        }
+        let number = self.new_number(packet)?;
         let is_new_block = self.grants.accept(header.block_number.get())?;
         let hurry = packet.header.flags & FLAG_ACK_NOW != 0;
         self.acks.on_packet(now, number, ecn, hurry);
         if !is_new_block {
-            self.stats.duplicates += 1;
-            return Ok(None);
+            return Err(DropReason::DuplicateBlock.into());
         }
         if meta.len == 0 {
             // Cancelled: nobody has it to release.
@@ -211,32 +237,28 @@ impl<B> Session<B> {
     }
 
     /// A probe of the path: nothing in it but its length.
-    fn on_probe(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), Violation> {
-        let number = packet.header.packet_number.get();
-        if self.is_new(number)? {
-            self.acks.on_packet(now, number, ecn, true);
-        }
+    fn on_probe(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), NotTaken> {
+        let number = self.new_number(packet)?;
+        self.acks.on_packet(now, number, ecn, true);
         Ok(())
     }
 
-    fn on_control(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), Violation> {
-        let number = packet.header.packet_number.get();
-        if !self.is_new(number)? {
-            return Ok(());
-        }
+    fn on_control(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), NotTaken> {
+        let number = self.new_number(packet)?;
         let is_ping = packet.payload.is_empty();
         let taken = is_ping
             || self
                 .inbox
                 .receive(packet.header.offset.get(), packet.payload)?;
-        if taken {
-            let hurry = is_ping || packet.header.flags & FLAG_ACK_NOW != 0;
-            self.acks.on_packet(now, number, ecn, hurry);
+        if !taken {
+            return Err(DropReason::ControlFull.into());
         }
+        let hurry = is_ping || packet.header.flags & FLAG_ACK_NOW != 0;
+        self.acks.on_packet(now, number, ecn, hurry);
         Ok(())
     }
 
-    fn on_ack(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Violation> {
+    fn on_ack(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), NotTaken> {
         let ack = Ack::decode(packet.payload).ok_or(Violation::MalformedAck)?;
         self.stats.acks_received += 1;
         self.stats.marked = self.stats.marked.max(ack.ce_packets);

@@ -2,15 +2,17 @@
 
 use core::time::Duration;
 
+use crate::drops::Drops;
+
 /// What a session has done so far, and how its path looks now.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Packets given out by [`super::Session::poll_transmit`], of all kinds.
     pub packets_sent: u64,
-    /// Packets taken in that belong to the session, of all kinds.
+    /// Packets that [`super::Session::handle_packet`] took in, of all kinds: all but those in `dropped`.
     pub packets_received: u64,
-    /// Packets that do not belong to the session, or not in its state.
-    pub packets_ignored: u64,
+    /// Packets that it did not take in, and why.
+    pub dropped: Drops,
     /// Bytes of block payload given out, retransmissions included.
     pub block_bytes_sent: u64,
     /// Bytes of block payload taken in, each block once.
@@ -21,7 +23,7 @@ pub struct Stats {
     pub blocks_received: u64,
     /// Data packets that were sent again.
     pub retransmitted: u64,
-    /// Packets or blocks that arrived a second time.
+    /// Packets or blocks that arrived a second time; in `dropped` too.
     pub duplicates: u64,
     /// Packets that were declared lost.
     pub lost: u64,
