@@ -120,6 +120,18 @@ pub const fn max_payload_for_mtu(mtu: usize) -> usize {
     )
 }
 
+/// Smallest MTU that every IPv6 link has (RFC 8200, section 5), and hardly an IPv4 link lacks.
+pub const MIN_MTU: usize = 1280;
+
+/// Payload that fits every path without a look at it: the largest multiple of `granule` in a packet of [`MIN_MTU`] whose
+/// payload starts `payload_offset` bytes after the start of its Ethernet header; at least one granule.
+#[must_use]
+pub const fn base_payload(payload_offset: u16, granule: u16) -> u16 {
+    let headers = (payload_offset as usize).saturating_sub(ETHERNET_LEN);
+    let base = round_down(MIN_MTU.saturating_sub(headers), granule as usize) as u16;
+    if base < granule { granule } else { base }
+}
+
 /// Payload of a full packet in a chunk of [`CHUNK_LEN`].
 pub const MAX_FRAME_PAYLOAD: usize = max_payload_for_mtu(9000);
 
@@ -145,6 +157,16 @@ mod tests {
         assert_eq!(max_payload_for_mtu(65535), 3584);
         assert_eq!(max_payload_for_mtu(600), 0);
         assert_eq!(max_payload_for_mtu(0), 0);
+    }
+
+    #[test]
+    fn base_payloads() {
+        assert_eq!(base_payload(PAYLOAD_OFFSET as u16, 512), 1024);
+        assert_eq!(base_payload(PAYLOAD_OFFSET as u16, 1), 1166);
+        assert_eq!(base_payload(512, 512), 512);
+        assert_eq!(base_payload(128, 4096), 4096, "nothing smaller is allowed");
+        assert_eq!(base_payload(0, 512), 1024);
+        assert_eq!(base_payload(u16::MAX, 512), 512);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod congestion;
 mod control;
 mod credit;
 mod handshake;
+mod pmtu;
 mod ranges;
 mod receive;
 mod recovery;
