@@ -80,6 +80,8 @@ fn config(initial_credit: u64) -> Config {
     };
     Config {
         local,
+        // No probes of the path, which would be long vectors of zeros.
+        max_send_payload: 1024,
         ..Config::default()
     }
 }

@@ -275,6 +275,7 @@ impl Engine {
             idle_timeout: self.config.idle_timeout,
             handshake_timeout: self.config.handshake_timeout,
             l4_overhead: path.header_len() as u16,
+            max_send_payload: self.config.max_payload,
             max_queued_blocks: QUEUED_BLOCKS,
             ..Config::default()
         }
@@ -328,6 +329,7 @@ impl Engine {
                         self.events
                             .push_back(EngineEvent::Connected { session, remote });
                     }
+                    Event::PayloadLimit(_) => {}
                     Event::Message(bytes) => self
                         .events
                         .push_back(EngineEvent::Message { session, bytes }),

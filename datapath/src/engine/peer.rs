@@ -7,7 +7,7 @@ use blk_proto::session::Session;
 use blk_proto::time::Time;
 
 use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
-use crate::umem::{Disk, Frame};
+use crate::umem::{Disk, Frame, SECTOR};
 
 /// One session with its path and its transfers.
 #[derive(Debug)]
@@ -117,6 +117,12 @@ impl Peer {
             .map_or(local, |parameters| parameters.max_payload);
         let len = local.min(peer);
         (len - len % 512).max(512)
+    }
+
+    /// The payload length of every block that is sent, but a file's last: what both ends and the path can do.
+    pub fn send_len(&self) -> u16 {
+        let len = self.session.max_block();
+        (len - len % SECTOR as u16).max(SECTOR as u16)
     }
 
     /// Gives waiting messages to the session, as far as it has room.

@@ -77,12 +77,11 @@ impl Engine {
         range: (u64, u64),
         progress: Progress,
     ) -> bool {
-        let block_len = self.config.max_payload;
         let serial = self.next_serial();
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut outbound = Outbound::new(serial, file, range, peer.block_len(block_len), progress);
+        let mut outbound = Outbound::new(serial, file, range, peer.send_len(), progress);
         if range.1 == 0 {
             let outcome = outbound.outcome();
             self.events.extend(outcome.map(|outcome| EngineEvent::Sent {

@@ -9,7 +9,7 @@
 //!              └──────────────────────── cancel ──────────────────────────┘
 //! ```
 //!
-//! A block that is cancelled after its first transmission leaves a hole in the numbers. Its slot stays, empty, and if
+//! A block that is cancelled (or has become too long for the path) after its first transmission leaves a hole in the numbers. Its slot stays, empty, and if
 //! its packet was lost, a packet without payload goes in its place: else the receiver would wait for the number for
 //! ever, and one block of credit would be gone.
 
@@ -186,35 +186,43 @@ impl<B> Blocks<B> {
         })
     }
 
-    /// The peer has this block. Harmless for one that it is known to have.
-    pub(super) fn on_acked(&mut self, index: u32, number: u64) {
+    /// The peer has this block. Harmless for one that it is known to have. Gives the payload's length, if it is news and
+    /// the packet had one.
+    pub(super) fn on_acked(&mut self, index: u32, number: u64) -> Option<u16> {
         let slot = &mut self.slots[index as usize];
         if slot.state == State::Free || slot.number != number {
-            return;
+            return None;
         }
         slot.state = State::Free;
-        if let Some(block) = slot.block.take() {
-            self.released.push_back(Released {
-                transfer: slot.meta.transfer,
-                block,
-                acked: true,
-            });
-        }
         self.free.push(index);
+        let block = slot.block.take()?;
+        self.released.push_back(Released {
+            transfer: slot.meta.transfer,
+            block,
+            acked: true,
+        });
+        Some(slot.meta.len)
     }
 
-    /// The last packet with this block was lost.
-    pub(super) fn on_lost(&mut self, index: u32, number: u64) {
+    /// The last packet with this block was lost. Gives the payload's length, if it is news and the packet had one.
+    pub(super) fn on_lost(&mut self, index: u32, number: u64) -> Option<u16> {
         let slot = &mut self.slots[index as usize];
-        if slot.state == State::InFlight && slot.number == number {
-            slot.state = State::Lost;
-            self.lost.push_back((index, number));
+        if slot.state != State::InFlight || slot.number != number {
+            return None;
         }
+        slot.state = State::Lost;
+        self.lost.push_back((index, number));
+        slot.block.as_ref().map(|_| slot.meta.len)
     }
 
     /// Gives back all blocks of a transfer.
     pub(super) fn cancel(&mut self, transfer: u32) {
         self.give_back(|meta| meta.transfer == transfer);
+    }
+
+    /// Gives back all blocks with a longer payload than this, which the path does not take.
+    pub(super) fn give_back_longer(&mut self, limit: u16) {
+        self.give_back(|meta| meta.len > limit);
     }
 
     /// Gives back all blocks.
@@ -344,6 +352,28 @@ mod tests {
         b.on_acked(second.slot, second.number);
         assert_eq!(released(&mut b), [(1, true)]);
         assert!(b.is_drained());
+    }
+
+    #[test]
+    fn what_is_too_long_comes_back() {
+        let mut b = blocks(&[], 2);
+        for (index, len) in [600, 512, 600, 512].into_iter().enumerate() {
+            b.push(BlockMeta { len, ..meta(1) }, index);
+        }
+        let (long, short) = (b.transmit().unwrap(), b.transmit().unwrap());
+        b.give_back_longer(512);
+        assert_eq!(released(&mut b), [(0, false), (2, false)]);
+        assert_eq!(b.on_lost(long.slot, long.number), None, "a void by now");
+        assert_eq!(b.on_lost(short.slot, short.number), Some(512));
+        assert!(b.retransmit(|_| true).unwrap().void);
+        assert!(!b.retransmit(|_| true).unwrap().void);
+        assert_eq!(b.on_acked(long.slot, long.number), None);
+        assert_eq!(b.on_acked(short.slot, short.number), Some(512));
+        assert_eq!(b.on_acked(short.slot, short.number), None, "no news");
+        assert_eq!(released(&mut b), [(1, true)]);
+        b.grant(3);
+        let last = b.transmit().unwrap();
+        assert_eq!((last.number, last.meta.len), (2, 512));
     }
 
     #[test]

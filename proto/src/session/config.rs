@@ -62,6 +62,8 @@ pub struct Config {
     /// Bytes from the start of the Ethernet header to the end of the UDP header in packets that this side sends
     /// ([`geometry::l4_overhead`]).
     pub l4_overhead: u16,
+    /// Most bytes of payload in a Data packet that this side sends: what its interface's MTU and its memory allow.
+    pub max_send_payload: u16,
     /// Without any packet from the peer for this long, the session closes.
     pub idle_timeout: Duration,
     /// If the handshake takes longer than this, the session closes.
@@ -86,6 +88,7 @@ impl Default for Config {
         Self {
             local: Parameters::default(),
             l4_overhead: geometry::L4_OVERHEAD_V4,
+            max_send_payload: geometry::MAX_FRAME_PAYLOAD as u16,
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
             max_ack_delay: Duration::from_millis(1),

@@ -30,6 +30,7 @@
 //! | `control` | the stream of messages, both sides |
 //! | `ack`, `ranges` | what arrived, when to say so |
 //! | `recovery`, `rtt`, `congestion` | what was lost, how much may be in flight |
+//! | `pmtu` | how long a block may be, so that the path takes it |
 //! | `receive`, `transmit`, `timers` | the session's entry points, which put those together |
 
 mod ack;
@@ -61,6 +62,7 @@ use blocks::Blocks;
 use config::nanos;
 use control::{ControlReceiver, ControlSender};
 use credit::Grants;
+use pmtu::Pmtu;
 use recovery::{Content, Fate, Recovery};
 use window::Tuner;
 
@@ -120,22 +122,34 @@ enum Replied {
 struct Outbox<B> {
     blocks: Blocks<B>,
     control: ControlSender,
+    /// Not sent reliably, but it learns from the same news.
+    pmtu: Pmtu,
 }
 
 impl<B> Fate for Outbox<B> {
     fn on_acked(&mut self, content: Content) {
         match content {
-            Content::Block { slot, number } => self.blocks.on_acked(slot, number),
+            Content::Block { slot, number } => {
+                if let Some(len) = self.blocks.on_acked(slot, number) {
+                    self.pmtu.on_block_acked(len);
+                }
+            }
             Content::Segment(number) => self.control.on_acked(number),
             Content::Ping => {}
+            Content::Probe(probe) => self.pmtu.on_probe_acked(probe),
         }
     }
 
     fn on_lost(&mut self, content: Content) {
         match content {
-            Content::Block { slot, number } => self.blocks.on_lost(slot, number),
+            Content::Block { slot, number } => {
+                if let Some(len) = self.blocks.on_lost(slot, number) {
+                    self.pmtu.on_block_lost(len);
+                }
+            }
             Content::Segment(number) => self.control.on_lost(number),
             Content::Ping => {}
+            Content::Probe(probe) => self.pmtu.on_probe_lost(probe),
         }
     }
 }
@@ -163,6 +177,12 @@ pub struct Session<B> {
     next_ack: u64,
     /// Something that the peer acknowledges is to be sent, whatever the window says.
     ping_due: bool,
+    /// A probe of the path was sent: a small packet is to overtake it, if it does not get through.
+    overtake_due: bool,
+    /// Limit of payloads that the blocks in the outbox keep to.
+    payload_limit: u16,
+    /// What the application knows of it.
+    told_limit: u16,
     last_received: Time,
     keepalive_at: Time,
     /// When to ask a peer that grants nothing whether it still does not.
@@ -224,6 +244,7 @@ impl<B> Session<B> {
         let outbox = Outbox {
             blocks: Blocks::new(config.max_queued_blocks, config.max_unacked_blocks),
             control: ControlSender::new(),
+            pmtu: Pmtu::closed(),
         };
         Self {
             local_id,
@@ -240,6 +261,9 @@ impl<B> Session<B> {
             window_limit: config.local.initial_credit,
             next_ack: 0,
             ping_due: false,
+            overtake_due: false,
+            payload_limit: 0,
+            told_limit: 0,
             last_received: now,
             keepalive_at: now + config.idle_timeout / 3,
             starved_at: None,
@@ -256,6 +280,9 @@ impl<B> Session<B> {
     /// The peer's parameters are known.
     fn meet(&mut self, parameters: Parameters, span: u16) {
         self.outbox.blocks.grant(parameters.initial_credit);
+        self.outbox.pmtu = Pmtu::new(&parameters, self.config.max_send_payload);
+        self.payload_limit = self.outbox.pmtu.limit();
+        self.told_limit = self.payload_limit;
         self.peer = Some(parameters);
         self.span = span;
     }
@@ -333,14 +360,31 @@ impl<B> Session<B> {
     /// the packet otherwise, each time.
     ///
     /// # Errors
-    /// Gives the block back if there is no room ([`Self::queue_space`]), it is empty, or longer than the peer takes.
+    /// Gives the block back if there is no room ([`Self::queue_space`]), it is empty, or longer than
+    /// [`Self::max_block`].
     pub fn queue_block(&mut self, meta: BlockMeta, block: B) -> Result<(), B> {
-        let max_payload = self.peer.map_or(0, |peer| peer.max_payload);
-        if self.queue_space() == 0 || meta.len == 0 || meta.len > max_payload {
+        if self.queue_space() == 0 || meta.len == 0 || meta.len > self.max_block() {
             return Err(block);
         }
         self.outbox.blocks.push(meta, block);
         Ok(())
+    }
+
+    /// Bytes of payload that a block may have now: what the peer, this side and the path take. 0 until the peer is known.
+    /// Changes are told by [`Event::PayloadLimit`]; at first it is what every path takes
+    /// ([`crate::geometry::base_payload`]).
+    #[must_use]
+    pub const fn max_block(&self) -> u16 {
+        self.payload_limit
+    }
+
+    /// Takes over what was learnt about the path. When less fits, what is too long comes back.
+    fn heed_path(&mut self) {
+        let limit = self.outbox.pmtu.limit();
+        if limit < self.payload_limit {
+            self.outbox.blocks.give_back_longer(limit);
+        }
+        self.payload_limit = limit;
     }
 
     /// How many blocks [`Self::queue_block`] takes: none unless connected. Blocks in events that were not fetched take
@@ -408,6 +452,10 @@ impl<B> Session<B> {
         if core::mem::take(&mut self.tell_connected) {
             return Some(Event::Connected);
         }
+        if self.told_limit != self.payload_limit {
+            self.told_limit = self.payload_limit;
+            return Some(Event::PayloadLimit(self.told_limit));
+        }
         if let Some(message) = self.inbox.pop() {
             return Some(Event::Message(message));
         }
@@ -436,6 +484,9 @@ impl<B> Session<B> {
             lost: self.recovery.counters.lost,
             spurious: self.recovery.counters.spurious,
             probes: self.recovery.counters.probes,
+            payload_limit: self.payload_limit,
+            path_probes: self.outbox.pmtu.counters.probes,
+            black_holes: self.outbox.pmtu.counters.black_holes,
             srtt: Duration::from_nanos(self.recovery.rtt.smoothed()),
             min_rtt: Duration::from_nanos(self.recovery.rtt.min()),
             cwnd: self.recovery.controller.window(),

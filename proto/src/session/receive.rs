@@ -263,6 +263,7 @@ impl<B> Session<B> {
         self.stats.acks_received += 1;
         self.stats.marked = self.stats.marked.max(ack.ce_packets);
         self.recovery.on_ack(now, &ack, &mut self.outbox)?;
+        self.heed_path();
         if self.outbox.blocks.grant(ack.max_blocks) {
             self.starved_count = 0;
             self.starved_at = None;

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 
 use super::ack::Ack;
 use super::congestion::{Aimd, Controller};
+use super::pmtu::Probe;
 use super::ranges::RangeSet;
 use super::rtt::{GRANULARITY, Rtt};
 use super::types::Violation;
@@ -43,6 +44,8 @@ pub(super) enum Content {
     Segment(u64),
     /// Nothing; it asked for an Ack.
     Ping,
+    /// Nothing; its length was to be tried.
+    Probe(Probe),
 }
 
 /// Learns what became of packets.
@@ -251,8 +254,11 @@ impl Recovery {
                 }
                 record.state = State::Lost;
                 self.in_flight -= 1;
-                self.counters.lost += 1;
-                self.controller.on_loss(self.cursor, next);
+                // A probe was too long; that says nothing about congestion (RFC 8899, section 3, item 7).
+                if !matches!(record.content, Content::Probe(_)) {
+                    self.counters.lost += 1;
+                    self.controller.on_loss(self.cursor, next);
+                }
                 fate.on_lost(record.content);
             }
             self.cursor += 1;
@@ -298,6 +304,11 @@ impl Recovery {
     /// How long after the last packet a missing Ack calls for a probe (RFC 9002, section 6.2.1).
     pub(super) fn first_probe_interval(&self) -> u64 {
         self.rtt.probe_timeout().saturating_add(self.peer_ack_delay)
+    }
+
+    /// Probe timeouts since something was last acknowledged.
+    pub(super) const fn timeouts_in_row(&self) -> u32 {
+        self.probe_count
     }
 
     /// Finds losses whose time has come. Says whether a probe must be sent to find out about the rest.

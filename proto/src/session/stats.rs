@@ -25,7 +25,7 @@ pub struct Stats {
     pub retransmitted: u64,
     /// Packets or blocks that arrived a second time; in `dropped` too.
     pub duplicates: u64,
-    /// Packets that were declared lost.
+    /// Packets that were declared lost, probes of the path's MTU not counted.
     pub lost: u64,
     /// Packets that were declared lost and arrived after all.
     pub spurious: u64,
@@ -33,6 +33,12 @@ pub struct Stats {
     pub marked: u64,
     /// Times that silence called for a probe.
     pub probes: u64,
+    /// Bytes of payload that a block may have now.
+    pub payload_limit: u16,
+    /// Packets sent to find out what the path takes.
+    pub path_probes: u64,
+    /// Times that the path was found to take less than before.
+    pub black_holes: u64,
     /// Ack packets sent.
     pub acks_sent: u64,
     /// Ack packets received.

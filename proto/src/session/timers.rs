@@ -8,6 +8,7 @@
 //! | probe | silence: send something that the peer acknowledges |
 //! | starvation | no credit, nothing in flight: ask, for the Ack that brought credit may be lost |
 //! | retry | lost blocks may have left the NIC queue |
+//! | path | [`Session::poll_transmit`] gives a probe: perhaps longer blocks fit by now |
 //! | keep-alive | nothing was heard for a third of the idle timeout: ask for a sign of life |
 //! | idle | the peer is gone |
 
@@ -19,6 +20,8 @@ use super::{CloseReason, Session, State};
 
 /// How soon to look again for lost blocks that sat in the NIC queue.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(1);
+/// Probe timeouts in a row after which the blocks may be too long for the path.
+const SUSPICIOUS_TIMEOUTS: u32 = 2;
 /// Longest time between two questions for credit.
 const MAX_STARVED_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -39,6 +42,7 @@ impl<B> Session<B> {
                 self.recovery.deadline(),
                 self.starved_at,
                 self.retry_at,
+                self.outbox.pmtu.deadline(),
                 Some(self.keepalive_at),
                 Some(self.idle_at()),
             ]
@@ -69,7 +73,11 @@ impl<B> Session<B> {
         }
         if self.recovery.on_timeout(now, &mut self.outbox) {
             self.ping_due = true;
+            if self.recovery.timeouts_in_row() >= SUSPICIOUS_TIMEOUTS {
+                self.outbox.pmtu.on_silence();
+            }
         }
+        self.heed_path();
         if self.keepalive_at <= now {
             self.ping_due = true;
             self.keepalive_at = now + self.config.idle_timeout / 3;

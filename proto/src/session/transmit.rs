@@ -7,6 +7,7 @@ use crate::wire::{self, HEADER_LEN, Header, Kind};
 
 use super::blocks::Outgoing;
 use super::handshake::{Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
+use super::pmtu::Probe;
 use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
 use super::{MAX_HELLO_WAIT, Replied, Session, State, Transmit};
@@ -17,7 +18,11 @@ enum Next {
     Segment(u64),
     Block(Outgoing),
     Ping,
+    Probe(Probe),
 }
+
+/// Payload of probes.
+static ZEROS: [u8; wire::MAX_PAYLOAD] = [0; wire::MAX_PAYLOAD];
 
 impl<B> Session<B> {
     /// The next packet to send, or `None`. It counts as sent: call this only when there is room to send.
@@ -115,11 +120,20 @@ impl<B> Session<B> {
         Transmit::Inline { header, payload }
     }
 
-    /// Acknowledgements first, since the peer waits for them; then control, which is small; then what was lost, which
+    /// Acknowledgements first, since the peer waits for them; then a look at the path; then control, which is small; then what was lost, which
     /// others wait for; then new blocks.
     fn choose(&mut self, now: Time, idle: impl FnMut(&B) -> bool) -> Option<Next> {
         if self.acks.is_due(now) || self.grants.should_announce() {
             return Some(Next::Ack);
+        }
+        if core::mem::take(&mut self.overtake_due) {
+            return Some(Next::Ping);
+        }
+        // Rare, and told to be no congestion when it is lost: so the window does not hold it back.
+        if self.outbox.pmtu.due(now)
+            && let Some(probe) = self.outbox.pmtu.send()
+        {
+            return Some(Next::Probe(probe));
         }
         if !self.recovery.may_send() {
             self.recovery.limited = true;
@@ -159,7 +173,21 @@ impl<B> Session<B> {
                 self.scratch.clear();
                 Some(self.scratch_packet(Kind::Control, number))
             }
+            Next::Probe(probe) => Some(self.build_probe(now, probe)),
         }
+    }
+
+    /// As long as a Data packet with a payload of this size.
+    fn build_probe(&mut self, now: Time, probe: Probe) -> Transmit<'_, B> {
+        let number = self.recovery.on_sent(now, Content::Probe(probe));
+        self.overtake_due = true;
+        let payload = &ZEROS[..usize::from(probe.size)];
+        let mut header = Header::new(Kind::Probe, self.peer_id);
+        header.packet_number = U64::new(number);
+        header.payload_len = U16::new(probe.size);
+        header.span = U16::new(self.span);
+        wire::seal(&mut header, wire::payload_crc(payload));
+        Transmit::Inline { header, payload }
     }
 
     fn build_segment(&mut self, now: Time, segment: u64) -> Option<Transmit<'_, B>> {

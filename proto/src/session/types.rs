@@ -54,13 +54,17 @@ pub enum Event<B> {
     Connected,
     /// The next control message from the peer.
     Message(Vec<u8>),
+    /// Blocks may have so many bytes of payload from now on: the path was found to take more or less than before.
+    /// Longer ones that are queued or not acknowledged come back, in [`Event::Released`]: cut them into smaller ones,
+    /// each on its own, for the peer may have got some of them.
+    PayloadLimit(u16),
     /// A block is the caller's again. It may still sit in a NIC queue, if its last transmission has not completed.
     Released {
         /// Its transfer.
         transfer: u32,
         /// What was given to [`super::Session::queue_block`].
         block: B,
-        /// Whether the peer has it; else it was cancelled or the session closed.
+        /// Whether the peer has it; else it was cancelled, has become too long for the path, or the session closed.
         acked: bool,
     },
     /// The session is over; nothing more comes.

@@ -240,7 +240,7 @@ impl Host {
         while let Some(event) = session.poll_event() {
             assert!(self.closed.is_none(), "{event:?} after Closed");
             match event {
-                Event::Connected => {}
+                Event::Connected | Event::PayloadLimit(_) => {}
                 Event::Message(message) => {
                     let expected = message_bytes(3 - self.side, self.messages_received);
                     assert!(
