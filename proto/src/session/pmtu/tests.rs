@@ -271,7 +271,7 @@ proptest! {
             row > 0
         });
         for size in &sizes {
-            prop_assert!(*size <= most && size % granule == 0);
+            prop_assert!(*size <= most && size.is_multiple_of(granule));
             highest = highest.max(*size);
         }
         prop_assert_eq!(p.limit(), largest(granule, most, fits));
@@ -311,7 +311,7 @@ proptest! {
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),
                 Step::Path(size) => fits = size,
             }
-            prop_assert!((1024..=3584).contains(&p.limit()) && p.limit() % 512 == 0);
+            prop_assert!((1024..=3584).contains(&p.limit()) && p.limit().is_multiple_of(512));
         }
         // The path stays as it is from now on, and what is in flight is lost.
         flying.into_iter().for_each(|probe| p.on_probe_lost(probe));
