@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{
-    Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
+    Coverage, Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
 };
 use blk_datapath::worker::Service;
 use blk_proto::message::{self, Reply, ReplyFrame, Request, RequestFrame};
@@ -174,6 +174,8 @@ impl Service for ClientService {
                     let _ = answer.send(Ok(outcome));
                 }
             }
+            // Nobody asks for it here.
+            EngineEvent::Incomplete { .. } => {}
             EngineEvent::Closed { reason, .. } => self.lose(ConnectionLost::from(reason)),
         }
     }
@@ -212,9 +214,10 @@ impl Service for ClientService {
                 answer,
             } => {
                 self.receiving.insert(transfer, answer);
+                let coverage = Arc::new(Coverage::new(size));
                 let started = self
                     .session
-                    .is_some_and(|id| engine.start_inbound(id, transfer, file, size, progress));
+                    .is_some_and(|id| engine.start_inbound(id, transfer, file, coverage, progress));
                 if !started && let Some(answer) = self.receiving.remove(&transfer) {
                     let _ = answer.send(Err(self.why_lost()));
                 }

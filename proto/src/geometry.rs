@@ -29,6 +29,14 @@ pub const PAYLOAD_GRANULE: usize = 512;
 /// fragment has as little headroom as the others.
 pub const MAX_PAYLOAD_OFFSET: u16 = 512;
 
+/// No block crosses a multiple of this many bytes of its file. Both ends read and write a file in pieces between two such
+/// bounds, and flows share a transfer out in them, whatever the length of the blocks, which may change on the way:
+/// payloads of 1 to 7 sectors (420 sectors are their least common multiple) fit in a whole number of times, and
+/// the bounds are those of pages, so that neighbouring writes share no block of the file system. 420 KiB.
+pub const GRID: u64 = 2 * 420 * PAYLOAD_GRANULE as u64;
+
+const _: () = assert!(GRID.is_multiple_of(4096));
+
 /// [`l4_overhead`] of IPv4 on an untagged link.
 pub const L4_OVERHEAD_V4: u16 = l4_overhead(false, 0);
 /// [`l4_overhead`] of IPv6 on an untagged link.

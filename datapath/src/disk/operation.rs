@@ -8,8 +8,9 @@ use crate::{
     umem::{Disk, Frame, SECTOR, Umem},
 };
 
-/// Most frames in one operation. Far below `IOV_MAX` (1024); 128 x 3584 bytes is a 448 KiB request.
-pub const RUN_MAX: usize = 128;
+/// Most frames in one operation. Far below `IOV_MAX` (1024). So many frames of 3072 bytes, or 120 of 3584, are what lies
+/// between two bounds of the [grid](blk_proto::geometry::GRID), a request of 420 KiB.
+pub const RUN_MAX: usize = 140;
 /// Transient errors in a row after which an operation gives up.
 const RETRIES_MAX: u32 = 1000;
 

@@ -154,6 +154,11 @@ impl DiskQueue {
         self.start(umem, Kind::Read, file, offset, frames, tag)
     }
 
+    /// Whether [`write`](Self::write) and [`read`](Self::read) would take one more operation now.
+    pub fn has_room(&self) -> bool {
+        self.operations + self.ready.len() < self.depth && !self.idle.is_empty()
+    }
+
     fn start(
         &mut self,
         umem: &mut Umem,
@@ -164,7 +169,7 @@ impl DiskQueue {
         tag: u64,
     ) -> Result<(), Vec<Frame<Disk>>> {
         self.check(umem);
-        if self.operations + self.ready.len() >= self.depth {
+        if !self.has_room() {
             return Err(frames);
         }
         let Some(index) = self.idle.pop() else {

@@ -36,6 +36,8 @@ pub struct EngineCounters {
     pub dropped: Drops,
     /// Blocks of transfers that are not (or no longer) here.
     pub blocks_stray: u64,
+    /// Blocks whose bytes were here already: late, or sent twice by flows that share a transfer.
+    pub blocks_duplicate: u64,
     /// Frames put into the TX ring.
     pub frames_sent: u64,
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blk_proto::session::CloseReason;
 
+use super::coverage::ByteRange;
 use super::inbound::ReceivedFile;
 use super::outbound::SentFile;
 
@@ -39,6 +40,15 @@ pub enum EngineEvent {
         transfer: u32,
         /// What became of it.
         outcome: Result<ReceivedFile, TransferError>,
+    },
+    /// All blocks that came are written, and the file is not whole; in answer to [`super::Coverage::settle`].
+    Incomplete {
+        /// The session; any of those whose flows bring the file.
+        session: SessionId,
+        /// The transfer.
+        transfer: u32,
+        /// What is missing, as offsets and lengths; there may be more.
+        missing: Vec<ByteRange>,
     },
     /// A file being sent is over: every block acknowledged, or a failure.
     Sent {

@@ -1,17 +1,23 @@
 //! Gathers received blocks into large contiguous writes.
 //!
-//! The file is cut into chunks of a fixed size; each open chunk collects its blocks in file order, whatever the order
-//! of arrival. A full chunk is one write. Chunks, not free-running runs, because a chunk's ends are aligned to the
-//! file system's blocks: ext4 and xfs serialise O_DIRECT writes whose ends share a block with a neighbour.
+//! The file is cut into chunks at the bounds of the [grid](blk_proto::geometry::GRID); each open chunk collects its blocks
+//! in file order, whatever the order of arrival and the lengths of the blocks. From the front of the chunk, runs of as many
+//! blocks as one write takes leave at once, and the rest when the chunk is full. Chunks, not free-running runs, because
+//! their ends, and where possible those of the runs in them, are aligned to the file system's blocks: ext4 and xfs
+//! serialise O_DIRECT writes whose ends share a block with a neighbour.
 //!
 //! A chunk that stays open too long (a lost block, a slow sender) is taken out as it is, in contiguous runs, so that
 //! frames never wait for a block that may never come.
 //!
 //! Pure: `B` is whatever owns the payload (a frame in the data path, a number in the tests).
 
+use blk_proto::geometry::GRID;
 use blk_proto::time::Time;
 
 use super::checksum::combine;
+
+/// Runs within a chunk end on multiples of this where they can: pages, and blocks of most file systems.
+const RUN_ALIGNMENT: u64 = 4096;
 
 /// A contiguous piece of a file, ready to be written.
 #[derive(Debug)]
@@ -34,11 +40,24 @@ struct Piece<B> {
     block: B,
 }
 
+impl<B> Piece<B> {
+    fn end(&self) -> u64 {
+        self.offset + u64::from(self.len)
+    }
+}
+
 #[derive(Debug)]
 struct Chunk<B> {
     index: u64,
+    /// The next chunk's start, or the end of the file.
+    end: u64,
+    /// Since when its oldest block may be waiting.
     opened: Time,
-    bytes: u64,
+    /// Everything before it has left.
+    front: u64,
+    /// Blocks that follow the front without a gap, and where they end.
+    lead: usize,
+    lead_end: u64,
     /// Sorted by offset.
     pieces: Vec<Piece<B>>,
 }
@@ -47,8 +66,8 @@ struct Chunk<B> {
 #[derive(Debug)]
 pub struct Gather<B> {
     size: u64,
-    chunk_bytes: u64,
     run_blocks: usize,
+    waiting: usize,
     open: Vec<Chunk<B>>,
     spare: Vec<Vec<Piece<B>>>,
 }
@@ -59,18 +78,18 @@ pub enum Misplaced<B> {
     /// It reaches past the end of the file.
     #[error("a block reaches past the end of the file")]
     PastEnd(B),
-    /// Another block of the same chunk covers some of its bytes.
+    /// Some of its bytes are in the same chunk already.
     #[error("two blocks cover the same bytes")]
     Overlap(B),
 }
 
 impl<B> Gather<B> {
-    /// Gathers a file of `size` bytes into chunks of `chunk_bytes`; no run has more than `run_blocks` blocks.
-    pub fn new(size: u64, chunk_bytes: u64, run_blocks: usize) -> Self {
+    /// Gathers a file of `size` bytes; no run has more than `run_blocks` blocks.
+    pub fn new(size: u64, run_blocks: usize) -> Self {
         Self {
             size,
-            chunk_bytes: chunk_bytes.max(1),
-            run_blocks,
+            run_blocks: run_blocks.max(1),
+            waiting: 0,
             open: Vec::new(),
             spare: Vec::new(),
         }
@@ -78,7 +97,7 @@ impl<B> Gather<B> {
 
     /// Blocks that wait in open chunks.
     pub fn waiting(&self) -> usize {
-        self.open.iter().map(|chunk| chunk.pieces.len()).sum()
+        self.waiting
     }
 
     /// When the oldest open chunk was opened.
@@ -86,8 +105,13 @@ impl<B> Gather<B> {
         self.open.iter().map(|chunk| chunk.opened).min()
     }
 
-    /// Adds a block; when it completes its chunk, the chunk's runs (one, unless the sender cuts blocks oddly) are
-    /// appended to `runs`.
+    /// Whether the chunk that a block at `offset` belongs to is open.
+    pub fn is_open(&self, offset: u64) -> bool {
+        let index = offset / GRID;
+        self.open.iter().rev().any(|chunk| chunk.index == index)
+    }
+
+    /// Adds a block; runs that it completes are appended to `runs`.
     pub fn insert(
         &mut self,
         now: Time,
@@ -97,39 +121,30 @@ impl<B> Gather<B> {
         block: B,
         runs: &mut Vec<Run<B>>,
     ) -> Result<(), Misplaced<B>> {
-        let end = match offset.checked_add(u64::from(len)) {
-            Some(end) if end <= self.size && len > 0 => end,
+        match offset.checked_add(u64::from(len)) {
+            Some(end) if end <= self.size && len > 0 => {}
             _ => return Err(Misplaced::PastEnd(block)),
-        };
-        let at = self.chunk_at(offset / self.chunk_bytes, now);
-        let chunk = &mut self.open[at];
-        let place = chunk.pieces.partition_point(|piece| piece.offset < offset);
-        let clear_before = place == 0 || {
-            let before = &chunk.pieces[place - 1];
-            before.offset + u64::from(before.len) <= offset
-        };
-        let clear_after = chunk
-            .pieces
-            .get(place)
-            .is_none_or(|after| end <= after.offset);
-        if !(clear_before && clear_after) {
-            return Err(Misplaced::Overlap(block));
         }
-        chunk.pieces.insert(
-            place,
-            Piece {
-                offset,
-                len,
-                crc,
-                block,
-            },
-        );
-        chunk.bytes += u64::from(len);
-        let start = chunk.index * self.chunk_bytes;
-        let full = self.chunk_bytes.min(self.size - start);
-        if chunk.bytes >= full {
+        let at = self.chunk_at(offset / GRID, now);
+        let chunk = &mut self.open[at];
+        let piece = Piece {
+            offset,
+            len,
+            crc,
+            block,
+        };
+        chunk
+            .insert(piece)
+            .map_err(|piece| Misplaced::Overlap(piece.block))?;
+        self.waiting += 1;
+        if chunk.lead_end >= chunk.end {
             let chunk = self.open.swap_remove(at);
-            self.split(chunk, runs);
+            self.close(chunk, runs);
+        } else if chunk.lead >= self.run_blocks {
+            chunk.opened = now;
+            let count = aligned(&chunk.pieces, self.run_blocks);
+            self.waiting -= count;
+            runs.push(chunk.take_front(count));
         }
         Ok(())
     }
@@ -140,7 +155,7 @@ impl<B> Gather<B> {
         while at < self.open.len() {
             if self.open[at].opened <= limit {
                 let chunk = self.open.swap_remove(at);
-                self.split(chunk, runs);
+                self.close(chunk, runs);
             } else {
                 at += 1;
             }
@@ -156,158 +171,104 @@ impl<B> Gather<B> {
         if let Some(at) = self.open.iter().rposition(|chunk| chunk.index == index) {
             return at;
         }
-        let pieces = self.spare.pop().unwrap_or_default();
+        let start = index * GRID;
         self.open.push(Chunk {
             index,
+            end: start.saturating_add(GRID).min(self.size),
             opened: now,
-            bytes: 0,
-            pieces,
+            front: start,
+            lead: 0,
+            lead_end: start,
+            pieces: self.spare.pop().unwrap_or_default(),
         });
         self.open.len() - 1
     }
 
-    fn split(&mut self, mut chunk: Chunk<B>, runs: &mut Vec<Run<B>>) {
-        let mut run: Option<Run<B>> = None;
-        let count = chunk.pieces.len();
-        for piece in chunk.pieces.drain(..) {
-            let len = u64::from(piece.len);
-            match &mut run {
-                Some(run)
-                    if run.offset + run.len == piece.offset
-                        && run.blocks.len() < self.run_blocks =>
-                {
-                    run.crc = combine(run.crc, piece.crc, len);
-                    run.len += len;
-                    run.blocks.push(piece.block);
-                }
-                _ => {
-                    let mut blocks = Vec::with_capacity(count.min(self.run_blocks));
-                    blocks.push(piece.block);
-                    let next = Run {
-                        offset: piece.offset,
-                        len,
-                        crc: piece.crc,
-                        blocks,
-                    };
-                    runs.extend(run.replace(next));
-                }
-            }
+    /// All that a chunk holds, in runs.
+    fn close(&mut self, mut chunk: Chunk<B>, runs: &mut Vec<Run<B>>) {
+        self.waiting -= chunk.pieces.len();
+        while !chunk.pieces.is_empty() {
+            let contiguous = 1 + chunk
+                .pieces
+                .windows(2)
+                .take_while(|pair| pair[0].end() == pair[1].offset)
+                .count();
+            let count = if contiguous <= self.run_blocks {
+                contiguous
+            } else {
+                aligned(&chunk.pieces, self.run_blocks)
+            };
+            runs.push(chunk.take_front(count));
         }
-        runs.extend(run);
         if self.spare.len() < 8 {
             self.spare.push(chunk.pieces);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NOW: Time = Time::from_nanos(5);
-
-    #[test]
-    fn blocks_in_any_order_fill_a_chunk_into_one_run() {
-        let mut gather = Gather::new(4096, 2048, 128);
-        let mut runs = Vec::new();
-        for offset in [1024, 0, 1536, 512] {
-            assert!(runs.is_empty());
-            gather
-                .insert(NOW, offset, 512, 0, offset, &mut runs)
-                .unwrap();
+impl<B> Chunk<B> {
+    /// Adds a piece, unless it covers bytes that are, or have been, here.
+    fn insert(&mut self, piece: Piece<B>) -> Result<(), Piece<B>> {
+        let place = match self.pieces.last() {
+            Some(last) if last.offset < piece.offset => self.pieces.len(),
+            _ => self
+                .pieces
+                .partition_point(|before| before.offset < piece.offset),
+        };
+        let free_from = match place {
+            0 => self.front,
+            _ => self.pieces[place - 1].end(),
+        };
+        let free_to = self.pieces.get(place).map_or(u64::MAX, |next| next.offset);
+        if piece.offset < free_from || piece.end() > free_to {
+            return Err(piece);
         }
-        assert_eq!(runs.len(), 1);
-        assert_eq!((runs[0].offset, runs[0].len), (0, 2048));
-        assert_eq!(runs[0].blocks, [0, 512, 1024, 1536]);
-        assert_eq!(gather.waiting(), 0);
+        self.pieces.insert(place, piece);
+        // Only a piece at the end of the lead makes it longer.
+        while let Some(next) = self.pieces.get(self.lead)
+            && next.offset == self.lead_end
+        {
+            self.lead += 1;
+            self.lead_end = next.end();
+        }
+        Ok(())
     }
 
-    #[test]
-    fn the_last_chunk_is_full_at_the_end_of_the_file() {
-        let mut gather = Gather::new(2048 + 7, 2048, 128);
-        let mut runs = Vec::new();
-        gather.insert(NOW, 2048, 7, 0, (), &mut runs).unwrap();
-        assert_eq!((runs[0].offset, runs[0].len), (2048, 7));
-    }
-
-    #[test]
-    fn a_gap_splits_an_old_chunk() {
-        let mut gather = Gather::new(4096, 4096, 128);
-        let mut runs = Vec::new();
-        for offset in [0, 512, 2048] {
-            gather.insert(NOW, offset, 512, 0, (), &mut runs).unwrap();
+    /// The first `count` pieces, which follow each other.
+    fn take_front(&mut self, count: usize) -> Run<B> {
+        let offset = self.pieces.first().map_or(self.front, |piece| piece.offset);
+        let mut run = Run {
+            offset,
+            len: 0,
+            crc: 0,
+            blocks: Vec::with_capacity(count),
+        };
+        for piece in self.pieces.drain(..count) {
+            let len = u64::from(piece.len);
+            run.crc = if run.len == 0 {
+                piece.crc
+            } else {
+                combine(run.crc, piece.crc, len)
+            };
+            run.len += len;
+            run.blocks.push(piece.block);
         }
-        gather.take_older(Time::from_nanos(4), &mut runs);
-        assert!(runs.is_empty());
-        gather.take_older(NOW, &mut runs);
-        assert_eq!(
-            runs.iter()
-                .map(|run| (run.offset, run.len))
-                .collect::<Vec<_>>(),
-            [(0, 1024), (2048, 512)]
-        );
-    }
-
-    #[test]
-    fn overlaps_and_blocks_past_the_end_come_back() {
-        let mut gather = Gather::new(4096, 4096, 128);
-        let mut runs = Vec::new();
-        gather.insert(NOW, 512, 1024, 0, 1, &mut runs).unwrap();
-        for (offset, len) in [(512, 512), (1024, 512), (0, 1024), (511, 2)] {
-            let result = gather.insert(NOW, offset, len, 0, 2, &mut runs);
-            assert!(
-                matches!(result, Err(Misplaced::Overlap(2))),
-                "{offset} {len}"
-            );
-        }
-        for (offset, len) in [(4096, 1), (4000, 97), (u64::MAX, 2), (0, 0)] {
-            let result = gather.insert(NOW, offset, len, 0, 3, &mut runs);
-            assert!(
-                matches!(result, Err(Misplaced::PastEnd(3))),
-                "{offset} {len}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_byte_comes_out_once_with_the_right_crc(
-            data in proptest::collection::vec(any::<u8>(), 1..20_000),
-            block in 1usize..700,
-            blocks_in_chunk in 1usize..9,
-            run_blocks in 1usize..12,
-            shuffle in any::<u64>(),
-            flush_each in 1usize..50,
-        ) {
-            let mut order: Vec<usize> = (0..data.len().div_ceil(block)).collect();
-            let count = order.len();
-            for i in 0..count {
-                order.swap(i, (shuffle as usize).wrapping_add(i * 31) % count);
-            }
-            let mut gather = Gather::new(data.len() as u64, (block * blocks_in_chunk) as u64, run_blocks);
-            let mut runs = Vec::new();
-            for (step, at) in order.into_iter().enumerate() {
-                let piece = &data[at * block..data.len().min((at + 1) * block)];
-                let (offset, len) = ((at * block) as u64, piece.len() as u32);
-                gather.insert(NOW, offset, len, crc32fast::hash(piece), piece.to_vec(), &mut runs).unwrap();
-                if step % flush_each == 0 {
-                    gather.take_all(&mut runs);
-                }
-            }
-            gather.take_all(&mut runs);
-            prop_assert_eq!(gather.waiting(), 0);
-            let mut out = vec![None; data.len()];
-            for run in runs {
-                prop_assert!(run.blocks.len() <= run_blocks);
-                let bytes = run.blocks.concat();
-                prop_assert_eq!(bytes.len() as u64, run.len);
-                prop_assert_eq!(crc32fast::hash(&bytes), run.crc);
-                for (i, byte) in bytes.into_iter().enumerate() {
-                    prop_assert!(out[run.offset as usize + i].replace(byte).is_none());
-                }
-            }
-            prop_assert_eq!(out.into_iter().collect::<Option<Vec<u8>>>(), Some(data));
-        }
+        self.front = run.offset + run.len;
+        self.lead = self.lead.saturating_sub(count);
+        self.lead_end = self.lead_end.max(self.front);
+        run
     }
 }
+
+/// How many of the first pieces, of which at least `limit` follow each other, make the next run: `limit`, or somewhat fewer
+/// when the run then ends well.
+fn aligned<B>(pieces: &[Piece<B>], limit: usize) -> usize {
+    (limit - limit / 16..=limit)
+        .rev()
+        .find(|&count| pieces[count - 1].end().is_multiple_of(RUN_ALIGNMENT))
+        .unwrap_or(limit)
+}
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

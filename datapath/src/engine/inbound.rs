@@ -1,4 +1,4 @@
-//! A file being received: blocks in, gathered writes out, until every byte is on the disk.
+//! What one flow brings of a file being received: blocks in, gathered writes out, until every byte is on the disk.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use blk_proto::time::Time;
 
-use super::checksum::FileChecksum;
+use super::coverage::Coverage;
 use super::gather::{Gather, Misplaced, Run};
 use super::{Progress, TransferError};
 use crate::disk::{BlockFile, RUN_MAX, Ways};
@@ -23,40 +23,47 @@ pub struct ReceivedFile {
     pub ways: Ways,
 }
 
-/// A file being received.
+/// A block that was not taken.
+#[derive(Debug)]
+pub struct Unwanted {
+    /// Its frame.
+    pub frame: Frame<Disk>,
+    /// Whether its bytes are here already, which is no fault of anybody's.
+    pub duplicate: bool,
+}
+
+/// A file being received, as far as one session brings it.
 #[derive(Debug)]
 pub struct Inbound {
     serial: u64,
     file: Arc<BlockFile>,
-    size: u64,
+    coverage: Arc<Coverage>,
     gather: Gather<Frame<Disk>>,
     /// Runs that wait for room in the disk queue.
     waiting: VecDeque<Run<Frame<Disk>>>,
-    checksum: FileChecksum,
-    ways: Ways,
+    /// What the coverage was last told: whether there are blocks here that are not claimed.
+    gathering: bool,
     writes_in_flight: u32,
     failure: Option<TransferError>,
     progress: Progress,
 }
 
 impl Inbound {
-    /// Receives `size` bytes into `file` from blocks of `block_len` bytes.
+    /// Receives into `file` what `coverage` still lacks.
     pub fn new(
         serial: u64,
         file: Arc<BlockFile>,
-        size: u64,
-        block_len: u16,
+        coverage: Arc<Coverage>,
         progress: Progress,
     ) -> Self {
-        let chunk_bytes = u64::from(block_len) * RUN_MAX as u64;
+        coverage.enter();
         Self {
             serial,
             file,
-            size,
-            gather: Gather::new(size, chunk_bytes, RUN_MAX),
+            gather: Gather::new(coverage.size(), RUN_MAX),
+            coverage,
             waiting: VecDeque::new(),
-            checksum: FileChecksum::new(size),
-            ways: Ways::default(),
+            gathering: false,
             writes_in_flight: 0,
             failure: None,
             progress,
@@ -74,7 +81,13 @@ impl Inbound {
         &self.file
     }
 
-    /// Takes a received block. The frame comes back when it is not wanted: the transfer has failed.
+    /// Which of its bytes are here.
+    pub fn coverage(&self) -> &Arc<Coverage> {
+        &self.coverage
+    }
+
+    /// Takes a received block. The frame comes back when it is not wanted: its bytes are here already, or the transfer has
+    /// failed. [`Inbound::settle`] must follow when the runs have been dealt with.
     pub fn receive(
         &mut self,
         now: Time,
@@ -82,38 +95,55 @@ impl Inbound {
         crc: u32,
         frame: Frame<Disk>,
         runs: &mut Vec<Run<Frame<Disk>>>,
-    ) -> Result<(), Frame<Disk>> {
+    ) -> Result<(), Unwanted> {
+        let refused = |frame| Unwanted {
+            frame,
+            duplicate: false,
+        };
         if self.failure.is_some() {
-            return Err(frame);
+            return Err(refused(frame));
         }
         let len = frame.len() as u32;
         if self.file.is_direct() && !self.is_aligned(offset, len) {
-            let text = "a block's offset or length is not a multiple of the granule";
-            self.failure = Some(TransferError::Protocol(text));
-            return Err(frame);
+            return Err(refused(self.fail(
+                "a block's offset or length is not a multiple of the granule",
+                frame,
+            )));
+        }
+        // The blocks of an open chunk are looked at there; so this costs once for each chunk, and for late blocks.
+        if !self.gather.is_open(offset) && self.coverage.is_claimed(offset, u64::from(len)) {
+            return Err(Unwanted {
+                frame,
+                duplicate: true,
+            });
         }
         match self.gather.insert(now, offset, len, crc, frame, runs) {
             Ok(()) => {
-                self.progress.add(u64::from(len));
+                if !self.gathering {
+                    self.set_gathering(true);
+                }
                 Ok(())
             }
-            Err(misplaced) => {
-                let (text, frame) = match misplaced {
-                    Misplaced::PastEnd(frame) => {
-                        ("a block reaches past the end of the file", frame)
-                    }
-                    Misplaced::Overlap(frame) => ("two blocks cover the same bytes", frame),
-                };
-                self.failure = Some(TransferError::Protocol(text));
-                Err(frame)
-            }
+            Err(Misplaced::PastEnd(frame)) => Err(refused(
+                self.fail("a block reaches past the end of the file", frame),
+            )),
+            Err(Misplaced::Overlap(frame)) => Err(Unwanted {
+                frame,
+                duplicate: true,
+            }),
         }
+    }
+
+    fn fail(&mut self, why: &'static str, frame: Frame<Disk>) -> Frame<Disk> {
+        self.failure = Some(TransferError::Protocol(why));
+        frame
     }
 
     /// Whole sectors, except at the end of the file.
     fn is_aligned(&self, offset: u64, len: u32) -> bool {
         let sector = SECTOR as u64;
-        let whole = u64::from(len).is_multiple_of(sector) || offset + u64::from(len) == self.size;
+        let end = offset.saturating_add(u64::from(len));
+        let whole = u64::from(len).is_multiple_of(sector) || end == self.coverage.size();
         offset.is_multiple_of(sector) && whole
     }
 
@@ -137,32 +167,34 @@ impl Inbound {
         self.waiting.pop_front()
     }
 
-    /// A write was handed to the disk.
-    pub fn writing(&mut self) {
+    /// Tells the coverage whether blocks wait here; after runs have been claimed, queued or dropped.
+    pub fn settle(&mut self) {
+        let gathering = self.gather.waiting() > 0 || !self.waiting.is_empty();
+        if gathering != self.gathering {
+            self.set_gathering(gathering);
+        }
+    }
+
+    fn set_gathering(&mut self, gathering: bool) {
+        self.gathering = gathering;
+        self.coverage.set_gathering(gathering);
+    }
+
+    /// A claimed run of `len` bytes was handed to the disk.
+    pub fn writing(&mut self, len: u64) {
         self.writes_in_flight += 1;
+        self.progress.add(len);
     }
 
-    /// A write of the run [`end` - `len`, `end`) is over.
-    pub fn written(&mut self, end: u64, len: u64, crc: u32, result: Result<Ways, io::Error>) {
+    /// A write is over; the coverage knows it already.
+    pub fn written(&mut self, result: Result<Ways, io::Error>) {
         self.writes_in_flight -= 1;
-        if self.checksum.covered() + len > self.size {
-            let text = "blocks cover the same bytes twice";
-            self.failure.get_or_insert(TransferError::Protocol(text));
-            return;
-        }
-        match result {
-            Ok(ways) => {
-                self.checksum.add(end, len, crc);
-                self.ways.direct += ways.direct;
-                self.ways.copied += ways.copied;
-            }
-            Err(error) => {
-                self.failure.get_or_insert(TransferError::Disk(error));
-            }
+        if let Err(error) = result {
+            self.failure.get_or_insert(TransferError::Disk(error));
         }
     }
 
-    /// The end of it, once nothing is in flight: every byte written, or the first failure.
+    /// The end of it: every byte of the file written, by whatever flow, or the first failure of this one.
     pub fn outcome(&mut self) -> Option<Result<ReceivedFile, TransferError>> {
         if self.writes_in_flight > 0 {
             return None;
@@ -170,18 +202,20 @@ impl Inbound {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));
         }
-        let crc = self.checksum.finish()?;
-        Some(Ok(ReceivedFile {
-            bytes: self.size,
-            crc,
-            ways: self.ways,
-        }))
+        self.coverage.received().map(Ok)
+    }
+
+    /// Takes out all runs, whole or not.
+    pub fn take_runs(&mut self) -> Vec<Run<Frame<Disk>>> {
+        let mut runs: Vec<_> = self.waiting.drain(..).collect();
+        self.gather.take_all(&mut runs);
+        runs
     }
 
     /// Gives up: every frame still here.
     pub fn into_frames(mut self) -> Vec<Frame<Disk>> {
-        let mut runs: Vec<_> = self.waiting.drain(..).collect();
-        self.gather.take_all(&mut runs);
+        let runs = self.take_runs();
+        self.coverage.leave(self.gathering);
         runs.into_iter().flat_map(|run| run.blocks).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The engine: one AF_XDP socket, one UMEM, one io_uring, and the sessions whose packets arrive there.
 //!
-//! A block's way in is `receive` → `inbound` → `gather` → `storage` → the disk; its way out is the disk →
+//! A block's way in is `receive` → `inbound` → `gather` → `write` → the disk; its way out is the disk →
 //! `storage` → `outbound` → `held` → `transmit`. Everything runs on one thread, nothing blocks, and nothing is
 //! shared: services talk to the engine by calling it and by reading its [`EngineEvent`]s.
 //!
@@ -15,6 +15,7 @@
 
 mod checksum;
 mod config;
+mod coverage;
 mod events;
 mod gather;
 mod held;
@@ -27,6 +28,7 @@ mod requests;
 mod storage;
 mod transmit;
 mod windows;
+mod write;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -40,10 +42,11 @@ use blk_proto::wire::PAYLOAD_OFFSET;
 
 pub use checksum::{FileChecksum, combine};
 pub use config::{EngineConfig, EngineCounters};
+pub use coverage::{ByteRange, Claim, Coverage};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
-pub use inbound::{Inbound, ReceivedFile};
+pub use inbound::{Inbound, ReceivedFile, Unwanted};
 pub use outbound::{Outbound, ReadPlan, ReadyBlock, SentFile};
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};
@@ -370,11 +373,13 @@ impl Engine {
             return;
         };
         self.counters.dropped += &peer.session.stats().dropped;
-        let mut received: Vec<Frame<Disk>> = Vec::new();
-        for (_, inbound) in peer.inbound.drain() {
-            received.extend(inbound.into_frames());
+        for (transfer, mut inbound) in peer.inbound.drain() {
+            // Other flows go on, and these blocks were acknowledged: nobody would send them again by himself.
+            if inbound.coverage().flows() > 1 {
+                self.write_last(session, transfer, &mut inbound);
+            }
+            self.release_all(inbound.into_frames());
         }
-        self.release_all(received);
         for (_, outbound) in peer.outbound.drain() {
             self.release_sending(session, outbound.into_frames());
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use blk_proto::geometry::GRID;
+
 use super::checksum::FileChecksum;
 use super::{Progress, TransferError};
 use crate::disk::{BlockFile, RUN_MAX};
@@ -103,15 +105,15 @@ impl Outbound {
         self.block_len
     }
 
-    /// The next run to read, unless all is read or the transfer has failed. Runs end on multiples of the run length
-    /// in the file, so that the receiver's chunks and these runs coincide.
+    /// The next run to read, unless all is read or the transfer has failed. Runs end on the bounds of the
+    /// [grid](blk_proto::geometry::GRID), so that no block crosses one.
     pub fn plan(&self) -> Option<ReadPlan> {
         if self.failure.is_some() || self.next >= self.end {
             return None;
         }
-        let run = u64::from(self.block_len) * RUN_MAX as u64;
-        let boundary = (self.next / run + 1) * run;
-        let len = boundary.min(self.end) - self.next;
+        let longest = u64::from(self.block_len) * RUN_MAX as u64;
+        let boundary = (self.next / GRID + 1) * GRID;
+        let len = (boundary.min(self.end) - self.next).min(longest);
         Some(ReadPlan {
             offset: self.next,
             len,

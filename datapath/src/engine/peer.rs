@@ -9,6 +9,9 @@ use blk_proto::time::Time;
 use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
 use crate::umem::{Disk, Frame, SECTOR};
 
+/// Ranges told in one [`EngineEvent::Incomplete`]: so many fit into a control message.
+const MISSING_MAX: usize = 1024;
+
 /// One session with its path and its transfers.
 #[derive(Debug)]
 pub struct Peer {
@@ -154,6 +157,12 @@ impl Peer {
         let mut at = 0;
         while let Some((transfer, inbound)) = self.inbound.at_mut(at) {
             let Some(outcome) = inbound.outcome() else {
+                let missing = inbound.coverage().take_missing(MISSING_MAX);
+                events.extend(missing.map(|missing| EngineEvent::Incomplete {
+                    session,
+                    transfer,
+                    missing,
+                }));
                 at += 1;
                 continue;
             };

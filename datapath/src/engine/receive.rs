@@ -7,6 +7,7 @@ use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
 use super::Engine;
+use super::Unwanted;
 use super::events::SessionId;
 use super::peer::Peer;
 use super::peers::Peers;
@@ -108,25 +109,32 @@ impl Engine {
         let frame = self.umem.rx_to_disk(frame, meta.len);
         let mut runs = std::mem::take(&mut self.scratch.runs);
         let refused = match self.peers.get_mut(session) {
-            None => Some(frame),
+            None => Some(Unwanted {
+                frame,
+                duplicate: false,
+            }),
             Some(peer) => match peer.inbound.get_mut(meta.transfer) {
                 None => {
                     self.counters.blocks_stray += 1;
-                    Some(frame)
+                    Some(Unwanted {
+                        frame,
+                        duplicate: false,
+                    })
                 }
                 Some(inbound) => inbound
                     .receive(self.now, meta.offset, meta.crc, frame, &mut runs)
                     .err(),
             },
         };
-        if let Some(frame) = refused {
-            self.umem.release(frame);
+        if let Some(unwanted) = refused {
+            self.umem.release(unwanted.frame);
+            self.counters.blocks_duplicate += u64::from(unwanted.duplicate);
             if let Some(peer) = self.peers.get_mut(session) {
                 peer.session.release_credit(1);
             }
         }
-        for run in runs.drain(..) {
-            self.write_run(session, meta.transfer, run);
+        if !runs.is_empty() {
+            self.write_runs(session, meta.transfer, &mut runs);
         }
         self.scratch.runs = runs;
     }

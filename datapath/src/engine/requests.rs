@@ -6,7 +6,7 @@ use blk_proto::net::Path;
 use blk_proto::session::{CloseCode, CloseReason, Session};
 
 use super::peer::Peer;
-use super::{Engine, EngineEvent, Inbound, Outbound, Progress, SessionId};
+use super::{Coverage, Engine, EngineEvent, Inbound, Outbound, Progress, SessionId};
 use crate::disk::BlockFile;
 
 impl Engine {
@@ -38,33 +38,38 @@ impl Engine {
             .map_or(0, |peer| peer.messages.len())
     }
 
-    /// Receives a file of `size` bytes; the end is told by [`EngineEvent::Received`]. `false` when the session is
-    /// gone or the transfer's name is taken.
+    /// Receives what a file lacks; the end is told by [`EngineEvent::Received`]. Several sessions, of this and of other
+    /// engines, may bring one file when they share its coverage; each tells the end. `false` when the session is gone
+    /// or the transfer's name is taken.
     pub fn start_inbound(
         &mut self,
         session: SessionId,
         transfer: u32,
         file: Arc<BlockFile>,
-        size: u64,
+        coverage: Arc<Coverage>,
         progress: Progress,
     ) -> bool {
-        let block_len = self.config.max_payload;
         let serial = self.next_serial();
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut inbound = Inbound::new(serial, file, size, peer.block_len(block_len), progress);
-        if size == 0 {
-            let outcome = inbound.outcome();
-            self.events
-                .extend(outcome.map(|outcome| EngineEvent::Received {
-                    session,
-                    transfer,
-                    outcome,
-                }));
+        if let Some(received) = coverage.received() {
+            self.events.push_back(EngineEvent::Received {
+                session,
+                transfer,
+                outcome: Ok(received),
+            });
             return true;
         }
-        peer.inbound.insert(transfer, inbound).is_ok()
+        let inbound = Inbound::new(serial, file, coverage, progress);
+        match peer.inbound.insert(transfer, inbound) {
+            Ok(()) => true,
+            Err(inbound) => {
+                let frames = inbound.into_frames();
+                debug_assert!(frames.is_empty());
+                false
+            }
+        }
     }
 
     /// Sends a `range` (offset and length in bytes) of `file`; the end is told by [`EngineEvent::Sent`]. `false` when the session

@@ -1,4 +1,5 @@
-//! Between the transfers and the disk queue: gathered runs are written, planned runs are read.
+//! Between the transfers and the disk queue: planned runs are read, and what is complete goes back to its transfer. How
+//! gathered runs are written is in `write`.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use blk_proto::session::BlockMeta;
 
 use super::events::SessionId;
 use super::outbound::{ReadPlan, ReadyBlock};
-use super::{Engine, GATHER_PATIENCE, Run, combine};
+use super::{Coverage, Engine, GATHER_PATIENCE, combine};
 use crate::disk::{Completion, RUN_MAX, Ways};
 use crate::umem::{Disk, Frame};
 
@@ -17,78 +18,27 @@ const READ_AHEAD_RUNS: usize = 4;
 /// What a disk operation was for; found again by its tag.
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// A gathered run of a file being received.
+    /// A gathered run of a file being received, claimed from its coverage.
     Write {
-        session: SessionId,
-        transfer: u32,
-        serial: u64,
-        end: u64,
+        of: Owner,
+        coverage: Arc<Coverage>,
+        offset: u64,
         len: u64,
         crc: u32,
     },
     /// A planned run of a file being sent.
-    Read {
-        session: SessionId,
-        transfer: u32,
-        serial: u64,
-        plan: ReadPlan,
-    },
+    Read { of: Owner, plan: ReadPlan },
+}
+
+/// Which transfer an operation belongs to; it may be gone when the operation is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) session: SessionId,
+    pub(super) transfer: u32,
+    pub(super) serial: u64,
 }
 
 impl Engine {
-    /// Writes a run, or lets it wait with its transfer when the disk queue is full; `false` when it waits.
-    pub(super) fn write_run(
-        &mut self,
-        session: SessionId,
-        transfer: u32,
-        run: Run<Frame<Disk>>,
-    ) -> bool {
-        let Some(peer) = self.peers.get_mut(session) else {
-            self.release_all(run.blocks);
-            return true;
-        };
-        let Some(inbound) = peer.inbound.get_mut(transfer) else {
-            peer.session.release_credit(run.blocks.len() as u64);
-            self.release_all(run.blocks);
-            return true;
-        };
-        let file = Arc::clone(inbound.file());
-        let Run {
-            offset,
-            len,
-            crc,
-            blocks,
-        } = run;
-        let tag = next_tag(&mut self.operations, &mut self.free_operations);
-        match self
-            .disk
-            .write(&mut self.umem, &file, offset, blocks, tag as u64)
-        {
-            Ok(()) => {
-                inbound.writing();
-                self.operations[tag] = Some(Operation::Write {
-                    session,
-                    transfer,
-                    serial: inbound.serial(),
-                    end: offset + len,
-                    len,
-                    crc,
-                });
-                true
-            }
-            Err(blocks) => {
-                inbound.wait(Run {
-                    offset,
-                    len,
-                    crc,
-                    blocks,
-                });
-                self.free_operations.push(tag);
-                false
-            }
-        }
-    }
-
     /// Submits what is queued and takes what is complete; `true` when anything was.
     pub(super) fn run_disk(&mut self) -> bool {
         if self.disk.in_flight() == 0 && !self.slept {
@@ -129,46 +79,43 @@ impl Engine {
         let count = frames.len() as u64;
         self.release_all(frames);
         let Some(Operation::Write {
-            session,
-            transfer,
-            serial,
-            end,
+            of,
+            coverage,
+            offset,
             len,
             crc,
         }) = self.take_operation(tag)
         else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(session) else {
+        match &result {
+            Ok(ways) => coverage.written(offset, len, crc, *ways),
+            Err(_) => coverage.give_back(offset, len),
+        }
+        let Some(peer) = self.peers.get_mut(of.session) else {
             return;
         };
         peer.session.release_credit(count);
-        match peer.inbound.get_mut(transfer) {
-            Some(inbound) if inbound.serial() == serial => inbound.written(end, len, crc, result),
+        match peer.inbound.get_mut(of.transfer) {
+            Some(inbound) if inbound.serial() == of.serial => inbound.written(result),
             _ => {}
         }
     }
 
     fn was_read(&mut self, tag: usize, frames: Vec<Frame<Disk>>, result: io::Result<u64>) {
-        let Some(Operation::Read {
-            session,
-            transfer,
-            serial,
-            plan,
-        }) = self.take_operation(tag)
-        else {
+        let Some(Operation::Read { of, plan }) = self.take_operation(tag) else {
             return self.release_all(frames);
         };
         let outbound = self
             .peers
-            .get_mut(session)
-            .and_then(|peer| peer.outbound.get_mut(transfer))
-            .filter(|outbound| outbound.serial() == serial);
+            .get_mut(of.session)
+            .and_then(|peer| peer.outbound.get_mut(of.transfer))
+            .filter(|outbound| outbound.serial() == of.serial);
         let Some(outbound) = outbound else {
-            return self.release_sending(session, frames);
+            return self.release_sending(of.session, frames);
         };
         if !outbound.read_over(plan, result) {
-            return self.release_sending(session, frames);
+            return self.release_sending(of.session, frames);
         }
         let (mut offset, mut run_crc) = (plan.offset, 0);
         let mut spent = frames;
@@ -194,7 +141,10 @@ impl Engine {
                     break;
                 };
                 match inbound.next_waiting() {
-                    None => position += 1,
+                    None => {
+                        inbound.settle();
+                        position += 1;
+                    }
                     Some(run) => {
                         if !self.write_run(session, transfer, run) {
                             return;
@@ -226,9 +176,7 @@ impl Engine {
                     let limit =
                         blk_proto::time::Time::from_nanos(now.as_nanos().saturating_sub(age));
                     inbound.take_older(limit, &mut runs);
-                    for run in runs.drain(..) {
-                        self.write_run(session, transfer, run);
-                    }
+                    self.write_runs(session, transfer, &mut runs);
                 }
                 position += 1;
             }
@@ -339,14 +287,13 @@ impl Engine {
                 Ok(()) => {
                     self.send_frames_used += count;
                     outbound.reading(plan);
-                    let serial = outbound.serial();
-                    peer.sending += count;
-                    self.operations[tag] = Some(Operation::Read {
+                    let of = Owner {
                         session,
                         transfer,
-                        serial,
-                        plan,
-                    });
+                        serial: outbound.serial(),
+                    };
+                    peer.sending += count;
+                    self.operations[tag] = Some(Operation::Read { of, plan });
                 }
                 Err(frames) => {
                     self.free_operations.push(tag);
@@ -381,7 +328,7 @@ impl Engine {
 }
 
 /// A free place in the table of operations.
-fn next_tag(operations: &mut Vec<Option<Operation>>, free: &mut Vec<usize>) -> usize {
+pub(super) fn next_tag(operations: &mut Vec<Option<Operation>>, free: &mut Vec<usize>) -> usize {
     free.pop().unwrap_or_else(|| {
         operations.push(None);
         operations.len() - 1

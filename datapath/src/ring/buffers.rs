@@ -5,7 +5,7 @@ use std::io;
 use memmap2::MmapMut;
 
 /// Bytes of one copy buffer: a run of the longest kind with 1024 bytes a frame (MTU 1500) in one request.
-const COPY_BUFFER: usize = 128 << 10;
+const COPY_BUFFER: usize = crate::disk::RUN_MAX << 10;
 /// How many there are.
 const COUNT: usize = 16;
 

@@ -83,6 +83,8 @@ impl Service for StorageService {
                 let at = At { session, transfer };
                 self.sessions.on_received(ports, at, outcome);
             }
+            // Nobody asks for it here.
+            EngineEvent::Incomplete { .. } => {}
             EngineEvent::Sent {
                 session,
                 transfer,

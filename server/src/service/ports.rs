@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{Engine, Progress, SessionId};
+use blk_datapath::engine::{Coverage, Engine, Progress, SessionId};
 use blk_proto::session::CloseCode;
 
 use crate::namespace::{Job, JobKey, NamespaceSender};
@@ -41,8 +41,13 @@ pub(super) struct Daemon<'a> {
 
 impl Ports for Daemon<'_> {
     fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, size: u64) -> bool {
-        self.engine
-            .start_inbound(at.session, at.transfer, file, size, Progress::default())
+        self.engine.start_inbound(
+            at.session,
+            at.transfer,
+            file,
+            Arc::new(Coverage::new(size)),
+            Progress::default(),
+        )
     }
 
     fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, range: (u64, u64)) -> bool {

@@ -1,0 +1,260 @@
+//! Which bytes of a file being received are here: shared by all flows that bring them.
+//!
+//! Every byte is written exactly once, whoever brings it: a flow *claims* a run before it writes it, and what is
+//! claimed already is a duplicate, which is normal (a block that moved to another flow, one that was sent again in
+//! smaller pieces) and dropped. What could not be written is given back, and can be claimed again.
+//!
+//! The flows run on threads of their own, so this is behind a mutex. They come here once for a run of blocks, not for each
+//! block.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::ReceivedFile;
+use super::checksum::FileChecksum;
+use crate::disk::Ways;
+
+/// Ranges that are remembered at most. Only a sender that leaves that many holes loses by it: what would make one more
+/// is dropped, and missing in the end. 64 KiB for each file.
+pub const RANGES_MAX: usize = 4096;
+
+/// A range of a file: offset and length in bytes.
+pub type ByteRange = (u64, u64);
+
+/// The bytes of one file.
+#[derive(Debug)]
+pub struct Coverage {
+    size: u64,
+    /// Every byte is written; to be read without the lock.
+    complete: AtomicBool,
+    /// Somebody waits for [`Coverage::take_missing`].
+    settling: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    claimed: Claims,
+    checksum: FileChecksum,
+    ways: Ways,
+    /// Runs claimed and not written yet.
+    writing: usize,
+    /// Flows that hold blocks which they have not claimed yet.
+    gathering: usize,
+    flows: usize,
+}
+
+/// What a claim came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The run is the caller's to write; [`Coverage::written`] or [`Coverage::give_back`] must follow.
+    Granted,
+    /// Some of its bytes are claimed already.
+    Overlap,
+    /// There are too many holes already to remember one more.
+    TooScattered,
+}
+
+impl Coverage {
+    /// Nothing of a file of `size` bytes is here.
+    pub fn new(size: u64) -> Self {
+        Self {
+            size,
+            complete: AtomicBool::new(size == 0),
+            settling: AtomicBool::new(false),
+            state: Mutex::new(State {
+                claimed: Claims::default(),
+                checksum: FileChecksum::new(size),
+                ways: Ways::default(),
+                writing: 0,
+                gathering: 0,
+                flows: 0,
+            }),
+        }
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether any of these bytes is claimed.
+    pub fn is_claimed(&self, offset: u64, len: u64) -> bool {
+        self.state().claimed.overlaps(offset, offset + len)
+    }
+
+    /// Claims a run, which must lie within the file and not be empty.
+    pub fn claim(&self, offset: u64, len: u64) -> Claim {
+        debug_assert!(len > 0 && offset + len <= self.size);
+        let mut state = self.state();
+        let claim = state.claimed.insert(offset, offset + len);
+        if claim == Claim::Granted {
+            state.writing += 1;
+        }
+        claim
+    }
+
+    /// A claimed run could not be written: whoever brings it again may.
+    pub fn give_back(&self, offset: u64, len: u64) {
+        let mut state = self.state();
+        state.claimed.remove(offset, offset + len);
+        state.writing -= 1;
+    }
+
+    /// A claimed run was written; `crc` is its CRC32.
+    pub fn written(&self, offset: u64, len: u64, crc: u32, ways: Ways) {
+        let mut state = self.state();
+        state.writing -= 1;
+        state.checksum.add(offset + len, len, crc);
+        state.ways.direct += ways.direct;
+        state.ways.copied += ways.copied;
+        if state.checksum.covered() == self.size {
+            // Release: who sees it also sees the file's writes as over.
+            self.complete.store(true, Ordering::Release);
+        }
+    }
+
+    /// The whole file, when every byte is written. Cheap while it is not.
+    pub fn received(&self) -> Option<ReceivedFile> {
+        if !self.complete.load(Ordering::Acquire) {
+            return None;
+        }
+        let state = self.state();
+        Some(ReceivedFile {
+            bytes: self.size,
+            crc: state.checksum.finish()?,
+            ways: state.ways,
+        })
+    }
+
+    /// A flow begins to bring blocks.
+    pub fn enter(&self) {
+        self.state().flows += 1;
+    }
+
+    /// A flow ends; `gathering` as last told.
+    pub fn leave(&self, gathering: bool) {
+        let mut state = self.state();
+        state.flows -= 1;
+        state.gathering -= usize::from(gathering);
+    }
+
+    /// Flows that bring blocks.
+    pub fn flows(&self) -> usize {
+        self.state().flows
+    }
+
+    /// A flow has come to hold blocks that it has not claimed, or holds none any more.
+    pub fn set_gathering(&self, gathering: bool) {
+        let mut state = self.state();
+        if gathering {
+            state.gathering += 1;
+        } else {
+            state.gathering -= 1;
+        }
+    }
+
+    /// No more blocks will come: [`Coverage::take_missing`] gives an answer when all that have come are written.
+    pub fn settle(&self) {
+        self.settling.store(true, Ordering::Release);
+    }
+
+    /// What is missing, up to `limit` ranges, if that was asked for by [`Coverage::settle`], nothing is on its way to the
+    /// disk, and the file is not whole. One caller gets the answer, once. Cheap while nobody has asked.
+    pub fn take_missing(&self, limit: usize) -> Option<Vec<ByteRange>> {
+        if !self.settling.load(Ordering::Acquire) || self.complete.load(Ordering::Acquire) {
+            return None;
+        }
+        let state = self.state();
+        if state.writing > 0 || state.gathering > 0 {
+            return None;
+        }
+        if !self.settling.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        Some(state.claimed.gaps(self.size).take(limit).collect())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked elsewhere leaves the state whole: no method here panics in the middle of a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Disjoint ranges `[start, end)` in ascending order, none touching the next.
+#[derive(Debug, Default)]
+struct Claims {
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Claims {
+    /// The first range that ends after `offset`.
+    fn first_after(&self, offset: u64) -> usize {
+        // Files come roughly in order, so the last range is looked at first.
+        match self.ranges.last() {
+            Some(last) if last.1 <= offset => self.ranges.len(),
+            Some(last) if last.0 <= offset => self.ranges.len() - 1,
+            _ => self.ranges.partition_point(|range| range.1 <= offset),
+        }
+    }
+
+    fn overlaps(&self, start: u64, end: u64) -> bool {
+        let at = self.first_after(start);
+        self.ranges.get(at).is_some_and(|range| range.0 < end)
+    }
+
+    fn insert(&mut self, start: u64, end: u64) -> Claim {
+        let at = self.first_after(start);
+        let after = self.ranges.get(at).map_or(u64::MAX, |range| range.0);
+        if after < end {
+            return Claim::Overlap;
+        }
+        let joins_before = at > 0 && self.ranges[at - 1].1 == start;
+        let joins_after = at < self.ranges.len() && after == end;
+        match (joins_before, joins_after) {
+            (true, true) => {
+                self.ranges[at - 1].1 = self.ranges[at].1;
+                self.ranges.remove(at);
+            }
+            (true, false) => self.ranges[at - 1].1 = end,
+            (false, true) => self.ranges[at].0 = start,
+            (false, false) if self.ranges.len() >= RANGES_MAX => return Claim::TooScattered,
+            (false, false) => self.ranges.insert(at, (start, end)),
+        }
+        Claim::Granted
+    }
+
+    /// Takes out what was inserted as one.
+    fn remove(&mut self, start: u64, end: u64) {
+        let at = self.first_after(start);
+        let Some(&(first, last)) = self.ranges.get(at) else {
+            return;
+        };
+        debug_assert!(first <= start && end <= last);
+        match (first < start, end < last) {
+            (false, false) => {
+                self.ranges.remove(at);
+            }
+            (true, false) => self.ranges[at].1 = start,
+            (false, true) => self.ranges[at].0 = end,
+            (true, true) => {
+                self.ranges[at].1 = start;
+                self.ranges.insert(at + 1, (end, last));
+            }
+        }
+    }
+
+    /// What lies between the ranges in a file of `size` bytes, as offsets and lengths.
+    fn gaps(&self, size: u64) -> impl Iterator<Item = ByteRange> + '_ {
+        let starts = std::iter::once(0).chain(self.ranges.iter().map(|range| range.1));
+        let ends = self.ranges.iter().map(|range| range.0);
+        starts
+            .zip(ends.chain(std::iter::once(size)))
+            .filter(|(start, end)| start < end)
+            .map(|(start, end)| (start, end - start))
+    }
+}
+
+#[cfg(test)]
+#[path = "coverage_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+use super::*;
+use proptest::prelude::*;
+
+fn missing(coverage: &Coverage) -> Option<Vec<ByteRange>> {
+    coverage.take_missing(usize::MAX)
+}
+
+fn write(coverage: &Coverage, offset: u64, bytes: &[u8]) {
+    let len = bytes.len() as u64;
+    let ways = Ways {
+        direct: len,
+        copied: 0,
+    };
+    coverage.written(offset, len, crc32fast::hash(bytes), ways);
+}
+
+#[test]
+fn a_file_is_whole_when_its_last_claim_is_written() {
+    let coverage = Coverage::new(10);
+    assert_eq!(coverage.claim(4, 6), Claim::Granted);
+    assert_eq!(coverage.claim(0, 4), Claim::Granted);
+    write(&coverage, 4, b"456789");
+    assert_eq!(coverage.received(), None);
+    write(&coverage, 0, b"0123");
+    let received = coverage.received().unwrap();
+    assert_eq!(received.crc, crc32fast::hash(b"0123456789"));
+    assert_eq!((received.bytes, received.ways.direct), (10, 10));
+}
+
+#[test]
+fn an_empty_file_is_whole_from_the_start() {
+    let received = Coverage::new(0).received().unwrap();
+    assert_eq!((received.bytes, received.crc), (0, 0));
+}
+
+#[test]
+fn bytes_are_claimed_once() {
+    let coverage = Coverage::new(100);
+    assert_eq!(coverage.claim(10, 20), Claim::Granted);
+    for (offset, len) in [(10, 20), (0, 11), (29, 1), (15, 2), (0, 100)] {
+        assert_eq!(
+            coverage.claim(offset, len),
+            Claim::Overlap,
+            "{offset}+{len}"
+        );
+        assert!(coverage.is_claimed(offset, len), "{offset}+{len}");
+    }
+    for (offset, len) in [(0, 10), (30, 70)] {
+        assert!(!coverage.is_claimed(offset, len), "{offset}+{len}");
+        assert_eq!(coverage.claim(offset, len), Claim::Granted);
+    }
+}
+
+#[test]
+fn what_was_given_back_is_missing_and_can_be_claimed_again() {
+    let coverage = Coverage::new(30);
+    assert_eq!(coverage.claim(0, 10), Claim::Granted);
+    assert_eq!(coverage.claim(10, 10), Claim::Granted);
+    assert_eq!(coverage.claim(20, 10), Claim::Granted);
+    write(&coverage, 0, &[1; 10]);
+    write(&coverage, 20, &[3; 10]);
+    coverage.give_back(10, 10);
+    coverage.settle();
+    assert_eq!(missing(&coverage), Some(vec![(10, 10)]));
+    assert_eq!(coverage.claim(10, 10), Claim::Granted);
+    write(&coverage, 10, &[2; 10]);
+    assert!(coverage.received().is_some());
+}
+
+#[test]
+fn what_is_missing_is_told_once_and_when_all_is_quiet() {
+    let coverage = Coverage::new(20);
+    coverage.enter();
+    assert_eq!(missing(&coverage), None, "nobody asked");
+    coverage.settle();
+    coverage.set_gathering(true);
+    assert_eq!(missing(&coverage), None, "blocks are gathered");
+    assert_eq!(coverage.claim(0, 5), Claim::Granted);
+    coverage.set_gathering(false);
+    assert_eq!(missing(&coverage), None, "a run is being written");
+    write(&coverage, 0, &[0; 5]);
+    assert_eq!(missing(&coverage), Some(vec![(5, 15)]));
+    assert_eq!(missing(&coverage), None, "it was told");
+    coverage.set_gathering(true);
+    coverage.settle();
+    coverage.leave(true);
+    assert_eq!(coverage.take_missing(0), Some(vec![]));
+    assert_eq!(coverage.flows(), 0);
+}
+
+#[test]
+fn a_whole_file_misses_nothing() {
+    let coverage = Coverage::new(5);
+    assert_eq!(coverage.claim(0, 5), Claim::Granted);
+    write(&coverage, 0, &[0; 5]);
+    coverage.settle();
+    assert_eq!(missing(&coverage), None);
+}
+
+#[test]
+fn holes_are_bounded() {
+    let coverage = Coverage::new(u64::from(u32::MAX));
+    for at in 0..RANGES_MAX as u64 {
+        assert_eq!(coverage.claim(at * 2, 1), Claim::Granted);
+    }
+    let beyond = 2 * RANGES_MAX as u64 + 5;
+    assert_eq!(coverage.claim(beyond, 1), Claim::TooScattered);
+    assert_eq!(coverage.claim(1, 1), Claim::Granted, "fills a hole");
+    assert_eq!(coverage.claim(beyond, 1), Claim::Granted);
+}
+
+proptest! {
+    /// Against a plain array of bytes.
+    #[test]
+    fn claims_agree_with_a_bitmap(
+        steps in proptest::collection::vec((any::<bool>(), 0u64..200, 1u64..20), 0..300),
+    ) {
+        let coverage = Coverage::new(220);
+        let mut taken = [false; 220];
+        let mut runs: Vec<ByteRange> = Vec::new();
+        for (give_back, offset, len) in steps {
+            if give_back && !runs.is_empty() {
+                let (offset, len) = runs.swap_remove(offset as usize % runs.len());
+                coverage.give_back(offset, len);
+                taken[offset as usize..(offset + len) as usize].fill(false);
+            } else {
+                let bytes = &mut taken[offset as usize..(offset + len) as usize];
+                let free = !bytes.contains(&true);
+                prop_assert_eq!(coverage.is_claimed(offset, len), !free);
+                let claim = coverage.claim(offset, len);
+                prop_assert_eq!(claim == Claim::Granted, free);
+                if free {
+                    bytes.fill(true);
+                    runs.push((offset, len));
+                }
+            }
+        }
+        let mut found = [true; 220];
+        for (offset, len) in coverage.state().claimed.gaps(220) {
+            found[offset as usize..(offset + len) as usize].fill(false);
+        }
+        prop_assert_eq!(found, taken);
+    }
+}

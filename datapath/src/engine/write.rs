@@ -1,0 +1,190 @@
+//! From the gather to the disk: each run is claimed, so that every byte of a file is written once, whichever flow brings it.
+
+use std::sync::Arc;
+
+use super::events::SessionId;
+use super::storage::{Operation, Owner, next_tag};
+use super::{Claim, Coverage, Engine, Inbound, Run, combine};
+use crate::disk::BlockFile;
+use crate::umem::{Disk, Frame};
+
+impl Engine {
+    /// Writes runs of a file being received, as far as they are not there already.
+    pub(super) fn write_runs(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        runs: &mut Vec<Run<Frame<Disk>>>,
+    ) {
+        for run in runs.drain(..) {
+            self.write_run(session, transfer, run);
+        }
+        let peer = self.peers.get_mut(session);
+        if let Some(inbound) = peer.and_then(|peer| peer.inbound.get_mut(transfer)) {
+            inbound.settle();
+        }
+    }
+
+    /// Claims and writes a run, or lets it wait with its transfer when the disk queue is full; `false` when it waits.
+    pub(super) fn write_run(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        run: Run<Frame<Disk>>,
+    ) -> bool {
+        let Some(inbound) = self
+            .peers
+            .get_mut(session)
+            .and_then(|peer| peer.inbound.get_mut(transfer))
+        else {
+            self.drop_blocks(session, run.blocks);
+            return true;
+        };
+        if !self.disk.has_room() {
+            inbound.wait(run);
+            return false;
+        }
+        match inbound.coverage().claim(run.offset, run.len) {
+            Claim::Granted => {}
+            Claim::Overlap => {
+                self.write_rest(session, transfer, run);
+                return true;
+            }
+            Claim::TooScattered => {
+                self.drop_blocks(session, run.blocks);
+                return true;
+            }
+        }
+        let of = Owner {
+            session,
+            transfer,
+            serial: inbound.serial(),
+        };
+        let (file, coverage) = (Arc::clone(inbound.file()), Arc::clone(inbound.coverage()));
+        let len = run.len;
+        let started = self.submit_write(of, &file, coverage, run);
+        let peer = self.peers.get_mut(session);
+        let Some(inbound) = peer.and_then(|peer| peer.inbound.get_mut(transfer)) else {
+            return true;
+        };
+        match started {
+            Ok(()) => {
+                inbound.writing(len);
+                true
+            }
+            Err(run) => {
+                inbound.wait(run);
+                false
+            }
+        }
+    }
+
+    /// Of a run that another flow, or an earlier block, has brought in part: writes the blocks that are all new. One that
+    /// is new in part is dropped as well; what is missing then is asked for again in the end.
+    fn write_rest(&mut self, session: SessionId, transfer: u32, run: Run<Frame<Disk>>) {
+        let peer = self.peers.get_mut(session);
+        let Some(inbound) = peer.and_then(|peer| peer.inbound.get_mut(transfer)) else {
+            return self.drop_blocks(session, run.blocks);
+        };
+        let coverage = Arc::clone(inbound.coverage());
+        let mut offset = run.offset;
+        let (mut rest, mut dropped): (Vec<Run<Frame<Disk>>>, _) = (Vec::new(), Vec::new());
+        for frame in run.blocks {
+            let (start, len) = (offset, frame.len() as u64);
+            offset += len;
+            if coverage.is_claimed(start, len) {
+                dropped.push(frame);
+                continue;
+            }
+            let crc = crc32fast::hash(self.umem.payload(&frame));
+            match rest.last_mut() {
+                Some(run) if run.offset + run.len == start => {
+                    run.crc = combine(run.crc, crc, len);
+                    run.len += len;
+                    run.blocks.push(frame);
+                }
+                _ => rest.push(Run {
+                    offset: start,
+                    len,
+                    crc,
+                    blocks: vec![frame],
+                }),
+            }
+        }
+        self.counters.blocks_duplicate += dropped.len() as u64;
+        self.drop_blocks(session, dropped);
+        for run in rest {
+            self.write_run(session, transfer, run);
+        }
+    }
+
+    /// Hands a claimed run to the disk. `Err`: there is no room, and the claim is given back.
+    fn submit_write(
+        &mut self,
+        of: Owner,
+        file: &Arc<BlockFile>,
+        coverage: Arc<Coverage>,
+        run: Run<Frame<Disk>>,
+    ) -> Result<(), Run<Frame<Disk>>> {
+        let Run {
+            offset,
+            len,
+            crc,
+            blocks,
+        } = run;
+        let tag = next_tag(&mut self.operations, &mut self.free_operations);
+        let disk = &mut self.disk;
+        match disk.write(&mut self.umem, file, offset, blocks, tag as u64) {
+            Ok(()) => {
+                self.operations[tag] = Some(Operation::Write {
+                    of,
+                    coverage,
+                    offset,
+                    len,
+                    crc,
+                });
+                Ok(())
+            }
+            Err(blocks) => {
+                self.free_operations.push(tag);
+                coverage.give_back(offset, len);
+                Err(Run {
+                    offset,
+                    len,
+                    crc,
+                    blocks,
+                })
+            }
+        }
+    }
+
+    /// Writes what a session that has ended left in its gather, as far as the disk queue has room.
+    pub(super) fn write_last(&mut self, session: SessionId, transfer: u32, inbound: &mut Inbound) {
+        let of = Owner {
+            session,
+            transfer,
+            serial: inbound.serial(),
+        };
+        for run in inbound.take_runs() {
+            let coverage = Arc::clone(inbound.coverage());
+            let granted =
+                self.disk.has_room() && coverage.claim(run.offset, run.len) == Claim::Granted;
+            let left = if granted {
+                self.submit_write(of, inbound.file(), coverage, run)
+            } else {
+                Err(run)
+            };
+            if let Err(run) = left {
+                self.release_all(run.blocks);
+            }
+        }
+    }
+
+    /// Frees frames of received blocks; their room is the sender's again.
+    fn drop_blocks(&mut self, session: SessionId, blocks: Vec<Frame<Disk>>) {
+        if let Some(peer) = self.peers.get_mut(session) {
+            peer.session.release_credit(blocks.len() as u64);
+        }
+        self.release_all(blocks);
+    }
+}
