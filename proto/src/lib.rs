@@ -31,6 +31,8 @@
 //! * No input from outside panics, and each packet that is dropped is counted in [`drops::Drops`].
 
 pub mod drops;
+#[cfg(feature = "std")]
+pub mod flows;
 pub mod geometry;
 #[cfg(feature = "std")]
 pub mod message;
