@@ -112,16 +112,6 @@ impl Peer {
         }
     }
 
-    /// The payload length of every block but a file's last: what both ends can do.
-    pub fn block_len(&self, local: u16) -> u16 {
-        let peer = self
-            .session
-            .peer()
-            .map_or(local, |parameters| parameters.max_payload);
-        let len = local.min(peer);
-        (len - len % 512).max(512)
-    }
-
     /// The payload length of every block that is sent, but a file's last: what both ends and the path can do.
     pub fn send_len(&self) -> u16 {
         let len = self.session.max_block();
