@@ -25,6 +25,9 @@ pub enum ConnectionLost {
     /// No answer to the handshake.
     #[error("no answer: is blockd running on the interface that has this address?")]
     NoAnswer,
+    /// Another blockd runs there than the one that had the session.
+    #[error("the connection was lost: blockd was restarted there; run the copy again")]
+    Restarted,
     /// The other end has gone silent.
     #[error("the connection was lost: no packet from the other end for too long")]
     Silent,
@@ -52,6 +55,7 @@ impl From<CloseReason> for ConnectionLost {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::HandshakeTimeout => Self::NoAnswer,
+            CloseReason::PeerRestarted => Self::Restarted,
             CloseReason::TimedOut => Self::Silent,
             CloseReason::Refused(RefuseReason::Busy) => Self::Busy,
             CloseReason::Refused(refused) => Self::Refused(refused.to_string()),
@@ -236,6 +240,7 @@ impl ClientError {
                 | ConnectionLost::Broken(_)
                 | ConnectionLost::Request(_) => ErrorKind::Protocol,
                 ConnectionLost::Silent
+                | ConnectionLost::Restarted
                 | ConnectionLost::DaemonGone
                 | ConnectionLost::ByPeer
                 | ConnectionLost::Closed => ErrorKind::Lost,

@@ -70,6 +70,14 @@ reasons! {
     Checksum = "checksum",
     /// A Hello that was answered with a refusal.
     Refused = "refused",
+    /// A Hello that was answered with a Retry: its sender has to prove its address first.
+    Unproven = "address not proved",
+    /// A Hello to a side that takes no sessions.
+    NotServing = "no server here",
+    /// An answer was due, and so many have been sent already.
+    RateLimited = "answer limit",
+    /// For a session of another worker.
+    WrongWorker = "wrong worker",
     /// For a session that is not, or no longer, here.
     NoSession = "no session",
     /// For a session that is here, but not from the address of its peer.

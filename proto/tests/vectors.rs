@@ -14,7 +14,7 @@ use blk_proto::message::{
 };
 use blk_proto::message::{decode, encode};
 use blk_proto::session::{
-    BlockMeta, CloseCode, CloseReason, Config, Parameters, Refusal, Session, Transmit,
+    BlockMeta, CloseCode, CloseReason, Config, Parameters, Refusal, RefuseReason, Session, Transmit,
 };
 use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind};
@@ -91,7 +91,7 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
     let mut client = Session::connect(config(16), 0x1122_3344, T0);
     let hello = next(&mut client, T0);
     let opened = wire::open(&hello).expect("whole");
-    let refuse = Refusal::busy(&opened)
+    let refuse = Refusal::to(&opened, RefuseReason::Busy)
         .and_then(|refusal| refusal.packet())
         .expect("a Hello");
     let mut server =

@@ -2,7 +2,7 @@
 
 use blk_proto::drops::DropReason;
 use blk_proto::net::{self, Ecn, Path};
-use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session};
+use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session, Versions};
 use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
@@ -64,7 +64,7 @@ impl Engine {
         let packet = match wire::open(udp.payload) {
             Ok(packet) => packet,
             Err(error @ WireError::UnsupportedVersion { .. }) if self.config.accept => {
-                return match Refusal::of_version(&error) {
+                return match Refusal::of_version(&error, Versions::SUPPORTED) {
                     Some(refusal) => Arrival::Refuse(Path::reply_to(&udp), refusal),
                     None => Arrival::Dropped(DropReason::Version),
                 };
@@ -150,8 +150,7 @@ fn accept(
     now: Time,
 ) -> Arrival {
     let refuse = |reason| {
-        Refusal::busy(hello).map_or(Arrival::Dropped(DropReason::Handshake), |mut refusal| {
-            refusal.reason = reason;
+        Refusal::to(hello, reason).map_or(Arrival::Dropped(DropReason::Handshake), |refusal| {
             Arrival::Refuse(path, refusal)
         })
     };

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::handshake::Versions;
 use crate::geometry;
 use crate::wire::PAYLOAD_OFFSET;
 
@@ -18,7 +19,8 @@ pub struct Parameters {
     pub granule: u16,
     /// Most bytes of payload in a Data packet.
     pub max_payload: u16,
-    /// Receive queues, each with a worker of its own, that flows of a transfer can reach here; 0 and 1 mean one.
+    /// A server: receive queues, each with a worker of its own, that flows of a transfer can reach. A client: flows that
+    /// it would like to have. 0 and 1 mean one.
     pub queues: u16,
     /// Blocks that may be sent before the first acknowledgement says more.
     pub initial_credit: u64,
@@ -64,8 +66,15 @@ pub struct Config {
     pub l4_overhead: u16,
     /// Most bytes of payload in a Data packet that this side sends: what its interface's MTU and its memory allow.
     pub max_send_payload: u16,
+    /// The versions that this side speaks; others than [`Versions::SUPPORTED`] are for tests of the negotiation.
+    pub versions: Versions,
     /// Without any packet from the peer for this long, the session closes.
     pub idle_timeout: Duration,
+    /// Without any packet from the peer for this long while it owes an acknowledgement, the session closes. At least
+    /// twice [`Self::keep_alive`], which makes the peer owe one.
+    pub unanswered_timeout: Duration,
+    /// Without any packet from the peer for this long, it is asked for a sign of life.
+    pub keep_alive: Duration,
     /// If the handshake takes longer than this, the session closes.
     pub handshake_timeout: Duration,
     /// An acknowledgement is not delayed for longer than this.
@@ -89,7 +98,10 @@ impl Default for Config {
             local: Parameters::default(),
             l4_overhead: geometry::L4_OVERHEAD_V4,
             max_send_payload: geometry::MAX_FRAME_PAYLOAD as u16,
+            versions: Versions::SUPPORTED,
             idle_timeout: Duration::from_secs(30),
+            unanswered_timeout: Duration::from_secs(8),
+            keep_alive: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
             max_ack_delay: Duration::from_millis(1),
             max_cwnd: 8192,

@@ -24,7 +24,9 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | `handshake` | what Hello, HelloReply and Refuse say |
+//! | `handshake`, `opening` | the packets outside of an open session, and what a session makes of them |
+//! | `acceptor` | what a server makes of packets that belong to no session |
+//! | `id` | session ids that name a worker |
 //! | `blocks` | the sender's blocks, from queue to release |
 //! | `credit`, `window` | the receiver's grant, and each block once |
 //! | `control` | the stream of messages, both sides |
@@ -33,6 +35,7 @@
 //! | `pmtu` | how long a block may be, so that the path takes it |
 //! | `receive`, `transmit`, `timers` | the session's entry points, which put those together |
 
+mod acceptor;
 mod ack;
 mod blocks;
 mod config;
@@ -40,6 +43,8 @@ mod congestion;
 mod control;
 mod credit;
 mod handshake;
+mod id;
+mod opening;
 mod pmtu;
 mod ranges;
 mod receive;
@@ -62,12 +67,18 @@ use blocks::Blocks;
 use config::nanos;
 use control::{ControlReceiver, ControlSender};
 use credit::Grants;
+use handshake::AddressBudget;
+use opening::{Greeter, Waiter};
 use pmtu::Pmtu;
 use recovery::{Content, Fate, Recovery};
 use window::Tuner;
 
+pub use acceptor::{
+    Acceptor, AcceptorConfig, AcceptorCounters, Answer, Occupancy, RetryPolicy, Verdict,
+};
 pub use config::{Config, MIN_MAX_PAYLOAD, Parameters};
-pub use handshake::{Refusal, RefuseReason, hello_id};
+pub use handshake::{Refusal, RefuseReason, Reset, Versions, hello_id, negotiate};
+pub use id::ConnectionId;
 pub use stats::Stats;
 pub use types::{BlockMeta, CloseCode, CloseReason, ControlFull, Event, Transmit, Violation};
 
@@ -75,30 +86,15 @@ pub use types::{BlockMeta, CloseCode, CloseReason, ControlFull, Event, Transmit,
 /// second.
 const MAX_PACKET_NUMBER: u64 = (1 << 62) - 1;
 
-/// How long a client waits for an answer before its second Hello; the wait doubles each time.
-const FIRST_HELLO_WAIT: Duration = Duration::from_millis(100);
-/// The longest it gets.
-const MAX_HELLO_WAIT: Duration = Duration::from_secs(1);
+/// Length of a Close packet.
+const CLOSE_LEN: usize = HEADER_LEN + size_of::<CloseCode>();
 
 #[derive(Debug)]
 enum State {
-    /// A client that has no answer yet.
-    Greeting {
-        started: Time,
-        give_up: Time,
-        /// When to send the next Hello.
-        next_hello: Time,
-        /// How long to wait after that one.
-        wait: Duration,
-    },
-    /// A server whose client has not proved that it receives at its address.
-    Accepted {
-        give_up: Time,
-        /// Token of a Hello that is to be answered.
-        answer: Option<u64>,
-        /// When the only reply so far was sent.
-        replied: Replied,
-    },
+    /// A client that has no session yet.
+    Greeting(Greeter),
+    /// A server whose client has not shown that it got the reply.
+    Accepted(Waiter),
     Connected,
     Closed {
         reason: CloseReason,
@@ -107,14 +103,6 @@ enum State {
         /// Packets that came since; the peer is told again at each power of two.
         heard: u32,
     },
-}
-
-/// Replies that a server has sent. The round trip can be taken from one, not from several (Karn's algorithm).
-#[derive(Copy, Clone, Debug)]
-enum Replied {
-    Never,
-    Once(Time),
-    Often,
 }
 
 /// What a session sends reliably; learns from [`Recovery`] what became of it.
@@ -165,6 +153,8 @@ pub struct Session<B> {
     /// Of Data packets to the peer.
     span: u16,
     state: State,
+    /// What may go to the peer's address as long as nothing proves that it is the peer's.
+    budget: AddressBudget,
     recovery: Recovery,
     outbox: Outbox<B>,
     acks: Acknowledger,
@@ -203,12 +193,7 @@ impl<B> Session<B> {
     /// other sessions on this address; it should be hard to guess.
     #[must_use]
     pub fn connect(config: Config, local_id: u32, now: Time) -> Self {
-        let state = State::Greeting {
-            started: now,
-            give_up: now + config.handshake_timeout,
-            next_hello: now,
-            wait: FIRST_HELLO_WAIT,
-        };
+        let state = State::Greeting(Greeter::new(&config, now));
         Self::new(config, local_id, now, state)
     }
 
@@ -226,12 +211,10 @@ impl<B> Session<B> {
         now: Time,
     ) -> Result<Self, Refusal> {
         let (greeting, span) = handshake::judge_hello(&config, hello)?;
-        let state = State::Accepted {
-            give_up: now + config.handshake_timeout,
-            answer: Some(greeting.token),
-            replied: Replied::Never,
-        };
+        let state = State::Accepted(Waiter::new(&config, greeting.token, now));
         let mut session = Self::new(config, local_id, now, state);
+        session.budget = AddressBudget::UNPROVEN;
+        session.budget.on_received(HEADER_LEN + hello.payload.len());
         session.peer_id = greeting.id;
         session.meet(greeting.parameters, span);
         Ok(session)
@@ -252,6 +235,7 @@ impl<B> Session<B> {
             peer: None,
             span: HEADER_LEN as u16,
             state,
+            budget: AddressBudget::VALIDATED,
             recovery,
             outbox,
             acks: Acknowledger::new(config.max_ack_delay),
@@ -265,7 +249,7 @@ impl<B> Session<B> {
             payload_limit: 0,
             told_limit: 0,
             last_received: now,
-            keepalive_at: now + config.idle_timeout / 3,
+            keepalive_at: now + config.keep_alive,
             starved_at: None,
             starved_count: 0,
             retry_at: None,
@@ -290,7 +274,7 @@ impl<B> Session<B> {
     fn become_connected(&mut self, now: Time) {
         self.state = State::Connected;
         self.tell_connected = true;
-        self.keepalive_at = now + self.config.idle_timeout / 3;
+        self.keepalive_at = now + self.config.keep_alive;
     }
 
     /// This side's session id: what [`crate::wire::Header::session`] says in packets for this session.
@@ -433,10 +417,15 @@ impl<B> Session<B> {
     pub fn close(&mut self, reason: CloseReason) {
         let tell = match self.state {
             State::Closed { .. } => return,
-            State::Greeting { .. } => false,
-            State::Accepted { .. } | State::Connected => {
-                !matches!(reason, CloseReason::ByPeer(_) | CloseReason::Refused(_))
+            // Nobody, or somebody forged, waits for it.
+            State::Greeting(_) => self.peer_id != 0,
+            State::Accepted(_) if reason == CloseReason::HandshakeTimeout => {
+                self.budget.is_validated()
             }
+            State::Accepted(_) | State::Connected => !matches!(
+                reason,
+                CloseReason::ByPeer(_) | CloseReason::Refused(_) | CloseReason::PeerRestarted
+            ),
         };
         self.state = State::Closed {
             reason,

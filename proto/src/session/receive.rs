@@ -6,16 +6,14 @@ use crate::time::Time;
 use crate::wire::{FLAG_ACK_NOW, Kind, Packet};
 
 use super::ack::Ack;
-use super::handshake::{self, Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
-use super::{
-    BlockMeta, CloseCode, CloseReason, MAX_PACKET_NUMBER, Replied, Session, State, Violation,
-};
+use super::handshake::{RECENT_ACKS, Reset};
+use super::{BlockMeta, CloseCode, CloseReason, MAX_PACKET_NUMBER, Session, State, Violation};
 
 /// Largest file offset: Linux' `loff_t`.
 const MAX_FILE_OFFSET: u64 = i64::MAX as u64;
 
 /// Why a packet is not taken in. Each is counted once, where it came in.
-enum NotTaken {
+pub(super) enum NotTaken {
     Dropped(DropReason),
     Violation(Violation),
 }
@@ -49,10 +47,14 @@ impl<B> Session<B> {
         let to = packet.header.session.get();
         // A client does not know the server's id yet when it sends a Hello.
         let is_ours = match packet.kind {
-            Kind::Hello => to == 0,
+            // A peer that knows nothing of the session names the id in its payload.
+            Kind::Hello | Kind::Reset => to == 0,
             _ => to == self.local_id,
         };
         let result = if is_ours {
+            let header = packet.header;
+            let bytes = usize::from(header.span.get()) + usize::from(header.payload_len.get());
+            self.budget.on_received(bytes);
             self.dispatch(now, packet, ecn)
         } else {
             Err(DropReason::WrongSession.into())
@@ -81,11 +83,13 @@ impl<B> Session<B> {
         ecn: Ecn,
     ) -> Result<Option<BlockMeta>, NotTaken> {
         match (&mut self.state, packet.kind) {
-            (State::Greeting { .. }, Kind::HelloReply) => self.on_hello_reply(now, packet)?,
-            (State::Greeting { .. }, Kind::Refuse) => self.on_refuse(packet)?,
-            (State::Accepted { .. }, Kind::Hello) => self.on_repeated_hello(packet)?,
+            (State::Greeting(_), Kind::HelloReply) => self.on_hello_reply(now, packet)?,
+            (State::Greeting(_), Kind::Refuse) => self.on_refuse(now, packet)?,
+            (State::Greeting(_), Kind::Retry) => self.on_retry(now, packet)?,
+            (State::Accepted(_), Kind::Hello) => self.on_repeated_hello(packet)?,
+            (State::Connected, Kind::Reset) => self.on_reset(packet)?,
             (
-                State::Accepted { .. },
+                State::Accepted(_),
                 Kind::Data | Kind::Control | Kind::Probe | Kind::Ack | Kind::Close,
             ) => {
                 self.confirm(now);
@@ -100,64 +104,16 @@ impl<B> Session<B> {
             (State::Closed { tell, heard, .. }, kind) => {
                 // The peer has not heard of it. Tell it again, ever more rarely.
                 *heard = heard.saturating_add(1);
-                let deserves = kind != Kind::Close && kind != Kind::Hello && self.peer_id != 0;
-                *tell |= deserves && heard.is_power_of_two();
+                let deserves = matches!(
+                    kind,
+                    Kind::Data | Kind::Control | Kind::Probe | Kind::Ack | Kind::HelloReply
+                );
+                *tell |= deserves && self.peer_id != 0 && heard.is_power_of_two();
                 return Err(DropReason::SessionClosed.into());
             }
             _ => return Err(DropReason::WrongState.into()),
         }
         Ok(None)
-    }
-
-    fn on_hello_reply(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), NotTaken> {
-        let greeting = Greeting::read(packet.payload, REPLY_PAYLOAD).ok_or(Violation::Handshake)?;
-        let span = greeting
-            .parameters
-            .span_for(self.config.l4_overhead)
-            .ok_or(Violation::Handshake)?;
-        if let State::Greeting { started, .. } = self.state
-            && (started.as_nanos()..=now.as_nanos()).contains(&greeting.token)
-        {
-            let sample = now.as_nanos() - greeting.token;
-            self.recovery.rtt.update(sample, 0);
-        }
-        self.peer_id = greeting.id;
-        self.meet(greeting.parameters, span);
-        self.last_received = now;
-        self.become_connected(now);
-        // The server waits for a packet with its id; the application may have none to send.
-        self.ping_due = true;
-        Ok(())
-    }
-
-    fn on_refuse(&mut self, packet: &Packet<'_>) -> Result<(), NotTaken> {
-        let reason = handshake::read_refuse(packet.payload).ok_or(DropReason::Handshake)?;
-        self.close(CloseReason::Refused(reason));
-        Ok(())
-    }
-
-    fn on_repeated_hello(&mut self, packet: &Packet<'_>) -> Result<(), NotTaken> {
-        let greeting = Greeting::read(packet.payload, HELLO_PAYLOAD);
-        match (&mut self.state, greeting) {
-            (State::Accepted { answer, .. }, Some(greeting)) if greeting.id == self.peer_id => {
-                *answer = Some(greeting.token);
-                Ok(())
-            }
-            _ => Err(DropReason::Handshake.into()),
-        }
-    }
-
-    /// The client has received a reply: it knows the server's id.
-    fn confirm(&mut self, now: Time) {
-        if let State::Accepted {
-            replied: Replied::Once(at),
-            ..
-        } = self.state
-        {
-            let sample = now.as_nanos().saturating_sub(at.as_nanos());
-            self.recovery.rtt.update(sample, 0);
-        }
-        self.become_connected(now);
     }
 
     fn on_packet(
@@ -167,7 +123,7 @@ impl<B> Session<B> {
         ecn: Ecn,
     ) -> Result<Option<BlockMeta>, NotTaken> {
         self.last_received = now;
-        self.keepalive_at = now + self.config.idle_timeout / 3;
+        self.keepalive_at = now + self.config.keep_alive;
         match packet.kind {
             Kind::Data => return self.on_data(now, packet, ecn),
             Kind::Control => self.on_control(now, packet, ecn)?,
@@ -181,6 +137,25 @@ impl<B> Session<B> {
             }
         }
         Ok(None)
+    }
+
+    /// The peer says that it knows nothing of the session. Believed if it answers a packet that was really sent, and that
+    /// may still be unanswered ([`super::handshake`]'s `reset` says why).
+    fn on_reset(&mut self, packet: &Packet<'_>) -> Result<(), NotTaken> {
+        let is_true = Reset::read(packet).is_some_and(|reset| {
+            let is_open = match reset.kind {
+                Kind::Ack => {
+                    reset.number < self.next_ack && self.next_ack - reset.number <= RECENT_ACKS
+                }
+                _ => self.recovery.is_unacknowledged(reset.number),
+            };
+            reset.session == self.peer_id && is_open
+        });
+        if !is_true {
+            return Err(DropReason::Handshake.into());
+        }
+        self.close(CloseReason::PeerRestarted);
+        Ok(())
     }
 
     /// Gives the number of a packet that has not come before; it is not yet marked as received.

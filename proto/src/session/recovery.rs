@@ -149,6 +149,14 @@ impl Recovery {
         self.in_flight < self.controller.window() && self.records.len() < MAX_RECORDS
     }
 
+    /// Whether this packet was sent, and has not been acknowledged as far as is known: it is in flight or counts as lost.
+    pub(super) fn is_unacknowledged(&self, number: u64) -> bool {
+        number
+            .checked_sub(self.base)
+            .and_then(|at| self.records.get(usize::try_from(at).ok()?))
+            .is_some_and(|record| record.state != State::Acked)
+    }
+
     /// Takes note of a packet; gives its number.
     pub(super) fn on_sent(&mut self, now: Time, content: Content) -> u64 {
         let number = self.next();

@@ -9,13 +9,15 @@
 //! | starvation | no credit, nothing in flight: ask, for the Ack that brought credit may be lost |
 //! | retry | lost blocks may have left the NIC queue |
 //! | path | [`Session::poll_transmit`] gives a probe: perhaps longer blocks fit by now |
-//! | keep-alive | nothing was heard for a third of the idle timeout: ask for a sign of life |
-//! | idle | the peer is gone |
+//! | keep-alive | nothing was heard for a while: ask for a sign of life |
+//! | unanswered | something is outstanding, and nothing was heard for long: the peer is gone |
+//! | idle | the same when nothing could be sent either |
 
 use core::time::Duration;
 
 use crate::time::Time;
 
+use super::opening::{Greeter, Waiter};
 use super::{CloseReason, Session, State};
 
 /// How soon to look again for lost blocks that sat in the NIC queue.
@@ -31,12 +33,8 @@ impl<B> Session<B> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         match self.state {
-            State::Greeting {
-                give_up,
-                next_hello,
-                ..
-            } => Some(give_up.min(next_hello)),
-            State::Accepted { give_up, .. } => Some(give_up),
+            State::Greeting(ref greeter) => Some(greeter.give_up.min(greeter.next_hello)),
+            State::Accepted(ref waiter) => Some(waiter.give_up),
             State::Connected => [
                 self.acks.deadline(),
                 self.recovery.deadline(),
@@ -45,6 +43,7 @@ impl<B> Session<B> {
                 self.outbox.pmtu.deadline(),
                 Some(self.keepalive_at),
                 Some(self.idle_at()),
+                self.unanswered_at(),
             ]
             .into_iter()
             .flatten()
@@ -56,7 +55,7 @@ impl<B> Session<B> {
     /// Does what the time demands. Harmless when called early; call it after the packets that wait were handled.
     pub fn handle_timeout(&mut self, now: Time) {
         match self.state {
-            State::Greeting { give_up, .. } | State::Accepted { give_up, .. } => {
+            State::Greeting(Greeter { give_up, .. }) | State::Accepted(Waiter { give_up, .. }) => {
                 if give_up <= now {
                     self.close(CloseReason::HandshakeTimeout);
                 }
@@ -67,7 +66,7 @@ impl<B> Session<B> {
     }
 
     fn handle_connected_timeout(&mut self, now: Time) {
-        if self.idle_at() <= now {
+        if self.idle_at() <= now || self.unanswered_at().is_some_and(|at| at <= now) {
             self.close(CloseReason::TimedOut);
             return;
         }
@@ -80,7 +79,7 @@ impl<B> Session<B> {
         self.heed_path();
         if self.keepalive_at <= now {
             self.ping_due = true;
-            self.keepalive_at = now + self.config.idle_timeout / 3;
+            self.keepalive_at = now + self.config.keep_alive;
         }
         if self.starved_at.is_some_and(|at| at <= now) {
             self.ping_due = true;
@@ -94,6 +93,12 @@ impl<B> Session<B> {
 
     fn idle_at(&self) -> Time {
         self.last_received + self.config.idle_timeout
+    }
+
+    /// When a peer that answers nothing is gone. Probes go out all the while, so it is not just late; and keep-alives see to
+    /// it that the last packet from a peer that is there is never much older than [`super::Config::keep_alive`].
+    fn unanswered_at(&self) -> Option<Time> {
+        (self.recovery.in_flight() > 0).then(|| self.last_received + self.config.unanswered_timeout)
     }
 
     /// How long to wait before the next question for credit.

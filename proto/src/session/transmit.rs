@@ -6,11 +6,10 @@ use crate::time::Time;
 use crate::wire::{self, HEADER_LEN, Header, Kind};
 
 use super::blocks::Outgoing;
-use super::handshake::{Greeting, HELLO_PAYLOAD, REPLY_PAYLOAD};
 use super::pmtu::Probe;
 use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
-use super::{MAX_HELLO_WAIT, Replied, Session, State, Transmit};
+use super::{CLOSE_LEN, Session, State, Transmit};
 
 /// What a connected session sends next.
 enum Next {
@@ -45,63 +44,19 @@ impl<B> Session<B> {
                     return None;
                 }
             },
-            State::Greeting { .. } => self.write_hello(now)?,
-            State::Accepted { .. } => self.write_hello_reply(now)?,
+            State::Greeting(_) => return self.greet(now),
+            State::Accepted(_) => self.write_hello_reply(now)?,
             State::Closed { .. } => self.write_close()?,
         };
         self.stats.packets_sent += 1;
         Some(self.scratch_packet(kind, 0))
     }
 
-    fn write_hello(&mut self, now: Time) -> Option<Kind> {
-        let State::Greeting {
-            next_hello, wait, ..
-        } = &mut self.state
-        else {
-            return None;
-        };
-        if *next_hello > now {
-            return None;
-        }
-        *next_hello = now + *wait;
-        *wait = wait.saturating_mul(2).min(MAX_HELLO_WAIT);
-        self.write_greeting(now.as_nanos(), HELLO_PAYLOAD);
-        Some(Kind::Hello)
-    }
-
-    fn write_hello_reply(&mut self, now: Time) -> Option<Kind> {
-        let State::Accepted {
-            answer, replied, ..
-        } = &mut self.state
-        else {
-            return None;
-        };
-        let token = answer.take()?;
-        *replied = match replied {
-            Replied::Never => Replied::Once(now),
-            Replied::Once(_) | Replied::Often => Replied::Often,
-        };
-        self.write_greeting(token, REPLY_PAYLOAD);
-        Some(Kind::HelloReply)
-    }
-
-    fn write_greeting(&mut self, token: u64, len: usize) {
-        let mut parameters = self.config.local;
-        parameters.initial_credit = self.grants.granted();
-        self.grants.on_announced();
-        let greeting = Greeting {
-            id: self.local_id,
-            token,
-            parameters,
-        };
-        greeting.write(len, &mut self.scratch);
-    }
-
     fn write_close(&mut self) -> Option<Kind> {
         let State::Closed { reason, tell, .. } = &mut self.state else {
             return None;
         };
-        if !core::mem::take(tell) {
+        if !core::mem::take(tell) || !self.budget.spend(CLOSE_LEN) {
             return None;
         }
         self.scratch.clear();

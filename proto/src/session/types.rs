@@ -85,6 +85,9 @@ pub enum CloseReason {
         "no answer to the handshake: check address, port and firewall, and that the server runs"
     )]
     HandshakeTimeout,
+    /// The peer knows nothing of the session: it is another process than the one that had it, or it gave up before.
+    #[error("the other end was restarted and does not know this session any more")]
+    PeerRestarted,
     /// The peer fell silent.
     #[error("the peer has fallen silent")]
     TimedOut,
@@ -102,8 +105,9 @@ impl CloseReason {
         match self {
             Self::Local(code) => code,
             Self::TimedOut | Self::HandshakeTimeout => CloseCode::TIMED_OUT,
+            Self::Violation(Violation::Handshake) => CloseCode::PARAMETERS,
             Self::Violation(_) => CloseCode::VIOLATION,
-            Self::ByPeer(_) | Self::Refused(_) => CloseCode::DONE,
+            Self::ByPeer(_) | Self::Refused(_) | Self::PeerRestarted => CloseCode::DONE,
         }
     }
 }
@@ -123,6 +127,8 @@ impl CloseCode {
     pub const TIMED_OUT: Self = Self(3);
     /// The sender of this code failed.
     pub const INTERNAL: Self = Self(4);
+    /// The sender of this code cannot obey what the other side announced in the handshake.
+    pub const PARAMETERS: Self = Self(5);
 }
 
 impl core::fmt::Display for CloseCode {
@@ -133,6 +139,7 @@ impl core::fmt::Display for CloseCode {
             Self::VIOLATION => f.write_str("protocol violation"),
             Self::TIMED_OUT => f.write_str("timed out"),
             Self::INTERNAL => f.write_str("internal error"),
+            Self::PARAMETERS => f.write_str("parameters that cannot be obeyed"),
             Self(code) => write!(f, "code {code}"),
         }
     }

@@ -4,6 +4,7 @@ mod endings;
 mod handshake;
 mod hostile;
 mod path;
+mod restart;
 mod transfer;
 
 use super::*;
