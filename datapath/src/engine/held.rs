@@ -12,6 +12,7 @@ pub struct HeldBlock {
     slot: u32,
     len: u16,
     transfer: u64,
+    offset: u64,
 }
 
 impl HeldBlock {
@@ -23,6 +24,11 @@ impl HeldBlock {
     /// Which transfer of this engine's life it belongs to.
     pub fn transfer(&self) -> u64 {
         self.transfer
+    }
+
+    /// Where its bytes lie in the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Whether the payload is empty (never, for a block of a file).
@@ -57,8 +63,9 @@ impl HeldBlocks {
         }
     }
 
-    /// Keeps a frame whose payload is ready to be sent, for the transfer with that serial number.
-    pub fn hold(&mut self, frame: Frame<Held>, transfer: u64) -> HeldBlock {
+    /// Keeps a frame whose payload, from byte `offset` of the file, is ready to be sent, for the transfer with that
+    /// serial number.
+    pub fn hold(&mut self, frame: Frame<Held>, transfer: u64, offset: u64) -> HeldBlock {
         let index = slot_of(frame.index());
         let len = frame.len() as u16;
         debug_assert!(matches!(self.slots[index], Slot::Empty));
@@ -67,6 +74,7 @@ impl HeldBlocks {
             slot: index as u32,
             len,
             transfer,
+            offset,
         }
     }
 

@@ -16,6 +16,7 @@
 mod checksum;
 mod config;
 mod coverage;
+mod cutting;
 mod events;
 mod gather;
 mod held;
@@ -43,11 +44,12 @@ use blk_proto::wire::PAYLOAD_OFFSET;
 pub use checksum::{FileChecksum, combine};
 pub use config::{EngineConfig, EngineCounters};
 pub use coverage::{ByteRange, Claim, Coverage};
+pub use cutting::{Cutter, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
 pub use inbound::{Inbound, ReceivedFile, Unwanted};
-pub use outbound::{Outbound, ReadPlan, ReadyBlock, SentFile};
+pub use outbound::{Outbound, ReadyBlock, SentFile};
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
@@ -341,13 +343,20 @@ impl Engine {
                         block,
                         acked,
                     } => {
-                        let (len, serial) = (u64::from(block.len()), block.transfer());
+                        let (offset, len) = (block.offset(), u64::from(block.len()));
+                        let serial = block.transfer();
                         self.held.release(&mut self.umem, block);
                         self.send_frames_used -= 1;
                         peer.sending -= 1;
                         match peer.outbound.get_mut(transfer) {
                             Some(outbound) if outbound.serial() == serial => {
-                                outbound.released(len, acked);
+                                if acked {
+                                    outbound.acknowledged(len);
+                                } else {
+                                    // Too long for the path by now, or the session closes, and the transfer ends
+                                    // with it.
+                                    outbound.given_back(offset, len);
+                                }
                             }
                             _ => {}
                         }

@@ -3,9 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use blk_proto::geometry::GRID;
-
 use super::checksum::FileChecksum;
+use super::cutting::{Cutter, ReadPlan};
 use super::{Progress, TransferError};
 use crate::disk::{BlockFile, RUN_MAX};
 use crate::umem::{Disk, Frame};
@@ -19,31 +18,14 @@ pub struct SentFile {
     pub crc: u32,
 }
 
-/// Where a read run starts and how long it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadPlan {
-    /// Byte offset in the file.
-    pub offset: u64,
-    /// Bytes wanted.
-    pub len: u64,
-}
-
-impl ReadPlan {
-    /// Blocks of `block_len` bytes in the run.
-    pub fn blocks(&self, block_len: u16) -> usize {
-        self.len.div_ceil(u64::from(block_len)) as usize
-    }
-}
-
 /// A range of a file being sent.
 #[derive(Debug)]
 pub struct Outbound {
     serial: u64,
     file: Arc<BlockFile>,
     start: u64,
-    next: u64,
-    end: u64,
-    block_len: u16,
+    len: u64,
+    cutter: Cutter,
     reads_in_flight: u32,
     /// Blocks given to the session and not yet released by it.
     unreleased: u64,
@@ -66,21 +48,19 @@ pub struct ReadyBlock {
 }
 
 impl Outbound {
-    /// Sends `len` bytes of `file` from byte `offset` in blocks of `block_len`.
+    /// Sends `len` bytes of `file` from byte `offset`.
     pub fn new(
         serial: u64,
         file: Arc<BlockFile>,
         (offset, len): (u64, u64),
-        block_len: u16,
         progress: Progress,
     ) -> Self {
         Self {
             serial,
             file,
             start: offset,
-            next: offset,
-            end: offset + len,
-            block_len,
+            len,
+            cutter: Cutter::new(offset, len),
             reads_in_flight: 0,
             unreleased: 0,
             ready: std::collections::VecDeque::new(),
@@ -100,29 +80,17 @@ impl Outbound {
         &self.file
     }
 
-    /// Bytes of payload in each block but the last.
-    pub fn block_len(&self) -> u16 {
-        self.block_len
-    }
-
-    /// The next run to read, unless all is read or the transfer has failed. Runs end on the bounds of the
-    /// [grid](blk_proto::geometry::GRID), so that no block crosses one.
-    pub fn plan(&self) -> Option<ReadPlan> {
-        if self.failure.is_some() || self.next >= self.end {
+    /// The next run to read, in blocks of at most `block_len` bytes, unless all is read or the transfer has failed.
+    pub fn plan(&self, block_len: u16) -> Option<ReadPlan> {
+        if self.failure.is_some() {
             return None;
         }
-        let longest = u64::from(self.block_len) * RUN_MAX as u64;
-        let boundary = (self.next / GRID + 1) * GRID;
-        let len = (boundary.min(self.end) - self.next).min(longest);
-        Some(ReadPlan {
-            offset: self.next,
-            len,
-        })
+        self.cutter.plan(block_len)
     }
 
     /// The planned run was handed to the disk.
     pub fn reading(&mut self, plan: ReadPlan) {
-        self.next = plan.offset + plan.len;
+        self.cutter.reading(plan);
         self.reads_in_flight += 1;
     }
 
@@ -142,8 +110,12 @@ impl Outbound {
         self.failure.is_none()
     }
 
-    /// The CRC32 of a run that was read.
+    /// The CRC32 of a run that was read. What is read again counts as it was read first: should the file have changed
+    /// in between, the receiver's checksum differs, and says so.
     pub fn add_checksum(&mut self, plan: ReadPlan, crc: u32) {
+        if plan.again {
+            return;
+        }
         let end = plan.offset + plan.len - self.start;
         self.checksum.add(end, plan.len, crc);
     }
@@ -165,12 +137,28 @@ impl Outbound {
         Some(block)
     }
 
-    /// The session is done with one block.
-    pub fn released(&mut self, len: u64, acknowledged: bool) {
-        self.unreleased -= 1;
-        if acknowledged {
-            self.progress.add(len);
+    /// The next block, if it is longer than `limit`, that is, than the path takes by now: it is to be read again in
+    /// smaller ones.
+    pub fn pop_too_long(&mut self, limit: u16) -> Option<ReadyBlock> {
+        let len = self.ready.front()?.frame.len();
+        if len <= usize::from(limit) {
+            return None;
         }
+        let block = self.ready.pop_front()?;
+        self.cutter.give_back(block.offset, len as u64);
+        Some(block)
+    }
+
+    /// The session is done with one block: the other end has it.
+    pub fn acknowledged(&mut self, len: u64) {
+        self.unreleased -= 1;
+        self.progress.add(len);
+    }
+
+    /// The session gave a block back: it is longer than the path takes by now. It is read again in smaller ones.
+    pub fn given_back(&mut self, offset: u64, len: u64) {
+        self.unreleased -= 1;
+        self.cutter.give_back(offset, len);
     }
 
     /// The end of it, once nothing is in flight: every block acknowledged, or the first failure.
@@ -181,12 +169,12 @@ impl Outbound {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));
         }
-        if self.next < self.end || self.unreleased > 0 || !self.ready.is_empty() {
+        if !self.cutter.is_done() || self.unreleased > 0 || !self.ready.is_empty() {
             return None;
         }
         let crc = self.checksum.finish()?;
         Some(Ok(SentFile {
-            bytes: self.end - self.start,
+            bytes: self.len,
             crc,
         }))
     }

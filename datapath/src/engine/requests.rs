@@ -86,7 +86,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut outbound = Outbound::new(serial, file, range, peer.send_len(), progress);
+        let mut outbound = Outbound::new(serial, file, range, progress);
         if range.1 == 0 {
             let outcome = outbound.outcome();
             self.events.extend(outcome.map(|outcome| EngineEvent::Sent {

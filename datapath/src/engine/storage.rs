@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use blk_proto::session::BlockMeta;
 
+use super::cutting::ReadPlan;
 use super::events::SessionId;
-use super::outbound::{ReadPlan, ReadyBlock};
+use super::outbound::ReadyBlock;
 use super::{Coverage, Engine, GATHER_PATIENCE, combine};
 use crate::disk::{Completion, RUN_MAX, Ways};
 use crate::umem::{Disk, Frame};
@@ -221,13 +222,20 @@ impl Engine {
         let Some((transfer, outbound)) = peer.outbound.at_mut(position) else {
             return;
         };
+        let longest = peer.session.max_block();
         while peer.session.queue_space() > 0 {
+            if let Some(ReadyBlock { frame, .. }) = outbound.pop_too_long(longest) {
+                self.umem.release(frame);
+                self.send_frames_used -= 1;
+                peer.sending -= 1;
+                continue;
+            }
             let Some(ReadyBlock { offset, crc, frame }) = outbound.pop_ready() else {
                 break;
             };
             let len = frame.len() as u16;
             let frame = self.umem.disk_to_held(frame, len);
-            let block = self.held.hold(frame, outbound.serial());
+            let block = self.held.hold(frame, outbound.serial(), offset);
             let meta = BlockMeta {
                 transfer,
                 offset,
@@ -239,7 +247,7 @@ impl Engine {
                 self.held.release(&mut self.umem, block);
                 self.send_frames_used -= 1;
                 peer.sending -= 1;
-                outbound.released(u64::from(len), false);
+                outbound.given_back(offset, u64::from(len));
                 break;
             }
         }
@@ -250,15 +258,17 @@ impl Engine {
             let Some(peer) = self.peers.get_mut(session) else {
                 return;
             };
+            let block_len = peer.send_len();
             let Some((transfer, outbound)) = peer.outbound.at_mut(position) else {
                 return;
             };
             if outbound.read_ahead() >= READ_AHEAD_RUNS * RUN_MAX {
                 return;
             }
-            let Some(plan) = outbound.plan() else { return };
-            let block_len = outbound.block_len();
-            let count = plan.blocks(block_len);
+            let Some(plan) = outbound.plan(block_len) else {
+                return;
+            };
+            let count = plan.count();
             let mine = peer.sending + count <= share;
             let all = self.send_frames_used + count <= self.config.send_frames;
             if !mine || !all || self.umem.available() < count {
@@ -270,14 +280,11 @@ impl Engine {
                 .frames
                 .pop()
                 .unwrap_or_else(|| Vec::with_capacity(RUN_MAX));
-            let mut left = plan.len;
-            while left > 0 {
-                let len = left.min(u64::from(block_len)) as u16;
+            for len in plan.blocks() {
                 let Some(frame) = self.umem.allocate() else {
                     break;
                 };
                 frames.push(self.umem.free_to_disk(frame, len));
-                left -= u64::from(len);
             }
             let tag = next_tag(&mut self.operations, &mut self.free_operations);
             match self
