@@ -9,6 +9,8 @@
 //! Ranges run downwards from `largest`; the first has gap 0, the gap of the others is the count of packets missing
 //! between them. No ranges: nothing has arrived yet, and only `max_blocks` counts.
 
+use core::time::Duration;
+
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -20,10 +22,12 @@ use crate::time::Time;
 /// Most ranges in one Ack; a receiver that sees more gaps reports the newest.
 pub(super) const MAX_RANGES: usize = 64;
 
-/// In order, every so many packets are acknowledged.
+/// In order, every so many packets are acknowledged, unless their sender wants more.
 const INTERVAL: u32 = 64;
-/// While packets are missing, every so many.
+/// While packets are missing, every so many, or as many as the sender wants if that is less.
 const INTERVAL_WITH_GAPS: u32 = 16;
+/// An Ack is not delayed for less than this, in nanoseconds: else the timer, and not the count, would decide.
+const LEAST_DELAY: u64 = 100_000;
 /// A gap counts as recent for so many packets.
 const GAP_MEMORY: u32 = 256;
 
@@ -144,10 +148,20 @@ pub(super) fn encode(
     buffer[..size_of::<Head>()].copy_from_slice(head.as_bytes());
 }
 
+/// What the sender of a packet wants to hear about it.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Request {
+    /// An Ack after so many packets; 0: whatever the receiver thinks best.
+    pub(super) interval: u8,
+    /// An Ack at once.
+    pub(super) hurry: bool,
+}
+
 /// What has arrived, and when to say so.
 ///
-/// An Ack is due after [`INTERVAL`] packets or `max_delay`, whichever is first; at the first packet out of order, but
-/// while gaps persist only every [`INTERVAL_WITH_GAPS`] packets; and at once for a ping.
+/// An Ack is due after as many packets as the sender asked for, or a quarter of the round trip (at most `max_delay`),
+/// whichever is first; at the first packet out of order, but while gaps persist only every [`INTERVAL_WITH_GAPS`]
+/// packets; and at once if the sender wants it.
 #[derive(Debug)]
 pub(super) struct Acknowledger {
     received: RangeSet,
@@ -161,11 +175,12 @@ pub(super) struct Acknowledger {
     gap_memory: u32,
     due: bool,
     deadline: Option<Time>,
-    max_delay: core::time::Duration,
+    delay: Duration,
+    max_delay: Duration,
 }
 
 impl Acknowledger {
-    pub(super) fn new(max_delay: core::time::Duration) -> Self {
+    pub(super) fn new(max_delay: Duration) -> Self {
         Self {
             received: RangeSet::new(MAX_RANGES),
             ce_packets: 0,
@@ -175,8 +190,15 @@ impl Acknowledger {
             gap_memory: 0,
             due: false,
             deadline: None,
+            delay: max_delay,
             max_delay,
         }
+    }
+
+    /// The round trip, in nanoseconds, is known anew.
+    pub(super) fn set_rtt(&mut self, rtt: u64) {
+        let delay = Duration::from_nanos((rtt / 4).max(LEAST_DELAY));
+        self.delay = delay.min(self.max_delay);
     }
 
     /// Whether this packet has arrived before, or is too old to tell.
@@ -184,8 +206,8 @@ impl Acknowledger {
         self.received.contains(number)
     }
 
-    /// Takes note of a packet that is no duplicate. `hurry`: its sender waits for the Ack.
-    pub(super) fn on_packet(&mut self, now: Time, number: u64, ecn: Ecn, hurry: bool) {
+    /// Takes note of a packet that is no duplicate.
+    pub(super) fn on_packet(&mut self, now: Time, number: u64, ecn: Ecn, request: Request) {
         self.ce_packets += u64::from(ecn == Ecn::Congested);
         let expected = self.received.end();
         self.received.insert_one(number);
@@ -194,19 +216,21 @@ impl Acknowledger {
         }
         self.pending += 1;
         self.since_gap_ack = self.since_gap_ack.saturating_add(1);
+        let mut interval = match request.interval {
+            0 => INTERVAL,
+            wanted => u32::from(wanted),
+        };
         if number != expected {
             self.gap_memory = GAP_MEMORY;
-            self.due |= self.since_gap_ack >= INTERVAL_WITH_GAPS;
         }
-        let interval = if self.gap_memory > 0 {
+        if self.gap_memory > 0 {
             self.gap_memory -= 1;
-            INTERVAL_WITH_GAPS
-        } else {
-            INTERVAL
-        };
-        self.due |= hurry || self.pending >= interval;
+            interval = interval.min(INTERVAL_WITH_GAPS);
+        }
+        let gap = number != expected && self.since_gap_ack >= interval;
+        self.due |= gap || request.hurry || self.pending >= interval;
         if self.deadline.is_none() {
-            self.deadline = Some(now + self.max_delay);
+            self.deadline = Some(now + self.delay);
         }
     }
 
@@ -241,10 +265,17 @@ impl Acknowledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
     use proptest::prelude::*;
 
     const T0: Time = Time::from_nanos(1_000_000);
+    const LATER: Request = Request {
+        interval: 0,
+        hurry: false,
+    };
+    const NOW: Request = Request {
+        interval: 0,
+        hurry: true,
+    };
 
     fn acknowledger() -> Acknowledger {
         Acknowledger::new(Duration::from_millis(1))
@@ -254,10 +285,10 @@ mod tests {
     fn an_ack_every_64_packets_in_order() {
         let mut acks = acknowledger();
         for number in 0..63 {
-            acks.on_packet(T0, number, Ecn::Capable0, false);
+            acks.on_packet(T0, number, Ecn::Capable0, LATER);
             assert!(!acks.is_due(T0));
         }
-        acks.on_packet(T0, 63, Ecn::Capable0, false);
+        acks.on_packet(T0, 63, Ecn::Capable0, LATER);
         assert!(acks.is_due(T0));
         let mut buffer = Vec::new();
         acks.write(T0 + Duration::from_nanos(7), 99, &mut buffer);
@@ -270,7 +301,7 @@ mod tests {
     #[test]
     fn an_ack_after_the_delay() {
         let mut acks = acknowledger();
-        acks.on_packet(T0, 0, Ecn::Capable0, false);
+        acks.on_packet(T0, 0, Ecn::Capable0, LATER);
         let deadline = acks.deadline().unwrap();
         assert_eq!(deadline, T0 + Duration::from_millis(1));
         assert!(!acks.is_due(T0) && acks.is_due(deadline));
@@ -279,22 +310,22 @@ mod tests {
     #[test]
     fn a_ping_is_answered_at_once() {
         let mut acks = acknowledger();
-        acks.on_packet(T0, 0, Ecn::Capable0, true);
+        acks.on_packet(T0, 0, Ecn::Capable0, NOW);
         assert!(acks.is_due(T0));
     }
 
     #[test]
     fn gaps_hurry_but_not_without_limit() {
         let (mut acks, mut buffer, mut sent) = (acknowledger(), Vec::new(), 0);
-        acks.on_packet(T0, 0, Ecn::Capable0, false);
-        acks.on_packet(T0, 2, Ecn::Capable0, false);
+        acks.on_packet(T0, 0, Ecn::Capable0, LATER);
+        acks.on_packet(T0, 2, Ecn::Capable0, LATER);
         assert!(acks.is_due(T0), "the first gap is news");
         for number in (2..1000).map(|n| 2 * n) {
             if acks.is_due(T0) {
                 sent += 1;
                 acks.write(T0, 0, &mut buffer);
             }
-            acks.on_packet(T0, number, Ecn::Capable0, false);
+            acks.on_packet(T0, number, Ecn::Capable0, LATER);
         }
         assert!((60..=64).contains(&sent), "{sent} acks for 1000 packets");
         assert!(buffer.len() <= MAX_ACK_LEN);

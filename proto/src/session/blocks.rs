@@ -112,6 +112,11 @@ impl<B> Blocks<B> {
         !self.queue.is_empty() && self.credit() == 0
     }
 
+    /// Whether [`Self::transmit`] would give a block.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.queue.is_empty() && self.credit() > 0 && self.unacked() < self.max_unacked
+    }
+
     /// Whether nothing waits to be sent or acknowledged.
     pub(super) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.unacked() == 0

@@ -56,6 +56,17 @@ impl Parameters {
     }
 }
 
+/// Which congestion controller a sender uses.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// By queueing delay, with ECN and loss as further signals: a short queue, and no reaction to losses that are no
+    /// congestion. Beside a sender that fills the queue it does the same.
+    #[default]
+    Delay,
+    /// By loss and ECN: CUBIC (RFC 9438).
+    Cubic,
+}
+
 /// How one side of a session behaves. Start from [`Config::default`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -79,8 +90,10 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// An acknowledgement is not delayed for longer than this.
     pub max_ack_delay: Duration,
-    /// Upper limit of the congestion window, in packets.
-    pub max_cwnd: u32,
+    /// How this side finds out what the path can carry.
+    pub congestion: Congestion,
+    /// Most bytes in flight (UDP payload), whatever the congestion window would allow.
+    pub max_in_flight: u64,
     /// Most blocks that wait for their first transmission.
     pub max_queued_blocks: usize,
     /// Most blocks that were transmitted and are not acknowledged.
@@ -104,7 +117,8 @@ impl Default for Config {
             keep_alive: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
             max_ack_delay: Duration::from_millis(1),
-            max_cwnd: 8192,
+            congestion: Congestion::default(),
+            max_in_flight: 64 << 20,
             max_queued_blocks: 4096,
             max_unacked_blocks: 16384,
             window_floor: 1024,

@@ -104,6 +104,11 @@ impl ControlSender {
         }
     }
 
+    /// Whether [`Self::transmit`] may give a segment.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.lost.is_empty() || self.unsent < self.first + self.segments.len() as u64
+    }
+
     /// Number of a segment to send, a lost one first; it counts as sent.
     pub(super) fn transmit(&mut self) -> Option<u64> {
         while let Some(number) = self.lost.pop_front() {

@@ -31,7 +31,8 @@
 //! | `credit`, `window` | the receiver's grant, and each block once |
 //! | `control` | the stream of messages, both sides |
 //! | `ack`, `ranges` | what arrived, when to say so |
-//! | `recovery`, `rtt`, `congestion` | what was lost, how much may be in flight |
+//! | `recovery`, `rtt` | what was lost |
+//! | `congestion`, `pacer` | how much may be in flight, how fast it goes out |
 //! | `pmtu` | how long a block may be, so that the path takes it |
 //! | `receive`, `transmit`, `timers` | the session's entry points, which put those together |
 
@@ -45,6 +46,7 @@ mod credit;
 mod handshake;
 mod id;
 mod opening;
+mod pacer;
 mod pmtu;
 mod ranges;
 mod receive;
@@ -76,7 +78,7 @@ use window::Tuner;
 pub use acceptor::{
     Acceptor, AcceptorConfig, AcceptorCounters, Answer, Occupancy, RetryPolicy, Verdict,
 };
-pub use config::{Config, MIN_MAX_PAYLOAD, Parameters};
+pub use config::{Config, Congestion, MIN_MAX_PAYLOAD, Parameters};
 pub use handshake::{Refusal, RefuseReason, Reset, Versions, hello_id, negotiate};
 pub use id::ConnectionId;
 pub use stats::Stats;
@@ -179,6 +181,11 @@ pub struct Session<B> {
     starved_at: Option<Time>,
     /// How often it was asked in vain.
     starved_count: u32,
+    /// When pacing lets the next packet go.
+    paced_at: Option<Time>,
+    /// When the peer was last asked for an Ack at once, and the packets sent since.
+    asked_at: Time,
+    unasked: u8,
     /// When to look again for lost blocks that could not be sent because they sat in the NIC queue.
     retry_at: Option<Time>,
     /// Payload of the packet that is being given out.
@@ -223,7 +230,11 @@ impl<B> Session<B> {
     fn new(config: Config, local_id: u32, now: Time, state: State) -> Self {
         debug_assert_ne!(local_id, 0, "0 stands for no session");
         // Both sides are expected to delay acknowledgements alike.
-        let recovery = Recovery::new(config.max_cwnd, nanos(config.max_ack_delay));
+        let recovery = Recovery::new(
+            config.congestion,
+            config.max_in_flight,
+            nanos(config.max_ack_delay),
+        );
         let outbox = Outbox {
             blocks: Blocks::new(config.max_queued_blocks, config.max_unacked_blocks),
             control: ControlSender::new(),
@@ -252,6 +263,9 @@ impl<B> Session<B> {
             keepalive_at: now + config.keep_alive,
             starved_at: None,
             starved_count: 0,
+            paced_at: None,
+            asked_at: now,
+            unasked: 0,
             retry_at: None,
             scratch: Vec::with_capacity(MAX_ACK_LEN),
             tell_connected: false,

@@ -138,7 +138,7 @@ impl<B> Session<B> {
             .span_for(self.config.l4_overhead)
             .ok_or(Violation::Handshake)?;
         if let Some(sample) = round_trip {
-            self.recovery.rtt.update(sample, 0);
+            self.on_handshake_rtt(sample);
         }
         self.meet(greeting.parameters, span);
         self.last_received = now;
@@ -182,7 +182,7 @@ impl<B> Session<B> {
         let sample = round_trip
             .filter(|_| is_new && retry.id == self.local_id)
             .ok_or(DropReason::Handshake)?;
-        self.recovery.rtt.update(sample, 0);
+        self.recovery.on_handshake(sample);
         greeter.retries += 1;
         greeter.cookie.clear();
         greeter.cookie.extend_from_slice(retry.cookie);
@@ -241,7 +241,7 @@ impl<B> Session<B> {
         }) = self.state
         {
             let sample = now.as_nanos().saturating_sub(at.as_nanos());
-            self.recovery.rtt.update(sample, 0);
+            self.on_handshake_rtt(sample);
         }
         self.budget.validate();
         self.become_connected(now);

@@ -5,7 +5,7 @@ use crate::net::Ecn;
 use crate::time::Time;
 use crate::wire::{FLAG_ACK_NOW, Kind, Packet};
 
-use super::ack::Ack;
+use super::ack::{Ack, Request};
 use super::handshake::{RECENT_ACKS, Reset};
 use super::{BlockMeta, CloseCode, CloseReason, MAX_PACKET_NUMBER, Session, State, Violation};
 
@@ -27,6 +27,14 @@ impl From<DropReason> for NotTaken {
 impl From<Violation> for NotTaken {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
+    }
+}
+
+/// What the sender of this packet wants to hear about it.
+fn request(packet: &Packet<'_>, hurry: bool) -> Request {
+    Request {
+        interval: packet.header.ack_interval,
+        hurry: hurry || packet.header.flags & FLAG_ACK_NOW != 0,
     }
 }
 
@@ -192,8 +200,8 @@ impl<B> Session<B> {
         }
         let number = self.new_number(packet)?;
         let is_new_block = self.grants.accept(header.block_number.get())?;
-        let hurry = packet.header.flags & FLAG_ACK_NOW != 0;
-        self.acks.on_packet(now, number, ecn, hurry);
+        self.acks
+            .on_packet(now, number, ecn, request(packet, false));
         if !is_new_block {
             return Err(DropReason::DuplicateBlock.into());
         }
@@ -211,10 +219,16 @@ impl<B> Session<B> {
         Ok(Some(meta))
     }
 
+    /// The handshake took this long, in nanoseconds: a first round trip.
+    pub(super) fn on_handshake_rtt(&mut self, rtt: u64) {
+        self.recovery.on_handshake(rtt);
+        self.acks.set_rtt(self.recovery.rtt.smoothed());
+    }
+
     /// A probe of the path: nothing in it but its length.
     fn on_probe(&mut self, now: Time, packet: &Packet<'_>, ecn: Ecn) -> Result<(), NotTaken> {
         let number = self.new_number(packet)?;
-        self.acks.on_packet(now, number, ecn, true);
+        self.acks.on_packet(now, number, ecn, request(packet, true));
         Ok(())
     }
 
@@ -228,8 +242,8 @@ impl<B> Session<B> {
         if !taken {
             return Err(DropReason::ControlFull.into());
         }
-        let hurry = is_ping || packet.header.flags & FLAG_ACK_NOW != 0;
-        self.acks.on_packet(now, number, ecn, hurry);
+        self.acks
+            .on_packet(now, number, ecn, request(packet, is_ping));
         Ok(())
     }
 
@@ -238,6 +252,7 @@ impl<B> Session<B> {
         self.stats.acks_received += 1;
         self.stats.marked = self.stats.marked.max(ack.ce_packets);
         self.recovery.on_ack(now, &ack, &mut self.outbox)?;
+        self.acks.set_rtt(self.recovery.rtt.smoothed());
         self.heed_path();
         if self.outbox.blocks.grant(ack.max_blocks) {
             self.starved_count = 0;

@@ -17,7 +17,9 @@
 use std::collections::VecDeque;
 
 use super::ack::Ack;
-use super::congestion::{Aimd, Controller};
+use super::config::Congestion;
+use super::congestion::{AckSample, Chosen, Controller, FIRST_PACKET, LossSample};
+use super::pacer::Pacer;
 use super::pmtu::Probe;
 use super::ranges::RangeSet;
 use super::rtt::{GRANULARITY, Rtt};
@@ -32,6 +34,9 @@ const MAX_ACKED_RUNS: usize = 512;
 const MAX_PROBE_INTERVAL: u64 = 1_000_000_000;
 /// Probe timeouts in a row after which nothing is known about the path any more (RFC 9002, section 7.6).
 const PERSISTENT: u32 = 3;
+/// The peer is asked for so many Acks in a window, but for one after at most so many packets.
+const ACKS_PER_WINDOW: u64 = 8;
+const MAX_ACK_INTERVAL: u64 = 64;
 /// Largest factor of the reordering window.
 const MAX_REORDER_FACTOR: u64 = 8;
 
@@ -67,10 +72,12 @@ enum State {
 struct Record {
     sent_at: u64,
     content: Content,
+    /// Bytes of UDP payload.
+    size: u32,
     state: State,
 }
 
-const _: () = assert!(size_of::<Record>() <= 40);
+const _: () = assert!(size_of::<Record>() <= 32);
 
 /// Counters of a [`Recovery`].
 #[derive(Copy, Clone, Debug, Default)]
@@ -91,7 +98,17 @@ pub(super) struct Recovery {
     acked: RangeSet,
     /// One more than the largest acknowledged number.
     acked_end: u64,
-    in_flight: u32,
+    /// Packets that are neither acknowledged nor lost, and their bytes.
+    outstanding: u32,
+    in_flight: u64,
+    /// Size of the largest packet so far.
+    packet_size: u64,
+    /// Marks of congestion that the peer has counted.
+    ce_packets: u64,
+    /// Packets below this number were in flight when the window was full.
+    limited_until: u64,
+    /// What the peer is asked for: an Ack every so many packets.
+    ack_interval: u8,
     /// Round trip of the packet sent last among those that arrived (RACK.rtt).
     rack_rtt: u64,
     /// Factor of the reordering window, raised when a loss turned out to be none.
@@ -104,22 +121,26 @@ pub(super) struct Recovery {
     probe_count: u32,
     peer_ack_delay: u64,
     pub(super) rtt: Rtt,
-    pub(super) controller: Aimd,
-    /// The window, and not a lack of data or credit, holds the sender back.
-    pub(super) limited: bool,
+    pub(super) controller: Chosen,
+    pacer: Pacer,
     pub(super) counters: Counters,
 }
 
 impl Recovery {
-    /// `peer_ack_delay`: how long the peer may delay an Ack, in nanoseconds.
-    pub(super) fn new(max_cwnd: u32, peer_ack_delay: u64) -> Self {
+    /// `max_in_flight`: bytes. `peer_ack_delay`: how long the peer may delay an Ack, in nanoseconds.
+    pub(super) fn new(congestion: Congestion, max_in_flight: u64, peer_ack_delay: u64) -> Self {
         Self {
             records: VecDeque::new(),
             base: 0,
             cursor: 0,
             acked: RangeSet::new(MAX_ACKED_RUNS),
             acked_end: 0,
+            outstanding: 0,
             in_flight: 0,
+            packet_size: FIRST_PACKET,
+            ce_packets: 0,
+            limited_until: 0,
+            ack_interval: 1,
             rack_rtt: 0,
             reorder_factor: 1,
             factor_raised: 0,
@@ -128,10 +149,16 @@ impl Recovery {
             probe_count: 0,
             peer_ack_delay,
             rtt: Rtt::new(),
-            controller: Aimd::new(max_cwnd),
-            limited: false,
+            controller: Chosen::new(congestion, max_in_flight),
+            pacer: Pacer::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Takes the round trip of the handshake, in nanoseconds.
+    pub(super) fn on_handshake(&mut self, rtt: u64) {
+        self.rtt.update(rtt, 0);
+        self.retune();
     }
 
     /// Number of the next packet.
@@ -139,9 +166,19 @@ impl Recovery {
         self.base + self.records.len() as u64
     }
 
-    /// Packets that are neither acknowledged nor lost.
-    pub(super) const fn in_flight(&self) -> u32 {
+    /// Bytes that are neither acknowledged nor lost.
+    pub(super) const fn in_flight(&self) -> u64 {
         self.in_flight
+    }
+
+    /// After how many packets an Ack is wanted: about eight times a window.
+    pub(super) const fn ack_interval(&self) -> u8 {
+        self.ack_interval
+    }
+
+    /// Whether so little is in flight that the peer may wait for more before it sends an Ack.
+    pub(super) fn is_shallow(&self) -> bool {
+        self.outstanding < 2 * u32::from(self.ack_interval)
     }
 
     /// Whether the window lets a packet go. Probes go anyway.
@@ -157,17 +194,35 @@ impl Recovery {
             .is_some_and(|record| record.state != State::Acked)
     }
 
-    /// Takes note of a packet; gives its number.
-    pub(super) fn on_sent(&mut self, now: Time, content: Content) -> u64 {
+    /// The window holds the sender back.
+    pub(super) fn on_window_full(&mut self) {
+        self.limited_until = self.next();
+    }
+
+    /// When pacing lets the next packet go, if not now. Probes go anyway.
+    pub(super) fn paced_until(&self, now: Time) -> Option<Time> {
+        self.pacer
+            .blocked_until(now.as_nanos())
+            .map(Time::from_nanos)
+    }
+
+    /// Takes note of a packet with `size` bytes of UDP payload; gives its number.
+    pub(super) fn on_sent(&mut self, now: Time, content: Content, size: u32) -> u64 {
         let number = self.next();
         // Send times must not fall, even if the caller's clock does.
         self.last_sent = self.last_sent.max(now.as_nanos());
         self.records.push_back(Record {
             sent_at: self.last_sent,
             content,
+            size,
             state: State::Outstanding,
         });
-        self.in_flight += 1;
+        self.outstanding += 1;
+        self.in_flight += u64::from(size);
+        if !matches!(content, Content::Probe(_)) {
+            self.packet_size = self.packet_size.max(u64::from(size));
+        }
+        self.pacer.on_sent(self.last_sent, u64::from(size));
         number
     }
 
@@ -185,27 +240,51 @@ impl Recovery {
         if largest >= next {
             return Err(Violation::AckOfUnsent { largest, next });
         }
-        let newly_acked = self.mark_acked(ack, fate);
-        if newly_acked == 0 {
+        let (packets, bytes) = self.mark_acked(ack, fate);
+        if packets == 0 {
             return Ok(());
         }
         self.probe_count = 0;
+        let mut rtt = None;
         if largest >= self.acked_end {
             self.acked_end = largest + 1;
-            self.sample(now, largest, ack.delay);
+            rtt = self.sample(now, largest, ack.delay);
         }
-        self.controller
-            .on_ack(newly_acked, largest, next, self.limited);
+        let ce_packets = ack.ce_packets.max(self.ce_packets);
+        self.controller.on_ack(&AckSample {
+            now: now.as_nanos(),
+            bytes,
+            packets,
+            ce_packets: (ce_packets - self.ce_packets).min(packets),
+            largest,
+            next,
+            rtt,
+            srtt: self.rtt.smoothed(),
+            packet_size: self.packet_size,
+            limited: largest < self.limited_until,
+        });
+        self.ce_packets = ce_packets;
         self.detect_losses(now, fate);
         self.forget(now);
+        self.retune();
         Ok(())
     }
 
-    /// Marks what an Ack acknowledges for the first time; gives the count of those that were outstanding.
-    fn mark_acked(&mut self, ack: &Ack<'_>, fate: &mut impl Fate) -> u32 {
-        let mut newly_acked = 0u32;
-        let mut spurious = 0u32;
+    /// What follows from the window.
+    fn retune(&mut self) {
+        let window = self.controller.window() / self.packet_size;
+        self.ack_interval = (window / ACKS_PER_WINDOW).clamp(1, MAX_ACK_INTERVAL) as u8;
+        let srtt = self.rtt.smoothed();
+        let rate = self.controller.pacing_rate(srtt);
+        self.pacer.set(rate, srtt, self.packet_size);
+    }
+
+    /// Marks what an Ack acknowledges for the first time; gives the packets and bytes of what was outstanding.
+    fn mark_acked(&mut self, ack: &Ack<'_>, fate: &mut impl Fate) -> (u64, u64) {
+        let (mut packets, mut bytes, mut spurious) = (0u32, 0u64, 0u64);
+        let next = self.next();
         let (base, records) = (self.base, &mut self.records);
+        let controller = &mut self.controller;
         for run in ack.runs() {
             if run.end <= base {
                 break;
@@ -214,8 +293,18 @@ impl Recovery {
                 for number in new.start.max(base)..new.end {
                     let record = &mut records[(number - base) as usize];
                     match record.state {
-                        State::Outstanding => newly_acked += 1,
-                        State::Lost => spurious += 1,
+                        State::Outstanding => {
+                            packets += 1;
+                            bytes += u64::from(record.size);
+                        }
+                        State::Lost => {
+                            spurious += 1;
+                            controller.on_spurious_loss(&LossSample {
+                                number,
+                                bytes: u64::from(record.size),
+                                next,
+                            });
+                        }
                         State::Acked => continue,
                     }
                     record.state = State::Acked;
@@ -223,21 +312,23 @@ impl Recovery {
                 }
             });
         }
-        self.in_flight -= newly_acked;
-        self.counters.spurious += u64::from(spurious);
+        self.outstanding -= packets;
+        self.in_flight -= bytes;
+        self.counters.spurious += spurious;
         if spurious > 0 && self.acked_end >= self.factor_raised {
             self.reorder_factor = (self.reorder_factor + 1).min(MAX_REORDER_FACTOR);
             self.factor_raised = self.next();
         }
-        newly_acked
+        (u64::from(packets), bytes)
     }
 
-    fn sample(&mut self, now: Time, number: u64, ack_delay: u64) {
-        let Some(record) = self.records.get((number - self.base) as usize) else {
-            return;
-        };
+    /// Takes the round trip of this packet; gives it without the peer's delay.
+    fn sample(&mut self, now: Time, number: u64, ack_delay: u64) -> Option<u64> {
+        let record = self.records.get((number - self.base) as usize)?;
         self.rack_rtt = now.as_nanos().saturating_sub(record.sent_at);
         self.rtt.update(self.rack_rtt, ack_delay);
+        // Unlike in RFC 9002, a delay is believed that leads below the minimum, for that one has delays in it, too.
+        Some(self.rack_rtt.saturating_sub(ack_delay).max(1))
     }
 
     /// How long after it was sent an overtaken packet is lost.
@@ -261,11 +352,16 @@ impl Recovery {
                     return;
                 }
                 record.state = State::Lost;
-                self.in_flight -= 1;
+                self.outstanding -= 1;
+                self.in_flight -= u64::from(record.size);
                 // A probe was too long; that says nothing about congestion (RFC 8899, section 3, item 7).
                 if !matches!(record.content, Content::Probe(_)) {
                     self.counters.lost += 1;
-                    self.controller.on_loss(self.cursor, next);
+                    self.controller.on_loss(&LossSample {
+                        number: self.cursor,
+                        bytes: u64::from(record.size),
+                        next,
+                    });
                 }
                 fate.on_lost(record.content);
             }
@@ -295,7 +391,7 @@ impl Recovery {
     pub(super) fn deadline(&self) -> Option<Time> {
         let nanos = match self.loss_deadline {
             Some(deadline) => deadline,
-            None if self.in_flight == 0 => return None,
+            None if self.outstanding == 0 => return None,
             None => self.last_sent.saturating_add(self.probe_interval()),
         };
         Some(Time::from_nanos(nanos))
@@ -327,6 +423,7 @@ impl Recovery {
         {
             self.detect_losses(now, fate);
             self.forget(now);
+            self.retune();
         }
         // Also after that: what is left may have been silent for long enough.
         let probe = self.loss_deadline.is_none() && self.deadline().is_some_and(|at| at <= now);
@@ -337,6 +434,7 @@ impl Recovery {
         self.counters.probes += 1;
         if self.probe_count == PERSISTENT {
             self.controller.on_persistent_congestion();
+            self.retune();
         }
         // Counts as sent now, so that the next probe waits its turn even if this one cannot be sent at once.
         self.last_sent = self.last_sent.max(now.as_nanos());

@@ -47,10 +47,10 @@ pub struct Stats {
     pub srtt: Duration,
     /// Shortest round-trip time.
     pub min_rtt: Duration,
-    /// Congestion window in packets.
-    pub cwnd: u32,
-    /// Packets in flight.
-    pub in_flight: u32,
+    /// Congestion window in bytes of UDP payload.
+    pub cwnd: u64,
+    /// Bytes in flight.
+    pub in_flight: u64,
     /// Blocks that may still be sent under the peer's credit.
     pub credit: u64,
     /// Blocks received and not yet released with [`super::Session::release_credit`].

@@ -7,6 +7,7 @@
 //! | loss | overtaken packets are lost |
 //! | probe | silence: send something that the peer acknowledges |
 //! | starvation | no credit, nothing in flight: ask, for the Ack that brought credit may be lost |
+//! | pacing | the next packet may go |
 //! | retry | lost blocks may have left the NIC queue |
 //! | path | [`Session::poll_transmit`] gives a probe: perhaps longer blocks fit by now |
 //! | keep-alive | nothing was heard for a while: ask for a sign of life |
@@ -39,6 +40,7 @@ impl<B> Session<B> {
                 self.acks.deadline(),
                 self.recovery.deadline(),
                 self.starved_at,
+                self.paced_at,
                 self.retry_at,
                 self.outbox.pmtu.deadline(),
                 Some(self.keepalive_at),

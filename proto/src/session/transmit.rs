@@ -1,15 +1,20 @@
 //! Packets going out.
 
+use core::time::Duration;
+
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use crate::time::Time;
-use crate::wire::{self, HEADER_LEN, Header, Kind};
+use crate::wire::{self, FLAG_ACK_NOW, HEADER_LEN, Header, Kind};
 
 use super::blocks::Outgoing;
 use super::pmtu::Probe;
 use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
-use super::{CLOSE_LEN, Session, State, Transmit};
+use super::{CLOSE_LEN, Outbox, Session, State, Transmit};
+
+/// So many packets deserve an Ack at once when they are the last for now.
+const FEW: u8 = 4;
 
 /// What a connected session sends next.
 enum Next {
@@ -90,8 +95,13 @@ impl<B> Session<B> {
         {
             return Some(Next::Probe(probe));
         }
+        self.paced_at = None;
         if !self.recovery.may_send() {
-            self.recovery.limited = true;
+            self.recovery.on_window_full();
+            return self.ping_due.then_some(Next::Ping);
+        }
+        if let Some(at) = self.recovery.paced_until(now) {
+            self.paced_at = self.has_more().then_some(at);
             return self.ping_due.then_some(Next::Ping);
         }
         if let Some(number) = self.outbox.control.transmit() {
@@ -105,8 +115,57 @@ impl<B> Session<B> {
             self.stats.blocks_sent += 1;
             return Some(Next::Block(outgoing));
         }
-        self.recovery.limited = false;
         self.ping_due.then_some(Next::Ping)
+    }
+
+    /// Whether there is something to send, if window and pacing let it go.
+    fn has_more(&self) -> bool {
+        let Outbox {
+            blocks, control, ..
+        } = &self.outbox;
+        control.is_ready() || blocks.is_ready() || blocks.has_lost()
+    }
+
+    /// The header of a packet with `content` that the peer acknowledges, and is sent now.
+    fn track(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        content: Content,
+        span: usize,
+        payload: usize,
+    ) -> Header {
+        let number = self.recovery.on_sent(now, content, (span + payload) as u32);
+        self.ping_due = false;
+        let mut header = Header::new(kind, self.peer_id);
+        header.packet_number = U64::new(number);
+        header.span = U16::new(span as u16);
+        header.payload_len = U16::new(payload as u16);
+        header.ack_interval = self.recovery.ack_interval();
+        if self.ask_now(now) {
+            header.flags |= FLAG_ACK_NOW;
+        }
+        header
+    }
+
+    /// Whether this packet, just taken as sent, should be acknowledged at once: it is the last for now, and Acks would
+    /// come late otherwise. Not for each when they come one by one: then after a few, or a quarter of the round trip.
+    fn ask_now(&mut self, now: Time) -> bool {
+        self.unasked = self.unasked.saturating_add(1);
+        let recovery = &self.recovery;
+        let last = if recovery.may_send() {
+            !self.has_more()
+        } else {
+            recovery.is_shallow()
+        };
+        let pause = Duration::from_nanos(recovery.rtt.smoothed() / 4);
+        let is_few = self.unasked < recovery.ack_interval().min(FEW);
+        let ask = last && (!is_few || self.asked_at + pause <= now);
+        if ask {
+            self.asked_at = now;
+            self.unasked = 0;
+        }
+        ask
     }
 
     fn build(&mut self, now: Time, next: Next) -> Option<Transmit<'_, B>> {
@@ -123,10 +182,12 @@ impl<B> Session<B> {
             Next::Segment(number) => self.build_segment(now, number),
             Next::Block(outgoing) => self.build_block(now, outgoing),
             Next::Ping => {
-                let number = self.recovery.on_sent(now, Content::Ping);
-                self.ping_due = false;
-                self.scratch.clear();
-                Some(self.scratch_packet(Kind::Control, number))
+                let mut header = self.track(now, Kind::Control, Content::Ping, HEADER_LEN, 0);
+                wire::seal(&mut header, wire::payload_crc(&[]));
+                Some(Transmit::Inline {
+                    header,
+                    payload: &[],
+                })
             }
             Next::Probe(probe) => Some(self.build_probe(now, probe)),
         }
@@ -134,9 +195,11 @@ impl<B> Session<B> {
 
     /// As long as a Data packet with a payload of this size.
     fn build_probe(&mut self, now: Time, probe: Probe) -> Transmit<'_, B> {
-        let number = self.recovery.on_sent(now, Content::Probe(probe));
-        self.overtake_due = true;
         let payload = &ZEROS[..usize::from(probe.size)];
+        let size = usize::from(self.span) + payload.len();
+        let content = Content::Probe(probe);
+        let number = self.recovery.on_sent(now, content, size as u32);
+        self.overtake_due = true;
         let mut header = Header::new(Kind::Probe, self.peer_id);
         header.packet_number = U64::new(number);
         header.payload_len = U16::new(probe.size);
@@ -146,12 +209,10 @@ impl<B> Session<B> {
     }
 
     fn build_segment(&mut self, now: Time, segment: u64) -> Option<Transmit<'_, B>> {
-        let number = self.recovery.on_sent(now, Content::Segment(segment));
-        self.ping_due = false;
+        let len = self.outbox.control.segment(segment)?.1.len();
+        let content = Content::Segment(segment);
+        let mut header = self.track(now, Kind::Control, content, HEADER_LEN, len);
         let (offset, payload) = self.outbox.control.segment(segment)?;
-        let mut header = Header::new(Kind::Control, self.peer_id);
-        header.packet_number = U64::new(number);
-        header.payload_len = U16::new(payload.len() as u16);
         header.offset = U64::new(offset);
         wire::seal(&mut header, wire::payload_crc(payload));
         Some(Transmit::Inline { header, payload })
@@ -164,10 +225,12 @@ impl<B> Session<B> {
             meta,
             void,
         } = outgoing;
-        let packet_number = self.recovery.on_sent(now, Content::Block { slot, number });
-        self.ping_due = false;
-        let mut header = Header::new(Kind::Data, self.peer_id);
-        header.packet_number = U64::new(packet_number);
+        let content = Content::Block { slot, number };
+        let (span, len) = match void {
+            true => (HEADER_LEN, 0),
+            false => (usize::from(self.span), usize::from(meta.len)),
+        };
+        let mut header = self.track(now, Kind::Data, content, span, len);
         header.transfer = U32::new(meta.transfer);
         header.block_number = U64::new(number);
         header.offset = U64::new(meta.offset);
@@ -178,8 +241,6 @@ impl<B> Session<B> {
                 payload: &[],
             });
         }
-        header.span = U16::new(self.span);
-        header.payload_len = U16::new(meta.len);
         wire::seal(&mut header, meta.crc);
         self.stats.block_bytes_sent += u64::from(meta.len);
         debug_assert!(usize::from(header.span.get()) >= HEADER_LEN);
@@ -193,7 +254,7 @@ impl<B> Session<B> {
     /// There is nothing to send now: see to it that someone looks again.
     fn settle(&mut self, now: Time) {
         let blocks = &self.outbox.blocks;
-        self.retry_at = (blocks.has_lost() && !self.recovery.limited)
+        self.retry_at = (blocks.has_lost() && self.recovery.may_send() && self.paced_at.is_none())
             .then(|| self.retry_at.unwrap_or(now + RETRY_INTERVAL));
         // An Ack that brings credit may get lost, and nobody sends it again.
         let starved = blocks.is_starved() && self.recovery.in_flight() == 0;

@@ -280,7 +280,7 @@ impl Host {
             "the session holds too many blocks"
         );
         assert!(stats.held as usize <= self.frames.len());
-        assert!(stats.cwnd <= self.config.max_cwnd);
+        assert!(stats.cwnd <= self.config.max_in_flight);
     }
 
     /// Sends at most so many packets. Says whether there is nothing more to send.

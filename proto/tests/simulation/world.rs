@@ -61,7 +61,7 @@ fn config(random: &mut Random) -> Config {
             max_payload: random.pick(&[512, 1024, 3584]),
             ..Parameters::default()
         },
-        max_cwnd: random.magnitude(16, 8192) as u32,
+        max_in_flight: random.magnitude(16 << 10, 32 << 20),
         max_queued_blocks: random.magnitude(1, 500) as usize,
         max_unacked_blocks: random.magnitude(1, 2000) as usize,
         handshake_timeout: Duration::from_secs(60),

@@ -3,6 +3,8 @@ use super::super::ranges::Run;
 use super::*;
 use core::time::Duration;
 
+/// A power of two, so that windows are whole numbers of packets.
+const SIZE: u32 = 2048;
 const RTT: Duration = Duration::from_micros(100);
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct Test {
 impl Test {
     fn new() -> Self {
         Self {
-            recovery: Recovery::new(8192, 1_000_000),
+            recovery: Recovery::new(Congestion::Delay, 32 << 20, 1_000_000),
             log: Log::default(),
             now: Time::from_nanos(1_000_000_000),
         }
@@ -43,7 +45,8 @@ impl Test {
     fn send(&mut self, count: u64) {
         for _ in 0..count {
             let number = self.recovery.next();
-            self.recovery.on_sent(self.now, Content::Segment(number));
+            self.recovery
+                .on_sent(self.now, Content::Segment(number), SIZE);
         }
     }
 
@@ -156,10 +159,14 @@ fn silence_calls_for_probes_ever_more_rarely() {
     assert_eq!(waits.last(), Some(&Duration::from_secs(1)));
     assert_eq!(
         test.recovery.controller.window(),
-        16,
+        4 * u64::from(SIZE),
         "persistent congestion"
     );
-    assert_eq!(test.recovery.in_flight(), 4, "silence proves no loss");
+    assert_eq!(
+        test.recovery.in_flight(),
+        4 * u64::from(SIZE),
+        "silence proves no loss"
+    );
 
     // The probe arrives: all before it is lost.
     test.send(1);
@@ -187,7 +194,7 @@ fn the_window_limits_what_is_in_flight() {
     while test.recovery.may_send() {
         test.send(1);
     }
-    assert_eq!(test.recovery.in_flight(), 128);
+    assert_eq!(test.recovery.in_flight(), 128 << 10);
 }
 
 #[test]
