@@ -51,10 +51,12 @@ pub enum Op {
     Message,
     /// It closes the session.
     Close,
+    /// The longest packet that gets through has 1200 bytes and `a` more.
+    Mtu,
 }
 
 impl Op {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Transmit,
         Self::Deliver,
         Self::Overtake,
@@ -72,6 +74,7 @@ impl Op {
         Self::Window,
         Self::Message,
         Self::Close,
+        Self::Mtu,
     ];
 }
 
@@ -179,6 +182,7 @@ fn perform(world: &mut World, step: Step) {
         Op::Window => world.set_window(side, a.into()),
         Op::Message => world.send_message(side, b as usize % 70_000),
         Op::Close => world.close(side, b),
+        Op::Mtu => world.set_mtu(1200 + place),
     }
 }
 

@@ -25,8 +25,10 @@ const MAX_ON_THE_WAY: usize = 512;
 /// Most bytes that two sessions and their network may take: sent records and control streams are most of it.
 const MAX_MEMORY: usize = 32 << 20;
 /// Longest block.
-const MAX_LEN: u16 = 1024;
+const MAX_LEN: u16 = 3584;
 const WINDOW: u64 = 64;
+/// Longest packet that every path takes: a base payload with its header and padding.
+const MIN_MTU: usize = 1200;
 /// A side that has nothing to do until some time does nothing before.
 const MAX_IDLE_TURNS: usize = 4;
 const DELAY: Duration = Duration::from_micros(100);
@@ -64,6 +66,8 @@ struct Side {
 pub struct World {
     now: Time,
     sides: [Side; 2],
+    /// Longer packets do not get through, either way.
+    mtu: usize,
     /// Somebody sent packets with a right checksum that are not what a session made of them: what arrives may be
     /// anything, and the sessions may close.
     forged: bool,
@@ -78,6 +82,7 @@ fn config() -> Config {
         },
         max_queued_blocks: 64,
         max_unacked_blocks: 64,
+        window_floor: 256,
         max_window: 256,
         ..Config::default()
     }
@@ -133,6 +138,7 @@ impl World {
         Self {
             now: T0,
             sides: [client, Side::new(server)],
+            mtu: usize::MAX,
             forged: false,
         }
     }
@@ -152,7 +158,8 @@ impl World {
 
     /// Puts what a side has to send on its way.
     pub fn transmit(&mut self, side: usize) {
-        let packets = self.sides[side].send_all(self.now);
+        let mut packets = self.sides[side].send_all(self.now);
+        packets.retain(|packet| packet.len() <= self.mtu);
         let coming = &mut self.sides[other(side)].coming;
         coming.extend(packets);
         coming.truncate(MAX_ON_THE_WAY);
@@ -237,6 +244,11 @@ impl World {
         self.arrive(side, &packet);
     }
 
+    /// Packets of more than `len` bytes are lost from now on, if they are longer than every path must take.
+    pub fn set_mtu(&mut self, len: usize) {
+        self.mtu = len.max(MIN_MTU);
+    }
+
     /// Time passes.
     pub fn advance(&mut self, nanos: u64) {
         self.now += Duration::from_nanos(nanos);
@@ -273,7 +285,7 @@ impl World {
     /// The application queues blocks.
     pub fn queue(&mut self, side: usize, count: usize, len: u16) {
         let side = &mut self.sides[side];
-        let len = len % MAX_LEN + 1;
+        let len = len % side.session.max_block().max(1) + 1;
         for _ in 0..count {
             let number = side.returned.len() as u64;
             let meta = BlockMeta {
