@@ -14,7 +14,7 @@ pub mod script;
 pub mod world;
 
 use blk_proto::message::{ReplyFrame, RequestFrame, decode, encode};
-use blk_proto::session::Refusal;
+use blk_proto::session::{Refusal, Versions};
 use blk_proto::wire::{self, HEADER_LEN, Header, Kind, TAG_LEN, WireError};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,7 +37,9 @@ pub fn check_open(bytes: &[u8]) {
             assert_eq!(again, *header, "sealing it again changes nothing");
         }
         Err(error) => {
-            if let Some(answer) = Refusal::of_version(&error).and_then(|refusal| refusal.packet()) {
+            if let Some(answer) = Refusal::of_version(&error, Versions::SUPPORTED)
+                .and_then(|refusal| refusal.packet())
+            {
                 assert!(answer.len() <= bytes.len());
             }
             assert!(matches!(error, WireError::TooShort { .. }) == (bytes.len() < HEADER_LEN));
