@@ -46,7 +46,12 @@ need_root() {
 # sweep_test_labs: removes what namespace tests left behind whose process is gone (killed before it could clean up).
 sweep_test_labs() {
     ((EUID == 0)) || return 0
-    local path lab pid
+    local path lab pid mount
+    # First, what a test has frozen goes on: the processes that wait for it cannot end before.
+    while read -r mount; do
+        pid=${mount#"$TARGET/lab-tests/"}
+        [[ -e /proc/${pid%%-*} ]] || fsfreeze --unfreeze "$mount" 2>/dev/null || true
+    done < <(awk -v under="$TARGET/lab-tests/" 'index($2, under) == 1 { print $2 }' /proc/mounts)
     for path in /run/netns/blk-t*; do
         [[ -e $path ]] || continue
         lab=$(basename "$path")
@@ -60,7 +65,6 @@ sweep_test_labs() {
         pid=$(basename "$path")
         pid=${pid%%-*}
         [[ $pid =~ ^[0-9]+$ && ! -e /proc/$pid ]] || continue
-        local mount
         while read -r mount; do umount -l "$mount" 2>/dev/null || true; done \
             < <(awk -v under="$path/" 'index($2, under) == 1 { print $2 }' /proc/mounts)
         rm -rf -- "$path"

@@ -89,6 +89,11 @@ impl Daemon {
         !self.namespace.is_running() || self.workers.is_broken()
     }
 
+    /// What the worker of each queue has done so far; `None` for one that does not answer.
+    pub fn reports(&self) -> Vec<Option<WorkerReport>> {
+        self.workers.reports()
+    }
+
     /// Stops: the sessions are told, commits under way finish, uncommitted files vanish.
     pub fn stop(self) -> Vec<WorkerReport> {
         let Self {

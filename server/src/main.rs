@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blk_datapath::explain::explain;
@@ -10,7 +12,7 @@ use blk_datapath::xsk::BindMode;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
 use clap::{Parser, ValueEnum};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use tracing_subscriber::EnvFilter;
 
 /// Serve directories to blkcp over AF_XDP.
@@ -40,6 +42,7 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+SIGUSR1 prints the counters of each queue on stderr.
 There is no encryption and no authentication yet: serve trusted networks only.
 
 Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
@@ -93,19 +96,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(daemon: Daemon, mut signals: UnixStream) -> ExitCode {
+fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
     eprintln!("blockd: {}", daemon.summary());
     let mut byte = [0];
     let broken = loop {
-        match signals.read(&mut byte) {
-            Ok(_) => break false,
+        match signals.wakeups.read(&mut byte) {
+            Ok(_) if signals.statistics.swap(false, Ordering::Relaxed) => show_statistics(&daemon),
+            Ok(_) => {}
             // The read times out once a second: time to see whether the workers live.
             Err(_) if daemon.is_broken() => break true,
             Err(_) => {}
         }
+        if signals.stop.load(Ordering::Relaxed) {
+            break false;
+        }
     };
     for (queue, report) in daemon.stop().iter().enumerate() {
-        tracing::info!(queue, ?report, "worker over");
+        tracing::info!("statistics of queue {queue}: {report}");
     }
     if broken {
         fail("a worker thread has died", 1)
@@ -114,13 +121,37 @@ fn serve(daemon: Daemon, mut signals: UnixStream) -> ExitCode {
     }
 }
 
-fn catch_signals() -> std::io::Result<UnixStream> {
-    let (signals, writer) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM] {
+fn show_statistics(daemon: &Daemon) {
+    for (queue, report) in daemon.reports().iter().enumerate() {
+        match report {
+            Some(report) => eprintln!("blockd: statistics of queue {queue}: {report}"),
+            None => eprintln!("blockd: statistics of queue {queue}: the worker does not answer"),
+        }
+    }
+}
+
+/// The signals that came.
+struct Signals {
+    /// A byte for each.
+    wakeups: UnixStream,
+    stop: Arc<AtomicBool>,
+    statistics: Arc<AtomicBool>,
+}
+
+fn catch_signals() -> std::io::Result<Signals> {
+    let (wakeups, writer) = UnixStream::pair()?;
+    let (stop, statistics) = (Arc::default(), Arc::default());
+    for (signal, flag) in [(SIGINT, &stop), (SIGTERM, &stop), (SIGUSR1, &statistics)] {
+        // In this order: who is woken finds the flag set.
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
         signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
     }
-    signals.set_read_timeout(Some(Duration::from_secs(1)))?;
-    Ok(signals)
+    wakeups.set_read_timeout(Some(Duration::from_secs(1)))?;
+    Ok(Signals {
+        wakeups,
+        stop,
+        statistics,
+    })
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {

@@ -56,6 +56,11 @@ impl Workers {
         self.handles.iter().all(WorkerHandle::is_zero_copy)
     }
 
+    /// What each has done so far; `None` for one that does not answer.
+    pub(crate) fn reports(&self) -> Vec<Option<WorkerReport>> {
+        self.handles.iter().map(WorkerHandle::report).collect()
+    }
+
     /// Tells the sessions and ends the threads.
     pub(crate) fn stop(mut self) -> Vec<WorkerReport> {
         self.end()

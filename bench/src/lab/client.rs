@@ -84,6 +84,16 @@ impl Outcome {
         })
     }
 
+    /// The rate that the summary tells, in bits per second.
+    ///
+    /// # Panics
+    /// When the summary has none.
+    #[track_caller]
+    pub fn bit_rate(&self) -> f64 {
+        let rate: Result<f64, _> = self.field("bytes_per_second").parse();
+        8.0 * rate.unwrap_or_else(|_| panic!("no rate in:\n{}", self.stdout))
+    }
+
     /// A value of the summary, without quotes.
     #[track_caller]
     pub fn field(&self, field: &str) -> &str {
@@ -178,7 +188,17 @@ pub fn blkcp<A: AsRef<OsStr>>(hosts: &Hosts, directory: &Directory, arguments: &
 
 /// The same, without waiting for its end.
 pub fn start<A: AsRef<OsStr>>(hosts: &Hosts, directory: &Directory, arguments: &[A]) -> Running {
-    let mut command = hosts.command(Host::Client, binary("blkcp"));
+    start_on(hosts, Host::Client, directory, arguments)
+}
+
+/// The same on any client.
+pub fn start_on<A: AsRef<OsStr>>(
+    hosts: &Hosts,
+    client: Host,
+    directory: &Directory,
+    arguments: &[A],
+) -> Running {
+    let mut command = hosts.command(client, binary("blkcp"));
     Running::start(
         command
             .args(["--json", "--datapath", "copy"])

@@ -1,5 +1,6 @@
 //! blockd on the server.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -58,6 +59,49 @@ impl Daemon {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to blockd");
+    }
+
+    /// Its counters by name, summed over its queues.
+    ///
+    /// # Panics
+    /// When it does not tell them within some seconds.
+    pub fn statistics(&self) -> BTreeMap<String, u64> {
+        let before = self.log().len();
+        self.signal(Signal::USR1);
+        let told = || {
+            self.log()[before..]
+                .lines()
+                .any(|line| line.contains(" dropped="))
+        };
+        assert!(
+            within(Duration::from_secs(5), told),
+            "blockd tells no statistics:\n{}",
+            self.log()
+        );
+        let mut sums = BTreeMap::new();
+        for word in self.log()[before..].split_whitespace() {
+            if let Some((name, value)) = word.split_once('=')
+                && let Ok(value) = value.parse::<u64>()
+            {
+                *sums.entry(name.to_owned()).or_default() += value;
+            }
+        }
+        sums
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("blockd is gone");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes
+            .and_then(|number| number.trim().parse().ok())
+            .expect("the kernel tells the resident memory in kB");
+        kilobytes * 1024
     }
 
     /// Waits for its end.

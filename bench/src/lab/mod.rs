@@ -5,8 +5,11 @@
 
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod files;
 pub mod hosts;
+pub mod tcp;
+pub mod trace;
 pub mod traffic;
 
 use std::io::Write;
@@ -83,7 +86,7 @@ impl Directory {
         path
     }
 
-    /// A small ext4 file system of its own below it, of so many MiB, mounted.
+    /// An ext4 file system of its own below it, of so many MiB, mounted.
     pub fn small_disk(&mut self, name: &str, mebibytes: u64) -> PathBuf {
         let image = self.join(&format!("{name}.img"));
         let file = std::fs::File::create(&image).expect("cannot make a disk image");

@@ -22,7 +22,7 @@ const BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs in a thread of its own on a host.
-fn on_host<T: Send + 'static>(
+pub fn on_host<T: Send + 'static>(
     hosts: &Hosts,
     host: Host,
     body: impl FnOnce() -> T + Send + 'static,

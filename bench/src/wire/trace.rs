@@ -7,7 +7,7 @@
 //! 1200 wire1 02:00:0a:4d:00:02 18432 60211200
 //! ```
 //!
-//! `frames` and `bytes` (of Ethernet frames) count from the start of the wire. A line whose address is `queue` tells what waits in
+//! The time is that of CLOCK_MONOTONIC. `frames` and `bytes` (of Ethernet frames) count from the start of the wire. A line whose address is `queue` tells what waits in
 //! front of the line, `frames` and `bytes`, then the frames that were dropped and marked there so far.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,12 @@ pub const INTERVAL: u64 = 50_000_000;
 /// Senders that are told apart; frames of further ones are not counted.
 const SENDERS_MAX: usize = 256;
 
+/// The clock of a trace, in milliseconds.
+pub fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
 /// Totals of one sender.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Totals {
@@ -37,6 +43,8 @@ struct Totals {
 pub struct Trace {
     file: File,
     from: String,
+    /// CLOCK_MONOTONIC when the wire's own time began, in nanoseconds.
+    epoch: u64,
     senders: BTreeMap<[u8; 6], Totals>,
     next: u64,
     text: String,
@@ -44,10 +52,11 @@ pub struct Trace {
 
 impl Trace {
     /// A trace of the frames that arrive on the interface `from`. The file must be in append mode: both directions share
-    /// it.
+    /// it. The times given to it later count from now.
     pub fn new(file: File, from: &str) -> Self {
         Self {
             file,
+            epoch: 1_000_000 * monotonic_ms(),
             from: from.to_owned(),
             senders: BTreeMap::new(),
             next: 0,
@@ -80,7 +89,7 @@ impl Trace {
     /// As write(2).
     pub fn write(&mut self, now: u64, backlog: Backlog, counters: &Counters) -> io::Result<()> {
         self.next = now + INTERVAL;
-        let (time, from) = (now / 1_000_000, &self.from);
+        let (time, from) = ((self.epoch + now) / 1_000_000, &self.from);
         self.text.clear();
         for (mac, totals) in &mut self.senders {
             if std::mem::take(&mut totals.changed) {

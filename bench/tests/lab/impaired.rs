@@ -67,6 +67,32 @@ fn heavy_loss() {
 }
 
 #[test]
+fn losses_in_bursts() {
+    let wire = ["--burst-loss", "0.1%,20%", "--delay", "200us"];
+    there_and_back("losses_in_bursts", 3498, 32 << 20, &wire);
+}
+
+#[test]
+fn a_long_path() {
+    let wire = ["--rate", "1gbit", "--queue", "4mb", "--delay", "50ms"];
+    there_and_back("a_long_path", 3498, 96 << 20, &wire);
+}
+
+#[test]
+fn a_short_queue() {
+    let wire = ["--rate", "100mbit", "--queue", "10p", "--delay", "1ms"];
+    there_and_back("a_short_queue", 3498, 16 << 20, &wire);
+}
+
+#[test]
+fn congestion_marks() {
+    let wire = [
+        "--rate", "200mbit", "--queue", "1mb", "--mark", "50kb", "--delay", "1ms",
+    ];
+    there_and_back("congestion_marks", 3498, 32 << 20, &wire);
+}
+
+#[test]
 fn duplicates_and_corruption() {
     there_and_back(
         "duplicates_and_corruption",

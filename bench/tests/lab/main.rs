@@ -9,6 +9,8 @@ mod impaired;
 mod interrupted;
 mod refused;
 mod roundtrip;
+mod shared;
+mod stalled;
 mod wire;
 
 use blk_bench::lab as support;

@@ -24,12 +24,14 @@ fn percent_lost(hosts: &Hosts) -> f64 {
         ])
         .output();
     let said = String::from_utf8_lossy(&output.expect("cannot run ping").stdout).into_owned();
-    let percent = said
-        .split(", ")
-        .find(|part| part.contains("packet loss"))
-        .and_then(|part| part.split('%').next());
-    percent
-        .and_then(|text| text.trim().parse().ok())
+    percent_in(&said)
+}
+
+/// The loss that `ping` tells.
+fn percent_in(said: &str) -> f64 {
+    said.split(", ")
+        .find_map(|part| part.split_once("% packet loss"))
+        .and_then(|(percent, _)| percent.parse().ok())
         .unwrap_or_else(|| panic!("ping said:\n{said}"))
 }
 
@@ -61,6 +63,57 @@ fn a_lossy_wire_loses_its_share() {
     assert!((10.0..30.0).contains(&lost), "{lost} %");
     // TCP makes up for it: whole frames with right checksums come out of the wire.
     Echo::start(&hosts).exchange(&hosts);
+}
+
+/// Percent of small and of large echo requests without an answer.
+fn percents_lost(hosts: &Hosts) -> [f64; 2] {
+    [100, 1400].map(|size| {
+        let size = format!("{size}");
+        let ping = [
+            "-q", "-c", "20", "-i", "0.005", "-W", "1", "-M", "do", "-s", &size,
+        ];
+        let mut command = hosts.command(Host::Client, "ping");
+        let output = command.args(ping).arg("10.77.0.1").output();
+        let said = String::from_utf8_lossy(&output.expect("cannot run ping").stdout).into_owned();
+        percent_in(&said)
+    })
+}
+
+#[test]
+fn a_wire_changes_while_it_runs() {
+    if !ready("a_wire_changes_while_it_runs") {
+        return;
+    }
+    let hosts = Hosts::up(Link {
+        mtu: 1500,
+        wire: &["--path-mtu", "1400"],
+    });
+    assert_eq!(percents_lost(&hosts), [0.0, 100.0]);
+    hosts.change(&["--path-mtu", "1500"]);
+    assert_eq!(percents_lost(&hosts), [0.0, 0.0]);
+    hosts.change(&["--loss", "100%"]);
+    assert_eq!(percents_lost(&hosts), [100.0, 100.0]);
+    hosts.change(&[]);
+    assert_eq!(percents_lost(&hosts), [0.0, 0.0]);
+}
+
+#[test]
+fn clients_behind_one_wire_reach_the_server() {
+    if !ready("clients_behind_one_wire_reach_the_server") {
+        return;
+    }
+    let hosts = Hosts::with_clients(Link::of(3498), 3);
+    for number in 1..=3 {
+        for address in ["10.77.0.1", "fd77::1"] {
+            let mut command = hosts.command(Host::client(number), "ping");
+            let output = command.args(["-c", "1", "-W", "5", address]).output();
+            let output = output.expect("cannot run ping");
+            assert!(
+                output.status.success(),
+                "client {number} to {address}: {output:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use outbound::{Outbound, ReadyBlock, SentFile};
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
-use crate::xsk::XskSocket;
+use crate::xsk::{XskSocket, XskStatistics};
 use peers::Peers;
 use receive::can_obey;
 use storage::Operation;
@@ -251,6 +251,14 @@ impl Engine {
     /// The disk queue's counters.
     pub fn disk_counters(&self) -> DiskCounters {
         self.disk.counters()
+    }
+
+    /// The AF_XDP socket's counters.
+    ///
+    /// # Errors
+    /// As getsockopt(2).
+    pub fn socket_statistics(&self) -> std::io::Result<XskStatistics> {
+        self.xsk.statistics()
     }
 
     /// Where the frames are.

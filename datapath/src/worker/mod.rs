@@ -6,6 +6,7 @@
 mod companion;
 mod config;
 mod pin;
+mod report;
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, mpsc};
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant};
 pub use companion::{Companion, CompanionError};
 pub use config::{WorkerConfig, max_payload_for};
 pub use pin::{allowed_cpus, pin_to};
+pub use report::WorkerReport;
 
 use crate::disk::{DiskError, DiskQueue};
 use crate::engine::{Engine, EngineEvent};
 use crate::mailbox::{MailReceiver, MailSender, mailbox};
-use crate::umem::{FrameCounts, Umem, UmemError};
+use crate::umem::{Umem, UmemError};
 use crate::xsk::{XskError, XskSocket};
+use report::Inquiry;
 
 /// The longest sleep: a bound on how late a service sees that it shall finish.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -69,23 +72,13 @@ pub enum WorkerError {
     Died,
 }
 
-/// What a worker leaves behind.
-#[derive(Debug)]
-pub struct WorkerReport {
-    /// Where its frames were at the end: all of them free, or in rings that went with the socket.
-    pub frames: FrameCounts,
-    /// The engine's counters.
-    pub counters: crate::engine::EngineCounters,
-    /// The disk queue's counters.
-    pub disk: crate::disk::DiskCounters,
-}
-
 /// A running worker.
 #[derive(Debug)]
 pub struct WorkerHandle<M: Send + 'static> {
     mail: MailSender<M>,
     xsk_fd: RawFd,
     zero_copy: bool,
+    inquiry: Arc<Inquiry>,
     thread: JoinHandle<WorkerReport>,
 }
 
@@ -110,6 +103,12 @@ impl<M: Send + 'static> WorkerHandle<M> {
         self.thread.is_finished()
     }
 
+    /// What the worker has done so far; `None` when it does not answer within a second. A sleeping worker answers after
+    /// half a second at the latest.
+    pub fn report(&self) -> Option<WorkerReport> {
+        self.inquiry.ask(2 * LONGEST_SLEEP)
+    }
+
     /// Waits for the worker's end.
     pub fn join(self) -> Result<WorkerReport, WorkerError> {
         self.thread.join().map_err(|_| WorkerError::Died)
@@ -127,6 +126,8 @@ pub fn spawn<S: Service + 'static>(
 ) -> Result<WorkerHandle<S::Mail>, WorkerError> {
     let (mail, inbox) = mailbox()?;
     let (ready, started) = mpsc::sync_channel(1);
+    let inquiry = Arc::new(Inquiry::default());
+    let asked = Arc::clone(&inquiry);
     let thread = std::thread::Builder::new()
         .name(config.thread_name())
         .spawn(move || {
@@ -134,11 +135,7 @@ pub fn spawn<S: Service + 'static>(
                 Ok(engine) => engine,
                 Err(error) => {
                     let _ = ready.send(Err(error));
-                    return WorkerReport {
-                        frames: FrameCounts::default(),
-                        counters: <_>::default(),
-                        disk: <_>::default(),
-                    };
+                    return WorkerReport::default();
                 }
             };
             let _ = ready.send(Ok((engine.xsk_fd(), engine.is_zero_copy())));
@@ -147,6 +144,7 @@ pub fn spawn<S: Service + 'static>(
                 service: make(),
                 inbox,
                 companion,
+                inquiry: asked,
                 spin: config.spin,
                 armed: [false; 3],
             }
@@ -157,6 +155,7 @@ pub fn spawn<S: Service + 'static>(
             mail,
             xsk_fd,
             zero_copy,
+            inquiry,
             thread,
         }),
         Ok(Err(error)) => Err(error),
@@ -187,6 +186,7 @@ struct Worker<S: Service> {
     service: S,
     inbox: MailReceiver<S::Mail>,
     companion: Arc<Companion>,
+    inquiry: Arc<Inquiry>,
     spin: Duration,
     armed: [bool; 3],
 }
@@ -195,6 +195,7 @@ impl<S: Service> Worker<S> {
     fn run(mut self) -> WorkerReport {
         let mut last_work = Instant::now();
         while !self.service.is_finished() {
+            self.inquiry.serve(&self.engine);
             if self.step() {
                 last_work = Instant::now();
             } else if last_work.elapsed() < self.spin {
@@ -205,11 +206,7 @@ impl<S: Service> Worker<S> {
         }
         self.farewell();
         self.engine.assert_conserved();
-        WorkerReport {
-            frames: self.engine.frame_counts(),
-            counters: self.engine.counters(),
-            disk: self.engine.disk_counters(),
-        }
+        WorkerReport::of(&self.engine)
     }
 
     /// Waits a moment without sleeping; the pauses leave the core to its other hardware thread.

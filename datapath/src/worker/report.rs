@@ -1,0 +1,120 @@
+//! What a worker has done so far, for operators and tests.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::disk::DiskCounters;
+use crate::engine::{Engine, EngineCounters};
+use crate::umem::FrameCounts;
+use crate::xsk::XskStatistics;
+
+/// Counters of a worker since it started, and where its frames are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WorkerReport {
+    /// Where its frames are; at the end, all of them are free, or in rings that went with the socket.
+    pub frames: FrameCounts,
+    /// The engine's counters.
+    pub counters: EngineCounters,
+    /// The disk queue's counters.
+    pub disk: DiskCounters,
+    /// The AF_XDP socket's counters; zero when the kernel did not tell.
+    pub socket: XskStatistics,
+    /// Sessions.
+    pub sessions: usize,
+}
+
+impl WorkerReport {
+    /// The engine as it is now.
+    pub(super) fn of(engine: &Engine) -> Self {
+        Self {
+            frames: engine.frame_counts(),
+            counters: engine.counters(),
+            disk: engine.disk_counters(),
+            socket: engine.socket_statistics().unwrap_or_default(),
+            sessions: engine.sessions(),
+        }
+    }
+}
+
+impl fmt::Display for WorkerReport {
+    /// `name=value` pairs on one line, and why packets were dropped.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            frames,
+            counters,
+            disk,
+            socket,
+            sessions,
+        } = self;
+        write!(
+            out,
+            "sessions={sessions} frames_received={} frames_sent={} blocks_stray={}",
+            counters.frames_received, counters.frames_sent, counters.blocks_stray,
+        )?;
+        write!(
+            out,
+            " rx_dropped={} rx_ring_full={} rx_fill_ring_empty={} rx_fragments={} rx_misplaced={}",
+            socket.rx_dropped,
+            socket.rx_ring_full,
+            socket.rx_fill_ring_empty,
+            socket.rx_fragments,
+            socket.rx_misplaced,
+        )?;
+        write!(
+            out,
+            " direct_bytes_written={} copied_bytes_written={} direct_bytes_read={} copied_bytes_read={} disk_errors={}",
+            disk.direct_bytes_written,
+            disk.copied_bytes_written,
+            disk.direct_bytes_read,
+            disk.copied_bytes_read,
+            disk.errors,
+        )?;
+        write!(
+            out,
+            " frames={} frames_free={} dropped={} ({})",
+            frames.total(),
+            frames.free,
+            counters.dropped.total(),
+            counters.dropped,
+        )
+    }
+}
+
+/// A question to a running worker, and its answer.
+#[derive(Debug, Default)]
+pub(super) struct Inquiry {
+    asked: AtomicBool,
+    answer: Mutex<Option<WorkerReport>>,
+    answered: Condvar,
+}
+
+impl Inquiry {
+    /// Asks, and waits at most `patience` for the answer.
+    pub(super) fn ask(&self, patience: Duration) -> Option<WorkerReport> {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        *answer = None;
+        self.asked.store(true, Ordering::Release);
+        let waited = self
+            .answered
+            .wait_timeout_while(answer, patience, |answer| answer.is_none());
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Answers when somebody asks. Costs one load when nobody does.
+    #[inline]
+    pub(super) fn serve(&self, engine: &Engine) {
+        if self.asked.load(Ordering::Relaxed) {
+            self.answer(engine);
+        }
+    }
+
+    #[cold]
+    fn answer(&self, engine: &Engine) {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.asked.store(false, Ordering::Release);
+        *answer = Some(WorkerReport::of(engine));
+        self.answered.notify_all();
+    }
+}
