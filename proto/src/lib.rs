@@ -39,5 +39,7 @@ pub mod message;
 pub mod net;
 #[cfg(feature = "std")]
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 pub mod wire;
