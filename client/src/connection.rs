@@ -25,8 +25,9 @@ pub struct ConnectOptions {
     pub mode: BindMode,
     /// The CPU for the worker; `None` lets the scheduler choose.
     pub cpu: Option<usize>,
-    /// Without a packet from the server for so long, the session is over.
-    pub idle_timeout: Duration,
+    /// Without a packet from the server for so long, though it owes an answer, the session is over. A server that was
+    /// restarted is found out sooner.
+    pub silence: Duration,
 }
 
 impl Default for ConnectOptions {
@@ -35,7 +36,7 @@ impl Default for ConnectOptions {
             port: 7440,
             mode: BindMode::Auto,
             cpu: None,
-            idle_timeout: Duration::from_secs(20),
+            silence: Duration::from_secs(8),
         }
     }
 }

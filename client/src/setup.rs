@@ -107,7 +107,8 @@ fn start_worker(
         let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
         config.mode = options.mode;
         config.cpu = options.cpu;
-        config.engine.idle_timeout = options.idle_timeout;
+        config.engine.unanswered_timeout = options.silence;
+        config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
         match spawn(config, Arc::clone(companion), ClientService::default) {
             Ok(worker) => return Ok((worker, queue)),
             Err(WorkerError::Xsk(XskError::QueueBusy { .. }))

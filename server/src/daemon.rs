@@ -6,6 +6,7 @@ use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
+use blk_proto::session::ConnectionId;
 use blk_xdp::{AttachMode, PortRange, Program};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -52,7 +53,8 @@ impl Daemon {
         let queues = config
             .queues
             .unwrap_or(interface.rx_queues)
-            .clamp(1, interface.rx_queues.max(1));
+            .clamp(1, interface.rx_queues.max(1))
+            .min(ConnectionId::WORKERS as u32);
         let companion = Arc::new(Companion::listen(config.port)?);
         let mut program = Program::attach(
             config.interface.as_str(),
@@ -65,7 +67,8 @@ impl Daemon {
         // Should anything fail from here on, this ends those that run, before the program and the namespace thread.
         let mut workers = Workers::default();
         for queue in 0..queues {
-            let settings = worker_config(config, &interface, queue);
+            let mut settings = worker_config(config, &interface, queue);
+            settings.engine.workers = queues as u16;
             let (xsk_fd, mailbox) = workers.start(settings, &companion, &sender)?;
             lock(&mailboxes).push(mailbox);
             program.register(queue, 0, xsk_fd)?;

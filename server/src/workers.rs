@@ -26,11 +26,12 @@ impl Workers {
     /// Starts one more; the descriptor of its AF_XDP socket, and its mailbox.
     pub(crate) fn start(
         &mut self,
-        config: WorkerConfig,
+        mut config: WorkerConfig,
         companion: &Arc<Companion>,
         namespace: &NamespaceSender,
     ) -> Result<(RawFd, MailSender<Mail>), DaemonError> {
         let number = self.handles.len() as u32;
+        config.engine.worker = number;
         let namespace = namespace.clone();
         let stop = Arc::clone(&self.stop);
         let worker = spawn(config, Arc::clone(companion), move || {

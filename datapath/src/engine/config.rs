@@ -1,8 +1,11 @@
 //! How an engine is set up, and what it counts.
 
+use std::io;
 use std::time::Duration;
 
 use blk_proto::drops::Drops;
+use blk_proto::session::{AcceptorConfig, RetryPolicy};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -13,6 +16,13 @@ pub struct EngineConfig {
     pub max_payload: u16,
     /// Whether a `Hello` from outside makes a session.
     pub accept: bool,
+    /// The number of this worker, which is that of its receive queue; below 256. Its sessions' ids name it.
+    pub worker: u32,
+    /// A server: how many workers there are, each with a receive queue that flows can reach. A client: how many flows it
+    /// would like to have.
+    pub workers: u16,
+    /// When a client has to prove its address before it gets a session.
+    pub retry: RetryPolicy,
     /// Frames kept in the fill ring.
     pub fill_target: usize,
     /// Frames for received blocks, divided among the sessions: open chunks and writes in flight.
@@ -23,8 +33,50 @@ pub struct EngineConfig {
     pub max_sessions: usize,
     /// Without a packet for so long, a session is over.
     pub idle_timeout: Duration,
+    /// Without a packet for so long from a peer that owes an answer, a session is over.
+    pub unanswered_timeout: Duration,
     /// A handshake has so long.
     pub handshake_timeout: Duration,
+}
+
+impl EngineConfig {
+    pub(super) fn acceptor(&self) -> AcceptorConfig {
+        AcceptorConfig {
+            serve: self.accept,
+            retry: self.retry,
+            max_sessions: self.max_sessions,
+            ..AcceptorConfig::default()
+        }
+    }
+}
+
+/// What makes an engine differ from all others, and from its own earlier life.
+pub struct Seed {
+    /// Keys the cookies; nobody else may know it.
+    pub secret: [u8; 32],
+    /// Where the generations of the session ids start.
+    pub generation: u32,
+}
+
+impl Seed {
+    /// From the kernel's random numbers.
+    ///
+    /// # Errors
+    /// The kernel gives none.
+    pub fn random() -> io::Result<Self> {
+        let (mut secret, mut generation) = ([0; 32], [0; 4]);
+        for buffer in [&mut secret[..], &mut generation[..]] {
+            // Up to 256 bytes come whole, or not at all (getrandom(2)).
+            let filled = getrandom(&mut *buffer, GetRandomFlags::empty())?;
+            if filled != buffer.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Self {
+            secret,
+            generation: u32::from_ne_bytes(generation),
+        })
+    }
 }
 
 /// Counters of one engine, cumulative.

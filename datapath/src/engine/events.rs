@@ -5,15 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use blk_proto::session::CloseReason;
+use blk_proto::session::{CloseReason, ConnectionId};
 
 use super::coverage::ByteRange;
 use super::inbound::ReceivedFile;
 use super::outbound::SentFile;
 
-/// Names a session within one engine; never reused while the process lives (up to a generation of 2^20).
+/// Names a session within one engine: the bits of its [`ConnectionId`]. A place in the table has 16,383 ids, and then the
+/// first of them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u32);
+
+impl SessionId {
+    /// What the id says.
+    pub(super) fn connection(self) -> ConnectionId {
+        ConnectionId::from_bits(self.0)
+    }
+}
 
 /// Something a service has to know.
 #[derive(Debug)]

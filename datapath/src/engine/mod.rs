@@ -13,6 +13,7 @@
 //!            TX ring
 //! ```
 
+mod admit;
 mod checksum;
 mod config;
 mod coverage;
@@ -37,12 +38,14 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
-use blk_proto::session::{CloseReason, Config, Parameters, Stats, Violation};
+use blk_proto::session::{
+    Acceptor, AcceptorCounters, CloseReason, Config, Parameters, Stats, Violation,
+};
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
 pub use checksum::{FileChecksum, combine};
-pub use config::{EngineConfig, EngineCounters};
+pub use config::{EngineConfig, EngineCounters, Seed};
 pub use coverage::{ByteRange, Claim, Coverage};
 pub use cutting::{Cutter, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
@@ -54,8 +57,8 @@ pub use outbound::{Outbound, ReadyBlock, SentFile};
 use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
 use crate::xsk::{XskSocket, XskStatistics};
+use admit::can_obey;
 use peers::Peers;
-use receive::can_obey;
 use storage::Operation;
 
 /// An incomplete chunk is written after this time even if its missing blocks have not come, so that frames do not
@@ -70,6 +73,10 @@ const REFUSED_RETRY: Duration = Duration::from_millis(100);
 /// kept from other sessions.
 const QUEUED_BLOCKS: usize = 4 * crate::disk::RUN_MAX;
 
+/// A peer that was silent for so long is asked for a sign of life: often enough that one which was restarted, or has gone,
+/// is found out soon even when nothing else is to be sent to it.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
 /// One AF_XDP socket with its sessions and its disk queue.
 pub struct Engine {
     // Dropped in this order: the disk queue drains its operations, then the socket leaves the queue, then the memory goes.
@@ -77,6 +84,7 @@ pub struct Engine {
     xsk: XskSocket,
     umem: Umem,
     peers: Peers,
+    acceptor: Acceptor,
     held: HeldBlocks,
     operations: Vec<Option<Operation>>,
     free_operations: Vec<usize>,
@@ -114,22 +122,25 @@ struct Scratch {
 pub(crate) const WAKE_TAGS: u64 = 1 << 32;
 
 impl Engine {
-    /// Puts the parts together. `seed` makes session ids differ between two lives of a process.
+    /// Puts the parts together.
     pub fn new(
         config: EngineConfig,
         umem: Umem,
         xsk: XskSocket,
         disk: DiskQueue,
-        seed: u32,
+        seed: &Seed,
     ) -> Self {
         let frames = umem.counts().total();
         let receive_frames = config.receive_frames;
+        let peers = Peers::new(config.worker, seed.generation);
+        let acceptor = Acceptor::new(config.acceptor(), &seed.secret);
         Self {
             disk,
             xsk,
             held: HeldBlocks::new(frames as u32),
             umem,
-            peers: Peers::new(seed),
+            peers,
+            acceptor,
             operations: Vec::new(),
             free_operations: Vec::new(),
             events: VecDeque::new(),
@@ -176,7 +187,7 @@ impl Engine {
         self.pump_outbound();
         busy |= self.transmit();
         self.xsk.fill(&mut self.umem, self.config.fill_target);
-        self.collect_events();
+        busy |= self.collect_events();
         self.share_windows();
         #[cfg(debug_assertions)]
         self.umem.assert_conserved();
@@ -261,6 +272,11 @@ impl Engine {
         self.xsk.statistics()
     }
 
+    /// What became of packets without a session.
+    pub fn acceptor_counters(&self) -> AcceptorCounters {
+        self.acceptor.counters()
+    }
+
     /// Where the frames are.
     pub fn frame_counts(&self) -> FrameCounts {
         self.umem.counts()
@@ -275,17 +291,19 @@ impl Engine {
         Time::from_nanos(self.epoch.elapsed().as_nanos() as u64)
     }
 
+    /// How a session on this path is set up; its initial credit is for who makes it to take.
     fn session_config(&self, path: &Path) -> Config {
-        let window = self.take_first_window();
         Config {
             local: Parameters {
                 payload_offset: PAYLOAD_OFFSET as u16,
                 granule: 512,
                 max_payload: self.config.max_payload,
-                initial_credit: window,
+                queues: self.config.workers,
                 ..Parameters::default()
             },
             idle_timeout: self.config.idle_timeout,
+            unanswered_timeout: self.config.unanswered_timeout,
+            keep_alive: KEEP_ALIVE.min(self.config.unanswered_timeout / 4),
             handshake_timeout: self.config.handshake_timeout,
             l4_overhead: path.header_len() as u16,
             max_send_payload: self.config.max_payload,
@@ -323,21 +341,26 @@ impl Engine {
         next
     }
 
-    /// Turns the sessions' events into the engine's, and takes dead sessions away.
-    fn collect_events(&mut self) {
+    /// Turns the sessions' events into the engine's, and takes dead sessions away; `true` when there is more to do.
+    fn collect_events(&mut self) -> bool {
+        let mut again = false;
         for at in 0..self.peers.positions() {
             let Some((session, peer)) = self.peers.at(at) else {
                 continue;
             };
-            let mut closed = None;
+            let (mut closed, mut opened) = (None, false);
             while let Some(event) = peer.session.poll_event() {
                 use blk_proto::session::Event;
                 match event {
                     Event::Connected if !peer.session.peer().is_some_and(can_obey) => {
                         peer.session
                             .close(CloseReason::Violation(Violation::Handshake));
+                        // The Closed event is for the next turn, which sends the Close first.
+                        again = true;
+                        break;
                     }
                     Event::Connected => {
+                        opened = true;
                         let remote = peer.path.destination;
                         self.events
                             .push_back(EngineEvent::Connected { session, remote });
@@ -381,7 +404,11 @@ impl Engine {
             let leftovers = peer.collect_outcomes(session, &mut self.events);
             self.release_all(leftovers.received);
             self.release_sending(session, leftovers.sending);
+            if opened {
+                self.peers.opened(session);
+            }
         }
+        again
     }
 
     /// Takes a closed session away with everything it holds.

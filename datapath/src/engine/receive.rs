@@ -2,27 +2,26 @@
 
 use blk_proto::drops::DropReason;
 use blk_proto::net::{self, Ecn, Path};
-use blk_proto::session::{BlockMeta, Config, Parameters, Refusal, RefuseReason, Session, Versions};
-use blk_proto::time::Time;
+use blk_proto::session::{Answer, BlockMeta, CloseReason, Verdict};
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
-use super::Engine;
-use super::Unwanted;
+use super::admit::{Door, unserved};
 use super::events::SessionId;
-use super::peer::Peer;
-use super::peers::Peers;
-use crate::umem::{Frame, Rx, SECTOR};
+use super::{Engine, Unwanted};
+use crate::umem::{Frame, Rx};
 
 /// What a received frame turned out to be.
-enum Arrival {
+pub(super) enum Arrival {
     /// Nothing that anybody here can take.
     Dropped(DropReason),
     /// Handled; nothing of it is needed any more. A session counts what it drops.
     Consumed,
     /// A new block: the frame belongs to the session's transfer.
     Block(SessionId, BlockMeta),
-    /// A Hello that makes no session: the other end is told so.
-    Refuse(Path, Refusal),
+    /// It belongs to no session, and its sender is told so: a Retry, a Refuse or a Reset.
+    Answered(Path, Answer, DropReason),
+    /// A Hello that made a session; there was no room, so this one has to go for it.
+    Displaces(SessionId),
 }
 
 impl Engine {
@@ -44,10 +43,11 @@ impl Engine {
             Arrival::Block(session, meta) => return self.receive_block(session, meta, frame),
             Arrival::Dropped(reason) => self.counters.dropped.count(reason),
             Arrival::Consumed => {}
-            Arrival::Refuse(path, refusal) => {
-                self.counters.dropped.count(DropReason::Refused);
-                self.send_refusal(&path, &refusal);
+            Arrival::Answered(path, answer, reason) => {
+                self.counters.dropped.count(reason);
+                self.send_answer(&path, &answer);
             }
+            Arrival::Displaces(old) => self.bury(old, CloseReason::HandshakeTimeout),
         }
         self.umem.release(frame);
     }
@@ -63,46 +63,53 @@ impl Engine {
         }
         let packet = match wire::open(udp.payload) {
             Ok(packet) => packet,
-            Err(error @ WireError::UnsupportedVersion { .. }) if self.config.accept => {
-                return match Refusal::of_version(&error, Versions::SUPPORTED) {
-                    Some(refusal) => Arrival::Refuse(Path::reply_to(&udp), refusal),
-                    None => Arrival::Dropped(DropReason::Version),
-                };
+            Err(error @ WireError::UnsupportedVersion { .. }) => {
+                let verdict = self.acceptor.judge_foreign(self.now, &error);
+                return unserved(verdict, Path::reply_to(&udp));
             }
             Err(error) => return Arrival::Dropped((&error).into()),
         };
         let remote = udp.source;
-        let session = if packet.kind == Kind::Hello {
-            match self.peers.greeted_by(remote, &packet) {
-                Some(known) => known,
-                None if self.config.accept => {
-                    let path = Path::reply_to(&udp);
-                    let config = self.session_config(&path);
-                    let room = self.peers.len() < self.config.max_sessions;
-                    return accept(&mut self.peers, room, config, path, &packet, self.now);
+        let named = self.peers.named_by(remote, &packet);
+        let reason = match named.and_then(|id| Some((id, self.peers.get_mut(id)?))) {
+            Some((session, peer)) if peer.path.destination == remote => {
+                if is_misplaced(udp.payload_offset, &packet) {
+                    return Arrival::Dropped(DropReason::Misplaced);
                 }
-                None => return Arrival::Dropped(DropReason::NoSession),
+                let ecn = Ecn::from_bits(udp.ecn);
+                return match peer.session.handle_packet(self.now, &packet, ecn) {
+                    Ok(Some(meta)) => Arrival::Block(session, meta),
+                    // A violation closes the session by itself; its Closed event says why.
+                    Ok(None) | Err(_) => Arrival::Consumed,
+                };
             }
-        } else {
-            SessionId(packet.header.session.get())
+            Some(_) => DropReason::WrongAddress,
+            None => DropReason::NoSession,
         };
-        let Some(peer) = self.peers.get_mut(session) else {
-            return Arrival::Dropped(DropReason::NoSession);
+        if self.is_another_workers(named) {
+            return Arrival::Dropped(DropReason::WrongWorker);
+        }
+        let path = Path::reply_to(&udp);
+        let mut config = self.session_config(&path);
+        let occupancy = self.peers.occupancy();
+        let verdict = self
+            .acceptor
+            .judge(self.now, remote, &packet, &config, occupancy);
+        let Verdict::Accept { validated, evict } = verdict else {
+            return match unserved(verdict, path) {
+                Arrival::Answered(path, answer, DropReason::NoSession) => {
+                    Arrival::Answered(path, answer, reason)
+                }
+                other => other,
+            };
         };
-        if peer.path.destination != remote {
-            return Arrival::Dropped(DropReason::WrongAddress);
-        }
-        if is_misplaced(udp.payload_offset, &packet) {
-            return Arrival::Dropped(DropReason::Misplaced);
-        }
-        match peer
-            .session
-            .handle_packet(self.now, &packet, Ecn::from_bits(udp.ecn))
-        {
-            Ok(Some(meta)) => Arrival::Block(session, meta),
-            // A violation closes the session by itself; its Closed event says why.
-            Ok(None) | Err(_) => Arrival::Consumed,
-        }
+        config.local.initial_credit = self.take_first_window();
+        let mut door = Door {
+            now: self.now,
+            acceptor: &mut self.acceptor,
+            peers: &mut self.peers,
+        };
+        door.admit(config, path, &packet, validated, evict)
     }
 
     fn receive_block(&mut self, session: SessionId, meta: BlockMeta, frame: Frame<Rx>) {
@@ -138,48 +145,6 @@ impl Engine {
         }
         self.scratch.runs = runs;
     }
-}
-
-/// Makes a session for a Hello, or says why there can be none.
-fn accept(
-    peers: &mut Peers,
-    room: bool,
-    config: Config,
-    path: Path,
-    hello: &Packet<'_>,
-    now: Time,
-) -> Arrival {
-    let refuse = |reason| {
-        Refusal::to(hello, reason).map_or(Arrival::Dropped(DropReason::Handshake), |refusal| {
-            Arrival::Refuse(path, refusal)
-        })
-    };
-    let reserved = if room { peers.reserve() } else { None };
-    let Some(id) = reserved else {
-        return refuse(RefuseReason::Busy);
-    };
-    match Session::accept(config, id.0, hello, now) {
-        Ok(session) if session.peer().is_some_and(can_obey) => {
-            peers.insert(id, Peer::new(session, path));
-            Arrival::Consumed
-        }
-        Ok(_) => {
-            peers.unreserve(id);
-            refuse(RefuseReason::Parameters)
-        }
-        Err(refusal) => {
-            peers.unreserve(id);
-            Arrival::Refuse(path, refusal)
-        }
-    }
-}
-
-/// Whether this end can send what the other end announces: its payloads lie at one place in the frame, in multiples of
-/// a sector.
-pub(super) fn can_obey(parameters: &Parameters) -> bool {
-    usize::from(parameters.payload_offset) == PAYLOAD_OFFSET
-        && parameters.granule != 0
-        && SECTOR.is_multiple_of(usize::from(parameters.granule))
 }
 
 /// Whether a block's payload is not where this end asked for it, so that it could not go to the disk as it lies. A block
@@ -220,23 +185,5 @@ mod tests {
     fn a_cancelled_block_has_no_payload_to_misplace() {
         let bytes = data(HEADER_LEN, &[]);
         assert!(!is_misplaced(42, &wire::open(&bytes).unwrap()));
-    }
-
-    #[test]
-    fn only_what_this_end_can_send_is_accepted() {
-        let good = Parameters::default();
-        assert!(can_obey(&good));
-        for granule in [0, 3, 1024] {
-            assert!(!can_obey(&Parameters { granule, ..good }), "{granule}");
-        }
-        assert!(can_obey(&Parameters {
-            granule: 256,
-            ..good
-        }));
-        let payload_offset = PAYLOAD_OFFSET as u16 + 64;
-        assert!(!can_obey(&Parameters {
-            payload_offset,
-            ..good
-        }));
     }
 }

@@ -13,8 +13,10 @@ impl Engine {
     /// Opens a session to the other end of `path`.
     pub fn connect(&mut self, path: Path) -> Option<SessionId> {
         let id = self.peers.reserve()?;
-        let session = Session::connect(self.session_config(&path), id.0, self.now);
-        self.peers.insert(id, Peer::new(session, path));
+        let mut config = self.session_config(&path);
+        config.local.initial_credit = self.take_first_window();
+        let session = Session::connect(config, id.0, self.now);
+        self.peers.insert(self.now, id, Peer::new(session, path));
         Some(id)
     }
 

@@ -1,7 +1,7 @@
 //! From the sessions to the TX ring: headers are written in front of the payload, in the same frame.
 
 use blk_proto::net::{self, Path};
-use blk_proto::session::{Refusal, Transmit};
+use blk_proto::session::{Answer, Transmit};
 use blk_proto::wire::Header;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -65,18 +65,15 @@ impl Engine {
         self.scratch.returned = returned;
     }
 
-    /// Tells somebody who speaks another version which one is spoken here.
-    pub(super) fn send_refusal(&mut self, path: &Path, refusal: &Refusal) {
-        let Some(packet) = refusal.packet() else {
-            return;
-        };
+    /// Sends a packet that belongs to no session.
+    pub(super) fn send_answer(&mut self, path: &Path, answer: &Answer) {
         let mut sender = Sender {
             xsk: &mut self.xsk,
             umem: &mut self.umem,
             held: &mut self.held,
             counters: &mut self.counters,
         };
-        if let Ok((header, payload)) = Header::read_from_prefix(&packet[..]) {
+        if let Ok((header, payload)) = Header::read_from_prefix(answer.as_bytes()) {
             sender.send_inline(path, &header, payload);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use blk_proto::session::RetryPolicy;
+
 use crate::engine::EngineConfig;
 use crate::umem::PAYLOAD_MAX;
 use crate::xsk::{BindMode, XskConfig};
@@ -11,6 +13,10 @@ const RX_RING: u32 = 8192;
 const TX_RING: u32 = 4096;
 pub(super) const FILL_RING: u32 = 8192;
 pub(super) const COMPLETION_RING: u32 = 8192;
+
+/// While so many sessions wait for their clients' first packets, new clients have to prove their addresses. More than
+/// start at once in normal use, and few enough that the others still have room.
+const HALF_OPEN: usize = 32;
 
 /// Everything a worker needs to start.
 #[derive(Debug, Clone)]
@@ -29,8 +35,6 @@ pub struct WorkerConfig {
     pub disk_depth: u32,
     /// How long an idle worker spins before it sleeps.
     pub spin: Duration,
-    /// Makes session ids differ between two lives of a process.
-    pub seed: u32,
     /// The engine's own limits.
     pub engine: EngineConfig,
 }
@@ -51,16 +55,19 @@ impl WorkerConfig {
             frames,
             disk_depth: 256,
             spin: Duration::from_micros(10),
-            seed: seed(),
             engine: EngineConfig {
                 port,
                 max_payload: max_payload_for(mtu),
                 accept,
+                worker: 0,
+                workers: 1,
+                retry: RetryPolicy::Above(HALF_OPEN),
                 fill_target: 2 * 1024,
                 receive_frames: 10 * 1024,
                 send_frames: 10 * 1024,
                 max_sessions: 192,
                 idle_timeout: Duration::from_secs(20),
+                unanswered_timeout: Duration::from_secs(20),
                 handshake_timeout: Duration::from_secs(5),
             },
         }
@@ -92,12 +99,4 @@ impl WorkerConfig {
 /// The largest payload that fits one frame and one packet of the MTU.
 pub fn max_payload_for(mtu: u32) -> u16 {
     blk_proto::geometry::max_payload_for_mtu(mtu as usize).min(PAYLOAD_MAX) as u16
-}
-
-/// Differs from one life of a process to the next, and between processes.
-fn seed() -> u32 {
-    let time = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    (time.as_micros() as u32) ^ std::process::id().rotate_left(16)
 }

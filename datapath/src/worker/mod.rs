@@ -19,7 +19,7 @@ pub use pin::{allowed_cpus, pin_to};
 pub use report::WorkerReport;
 
 use crate::disk::{DiskError, DiskQueue};
-use crate::engine::{Engine, EngineEvent};
+use crate::engine::{Engine, EngineEvent, Seed};
 use crate::mailbox::{MailReceiver, MailSender, mailbox};
 use crate::umem::{Umem, UmemError};
 use crate::xsk::{XskError, XskSocket};
@@ -177,7 +177,7 @@ fn build(config: &WorkerConfig) -> Result<Engine, WorkerError> {
         umem,
         xsk,
         disk,
-        config.seed,
+        &Seed::random()?,
     ))
 }
 

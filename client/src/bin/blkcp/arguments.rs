@@ -40,7 +40,7 @@ pub struct Arguments {
     #[arg(short = 'j', long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: u32,
     /// Give up when the other end has been silent for so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
     /// Print the result as one line of JSON on standard output
     #[arg(long)]
@@ -125,7 +125,7 @@ impl Arguments {
                 Datapath::Copy => BindMode::Copy,
             },
             cpu: self.cpu,
-            idle_timeout: std::time::Duration::from_secs(self.timeout),
+            silence: std::time::Duration::from_secs(self.timeout),
         }
     }
 }
