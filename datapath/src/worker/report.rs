@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use blk_proto::session::AcceptorCounters;
+
 use crate::disk::DiskCounters;
 use crate::engine::{Engine, EngineCounters};
 use crate::umem::FrameCounts;
@@ -17,6 +19,8 @@ pub struct WorkerReport {
     pub frames: FrameCounts,
     /// The engine's counters.
     pub counters: EngineCounters,
+    /// What became of packets without a session.
+    pub greetings: AcceptorCounters,
     /// The disk queue's counters.
     pub disk: DiskCounters,
     /// The AF_XDP socket's counters; zero when the kernel did not tell.
@@ -31,6 +35,7 @@ impl WorkerReport {
         Self {
             frames: engine.frame_counts(),
             counters: engine.counters(),
+            greetings: engine.acceptor_counters(),
             disk: engine.disk_counters(),
             socket: engine.socket_statistics().unwrap_or_default(),
             sessions: engine.sessions(),
@@ -44,6 +49,7 @@ impl fmt::Display for WorkerReport {
         let Self {
             frames,
             counters,
+            greetings,
             disk,
             socket,
             sessions,
@@ -52,6 +58,16 @@ impl fmt::Display for WorkerReport {
             out,
             "sessions={sessions} frames_received={} frames_sent={} blocks_stray={}",
             counters.frames_received, counters.frames_sent, counters.blocks_stray,
+        )?;
+        write!(
+            out,
+            " accepted={} validated={} retries={} bad_cookies={} refused={} resets={}",
+            greetings.accepted,
+            greetings.validated,
+            greetings.retries,
+            greetings.bad_cookies,
+            greetings.refused,
+            greetings.resets,
         )?;
         write!(
             out,
