@@ -7,6 +7,7 @@
 mod bystanders;
 mod impaired;
 mod interrupted;
+mod path_mtu;
 mod refused;
 mod roundtrip;
 mod shared;

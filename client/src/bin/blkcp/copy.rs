@@ -49,10 +49,7 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
         }
     };
     let elapsed = started.elapsed();
-    let retransmitted = connection
-        .statistics()
-        .await
-        .map_or(0, |stats| stats.retransmitted);
+    let stats = connection.statistics().await.unwrap_or_default();
     let datapath = connection.datapath().clone();
     connection.close();
     Ok(Summary {
@@ -60,7 +57,8 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
         copied,
         elapsed,
         datapath,
-        retransmitted,
+        retransmitted: stats.retransmitted,
+        payload: stats.payload_limit,
         skipped,
     })
 }

@@ -20,6 +20,8 @@ pub struct Summary {
     pub datapath: DatapathInfo,
     /// Packets that were sent again by this end.
     pub retransmitted: u64,
+    /// Bytes of payload that fit into a packet to the other end: what the path, it, and this end take.
+    pub payload: u16,
     /// What was left out.
     pub skipped: Vec<String>,
 }
@@ -36,6 +38,7 @@ struct Json<'a> {
     interface: &'a str,
     queue: u32,
     mtu: u32,
+    payload: u16,
     retransmitted: u64,
     skipped: &'a [String],
 }
@@ -54,6 +57,7 @@ impl Summary {
             interface: &self.datapath.interface,
             queue: self.datapath.queue,
             mtu: self.datapath.mtu,
+            payload: self.payload,
             retransmitted: self.retransmitted,
             skipped: &self.skipped,
         };
