@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path as FilePath;
 
 use blk_proto::net::{Path, VlanTag};
+use blk_proto::session::Congestion;
 use blk_proto::wire::{self, Kind};
 use blk_proto_fuzz::script::{Op, Script, Step};
 use blk_proto_fuzz::world::{CLIENT, SERVER};
@@ -88,6 +89,7 @@ fn scene(steps: &[Step]) -> Script {
     all.extend(round_trip());
     Script {
         connected: true,
+        congestion: Congestion::Delay,
         steps: all,
     }
 }
@@ -95,6 +97,7 @@ fn scene(steps: &[Step]) -> Script {
 fn scripts() -> Vec<(&'static str, Script)> {
     let handshake = Script {
         connected: false,
+        congestion: Congestion::Cubic,
         steps: [round_trip(), round_trip(), round_trip()].concat(),
     };
     let loss = scene(&[
@@ -167,6 +170,29 @@ fn scripts() -> Vec<(&'static str, Script)> {
     scripts
 }
 
+/// Steps of a `Door`: who does what is in `fuzz::door`.
+fn doors() -> [(&'static str, Vec<u8>); 3] {
+    let knock = |who: u8| [[0, who, 0, 0, 0, 0, 0, 0], [1, who, 0, 0, 0, 0, 0, 0]];
+    let enter = |who: u8| {
+        let answered = [[3, 0, 0, 0, 0, 0, 0, 0], [2, who, 0, 0, 0, 0, 0, 0]];
+        [knock(who), answered, knock(who), answered, knock(who)].concat()
+    };
+    let script = |setup: u8, steps: Vec<[u8; 8]>| [vec![setup], steps.concat()].concat();
+    let crowd = (0..6).flat_map(knock).chain((0..6).flat_map(enter));
+    let hostile = [
+        knock(0).to_vec(),
+        vec![[6, 0, 60, 0, 1, 0, 0, 0], [8, 1, 0, 0, 2, 0, 0, 0]],
+        knock(1).to_vec(),
+        vec![[7, 1, 80, 0, 1, 0, 0, 0], [10, 2, 1, 0, 5, 9, 0, 0]],
+        vec![[4, 0, 200, 0, 1, 0, 0, 0], [9, 1, 0, 0, 0, 0, 0, 0]],
+    ];
+    [
+        ("crowd", script(0, crowd.collect())),
+        ("cookie", script(2, enter(3))),
+        ("hostile", script(0, hostile.concat())),
+    ]
+}
+
 fn write(target: &str, name: &str, bytes: &[u8]) {
     let directory = FilePath::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
@@ -190,10 +216,13 @@ fn main() {
             && packet.kind == Kind::Ack
             && let Ok(len) = u8::try_from(packet.payload.len())
         {
-            write("ack", &name, &[&[len], packet.payload].concat());
+            write("ack", &name, &[&[0, len], packet.payload].concat());
         }
     }
-    write("ack", "nothing", &[[32].as_slice(), &[0; 32]].concat());
+    write("ack", "nothing", &[[1, 32].as_slice(), &[0; 32]].concat());
+    for (name, bytes) in doors() {
+        write("handshake", name, &bytes);
+    }
     for (name, script) in scripts() {
         write("session", name, &script.to_bytes());
     }

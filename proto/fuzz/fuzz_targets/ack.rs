@@ -1,6 +1,7 @@
 //! Acks: any payloads, sealed, to a session with packets outstanding.
 #![no_main]
 
+use blk_proto::session::Congestion;
 use blk_proto::wire::Kind;
 use blk_proto_fuzz::memory;
 use blk_proto_fuzz::world::{CLIENT, World};
@@ -9,10 +10,15 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
-// Each payload is a length in one byte, then so many bytes.
+// A byte says which congestion controller. Each payload is a length in one byte, then so many bytes.
 fuzz_target!(|bytes: &[u8]| {
-    let mut world = World::connected();
-    let mut rest = bytes;
+    let Some((setup, mut rest)) = bytes.split_first() else {
+        return;
+    };
+    let mut world = World::connected(match setup & 1 {
+        0 => Congestion::Delay,
+        _ => Congestion::Cubic,
+    });
     while let Some((len, more)) = rest.split_first() {
         let payload;
         (payload, rest) = more.split_at(more.len().min(usize::from(*len)));

@@ -6,9 +6,11 @@
 //! | `message` | an encoded control message | [`check_request`], [`check_reply`] |
 //! | `ack` | payloads of Acks | [`world::World::finish`] |
 //! | `session` | a [`script::Script`] | the same, and no wrong byte as long as no checksum was forged |
+//! | `handshake` | steps of a [`door::Door`] | nobody gets more than is due, no more sessions than places |
 //!
 //! The seeds in `corpus/` come from `examples/corpus.rs`. A crash that was found becomes a unit test of `blk-proto`.
 
+pub mod door;
 pub mod memory;
 pub mod script;
 pub mod world;
@@ -99,4 +101,12 @@ pub fn reseal(bytes: &mut [u8]) {
     header.tag = [0; TAG_LEN];
     wire::seal(&mut header, wire::payload_crc(payload));
     bytes[..HEADER_LEN].copy_from_slice(header.as_bytes());
+}
+
+/// Changes a byte, if there is one.
+pub(crate) fn change(packet: &mut [u8], at: usize, by: u8) {
+    let len = packet.len();
+    if let Some(byte) = packet.get_mut(at % len.max(1)) {
+        *byte ^= by;
+    }
 }

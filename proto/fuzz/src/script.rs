@@ -4,8 +4,10 @@
 //! nothing else with it. `examples/corpus.rs` writes them.
 
 use arbitrary::{Arbitrary, Unstructured};
+use blk_proto::session::Congestion;
 use blk_proto::wire::Kind;
 
+use crate::change;
 use crate::world::{SERVER, World};
 
 /// Bytes of a step.
@@ -116,6 +118,8 @@ impl Step {
 pub struct Script {
     /// Whether the handshake is behind.
     pub connected: bool,
+    /// Which congestion controller both sides use.
+    pub congestion: Congestion,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -124,7 +128,8 @@ impl Script {
     /// The script in bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![u8::from(self.connected)];
+        let cubic = self.congestion == Congestion::Cubic;
+        let mut bytes = vec![u8::from(self.connected) | u8::from(cubic) << 1];
         for step in &self.steps {
             bytes.extend(step.to_bytes());
         }
@@ -137,9 +142,9 @@ impl Script {
     /// Something that must hold in a [`World`] does not.
     pub fn play(&self) {
         let mut world = if self.connected {
-            World::connected()
+            World::connected(self.congestion)
         } else {
-            World::greeting()
+            World::greeting(self.congestion)
         };
         for step in &self.steps {
             perform(&mut world, *step);
@@ -151,12 +156,21 @@ impl Script {
 
 impl<'a> Arbitrary<'a> for Script {
     fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        let connected = input.arbitrary::<u8>()? & 1 == 1;
+        let setup: u8 = input.arbitrary()?;
+        let congestion = match setup & 2 {
+            0 => Congestion::Delay,
+            _ => Congestion::Cubic,
+        };
+        let connected = setup & 1 == 1;
         let mut steps = Vec::new();
         while input.len() >= STEP_LEN && steps.len() < MAX_STEPS {
             steps.push(Step::from_bytes(input.arbitrary()?));
         }
-        Ok(Self { connected, steps })
+        Ok(Self {
+            connected,
+            congestion,
+            steps,
+        })
     }
 }
 
@@ -183,13 +197,6 @@ fn perform(world: &mut World, step: Step) {
         Op::Message => world.send_message(side, b as usize % 70_000),
         Op::Close => world.close(side, b),
         Op::Mtu => world.set_mtu(1200 + place),
-    }
-}
-
-fn change(packet: &mut [u8], at: usize, by: u8) {
-    let len = packet.len();
-    if let Some(byte) = packet.get_mut(at % len.max(1)) {
-        *byte ^= by;
     }
 }
 

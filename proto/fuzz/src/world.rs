@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blk_proto::net::Ecn;
 use blk_proto::session::{
-    BlockMeta, CloseCode, CloseReason, Config, Event, Parameters, Session, Transmit,
+    BlockMeta, CloseCode, CloseReason, Config, Congestion, Event, Parameters, Session, Transmit,
 };
 use blk_proto::time::Time;
 use blk_proto::wire::{self, HEADER_LEN, Header, Kind, Packet};
@@ -73,8 +73,9 @@ pub struct World {
     forged: bool,
 }
 
-fn config() -> Config {
+fn config(congestion: Congestion) -> Config {
     Config {
+        congestion,
         local: Parameters {
             initial_credit: WINDOW,
             max_payload: MAX_LEN,
@@ -130,11 +131,11 @@ impl World {
     /// # Panics
     /// There is no Hello, or it is refused.
     #[must_use]
-    pub fn greeting() -> Self {
-        let mut client = Side::new(Session::connect(config(), 11, T0));
+    pub fn greeting(congestion: Congestion) -> Self {
+        let mut client = Side::new(Session::connect(config(congestion), 11, T0));
         let hello = client.send_all(T0).pop().expect("a Hello");
         let packet = wire::open(&hello).expect("whole");
-        let server = Session::accept(config(), 22, &packet, T0).expect("acceptable");
+        let server = Session::accept(config(congestion), 22, &packet, T0).expect("acceptable");
         Self {
             now: T0,
             sides: [client, Side::new(server)],
@@ -148,8 +149,8 @@ impl World {
     /// # Panics
     /// The handshake fails.
     #[must_use]
-    pub fn connected() -> Self {
-        let mut world = Self::greeting();
+    pub fn connected(congestion: Congestion) -> Self {
+        let mut world = Self::greeting(congestion);
         world.clean_round();
         world.clean_round();
         assert!(world.sides.iter().all(|side| side.session.is_connected()));
