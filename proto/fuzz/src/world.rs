@@ -349,6 +349,7 @@ impl World {
             assert_eq!(side.given, stats.packets_received + stats.dropped.total());
             assert!(stats.held <= 256, "{stats:?}");
             assert!(side.session.queue_space() <= 64);
+            assert!(stats.lost >= stats.spurious);
         }
     }
 

@@ -282,6 +282,7 @@ impl Recovery {
     /// Marks what an Ack acknowledges for the first time; gives the packets and bytes of what was outstanding.
     fn mark_acked(&mut self, ack: &Ack<'_>, fate: &mut impl Fate) -> (u64, u64) {
         let (mut packets, mut bytes, mut spurious) = (0u32, 0u64, 0u64);
+        let mut overtaken = false;
         let next = self.next();
         let (base, records) = (self.base, &mut self.records);
         let controller = &mut self.controller;
@@ -298,12 +299,16 @@ impl Recovery {
                             bytes += u64::from(record.size);
                         }
                         State::Lost => {
-                            spurious += 1;
-                            controller.on_spurious_loss(&LossSample {
-                                number,
-                                bytes: u64::from(record.size),
-                                next,
-                            });
+                            overtaken = true;
+                            // As a probe's loss neither counted nor went to the controller, it is not taken back.
+                            if !matches!(record.content, Content::Probe(_)) {
+                                spurious += 1;
+                                controller.on_spurious_loss(&LossSample {
+                                    number,
+                                    bytes: u64::from(record.size),
+                                    next,
+                                });
+                            }
                         }
                         State::Acked => continue,
                     }
@@ -315,7 +320,7 @@ impl Recovery {
         self.outstanding -= packets;
         self.in_flight -= bytes;
         self.counters.spurious += spurious;
-        if spurious > 0 && self.acked_end >= self.factor_raised {
+        if overtaken && self.acked_end >= self.factor_raised {
             self.reorder_factor = (self.reorder_factor + 1).min(MAX_REORDER_FACTOR);
             self.factor_raised = self.next();
         }

@@ -1,4 +1,6 @@
 use super::super::ack;
+use super::super::config::Parameters;
+use super::super::pmtu::Pmtu;
 use super::super::ranges::Run;
 use super::*;
 use core::time::Duration;
@@ -133,6 +135,21 @@ fn a_late_ack_revokes_the_loss_and_widens_the_window() {
     assert_eq!(test.log.acked, [1, 2, 0, 3]);
     assert_eq!(test.recovery.counters.spurious, 1);
     assert_eq!(test.recovery.reorder_factor, 2);
+}
+
+#[test]
+fn a_late_probe_takes_back_no_loss() {
+    let mut test = Test::new();
+    let probe = Pmtu::new(&Parameters::default(), u16::MAX).send().unwrap();
+    test.recovery.on_sent(test.now, Content::Probe(probe), SIZE);
+    test.send(2);
+    test.now += RTT;
+    test.ack(&[(1, 3)]).unwrap();
+    test.timeout();
+    test.ack(&[(0, 3)]).unwrap();
+    let counters = test.recovery.counters;
+    assert_eq!((counters.lost, counters.spurious), (0, 0));
+    assert_eq!(test.recovery.reorder_factor, 2, "it was late all the same");
 }
 
 #[test]
