@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use blk_proto::net::Ecn;
 use blk_proto::session::{
-    Acceptor, AcceptorConfig, Config, Event, Occupancy, Parameters, RetryPolicy, Session, Transmit,
-    Verdict, hello_id,
+    Acceptor, AcceptorConfig, BlockMeta, Config, Event, Occupancy, Parameters, RetryPolicy,
+    Session, Transmit, Verdict, hello_id,
 };
 use blk_proto::time::Time;
 use blk_proto::wire::{self, HEADER_LEN, Header, Kind, Packet};
@@ -62,6 +62,8 @@ fn config() -> Config {
             epoch: 3,
             ..Parameters::default()
         },
+        max_queued_blocks: 4,
+        max_unacked_blocks: 8,
         max_window: 64,
         ..Config::default()
     }
@@ -75,10 +77,28 @@ fn bytes(transmit: &Transmit<'_, ()>) -> Vec<u8> {
     let header = transmit.header();
     let mut packet = header.as_bytes().to_vec();
     packet.resize(usize::from(header.span.get()).max(HEADER_LEN), 0);
-    if let Transmit::Inline { payload, .. } = transmit {
-        packet.extend_from_slice(payload);
+    match transmit {
+        Transmit::Inline { payload, .. } => packet.extend_from_slice(payload),
+        Transmit::Block { payload_len, .. } => {
+            packet.resize(packet.len() + usize::from(*payload_len), 0);
+        }
     }
+    assert!(wire::open(&packet).is_ok() || header.version != wire::VERSION);
     packet
+}
+
+/// Gives a session something to send: a block as long as the peer takes, whatever it has announced, and a message.
+fn feed(session: &mut Session<()>) {
+    let len = session.max_block();
+    let meta = BlockMeta {
+        transfer: 1,
+        offset: 0,
+        len,
+        crc: wire::payload_crc(&vec![0; len.into()]),
+    };
+    assert!(session.queue_block(meta, ()).is_err() || len > 0);
+    // It may be full.
+    let _ = session.send_message(&[1; 20]);
 }
 
 impl Door {
@@ -167,6 +187,7 @@ impl Door {
     fn client_sends(&mut self, who: usize) {
         let client = &mut self.clients[who];
         client.handle_timeout(self.now);
+        feed(client);
         while let Some(transmit) = client.poll_transmit(self.now, |()| true) {
             self.going[who].push_back(bytes(&transmit));
             assert!(self.going[who].len() < 2000, "it sends without end");
@@ -292,6 +313,7 @@ impl Door {
         let now = self.now;
         self.guests.retain(|_, guest| {
             guest.session.handle_timeout(now);
+            feed(&mut guest.session);
             let mut closed = false;
             while let Some(event) = guest.session.poll_event() {
                 guest.validated |= event == Event::Connected;
