@@ -104,7 +104,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         step(Op::Lose, SERVER, 1, 0),
         step(Op::Overtake, SERVER, 3, 0),
         step(Op::Duplicate, SERVER, 0, 0),
-        step(Op::Deliver, SERVER, 9, 0),
+        step(Op::Deliver, SERVER, 9, 1),
         step(Op::Advance, CLIENT, 5, 2),
         step(Op::Sleep, CLIENT, 0, 0),
     ]);

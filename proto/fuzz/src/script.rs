@@ -4,6 +4,7 @@
 //! nothing else with it. `examples/corpus.rs` writes them.
 
 use arbitrary::{Arbitrary, Unstructured};
+use blk_proto::net::Ecn;
 use blk_proto::session::Congestion;
 use blk_proto::wire::Kind;
 
@@ -21,9 +22,9 @@ const MAX_STEPS: usize = 400;
 pub enum Op {
     /// Send all that there is to send.
     Transmit,
-    /// The next `a` packets arrive.
+    /// The next `a` packets arrive, marked as delayed by congestion if `b` is odd.
     Deliver,
-    /// The packet at place `a` arrives, out of order.
+    /// The packet at place `a` arrives, out of order; marked like that.
     Overtake,
     /// The packet at place `a` arrives, and stays on the way.
     Duplicate,
@@ -177,10 +178,15 @@ impl<'a> Arbitrary<'a> for Script {
 fn perform(world: &mut World, step: Step) {
     let Step { op, side, a, b } = step;
     let (count, place) = (usize::from(a % 64), usize::from(a));
+    let ecn = if b & 1 == 0 {
+        Ecn::Capable0
+    } else {
+        Ecn::Congested
+    };
     match op {
         Op::Transmit => world.transmit(side),
-        Op::Deliver => (0..count.max(1)).for_each(|_| world.deliver(side, 0)),
-        Op::Overtake => world.deliver(side, place),
+        Op::Deliver => (0..count.max(1)).for_each(|_| world.deliver(side, 0, ecn)),
+        Op::Overtake => world.deliver(side, place, ecn),
         Op::Duplicate => world.duplicate(side, place),
         Op::Lose => world.lose(side, count),
         Op::Corrupt => world.corrupt(side, place, b as u8),

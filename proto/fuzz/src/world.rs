@@ -166,11 +166,11 @@ impl World {
         coming.truncate(MAX_ON_THE_WAY);
     }
 
-    /// The packet at this place on the way to `side` arrives.
-    pub fn deliver(&mut self, side: usize, place: usize) {
+    /// The packet at this place on the way to `side` arrives, marked like this.
+    pub fn deliver(&mut self, side: usize, place: usize, ecn: Ecn) {
         let coming = &mut self.sides[side].coming;
         if let Some(packet) = coming.remove(place % coming.len().max(1)) {
-            self.arrive(side, &packet);
+            self.arrive_marked(side, &packet, ecn);
         }
     }
 
@@ -416,13 +416,17 @@ impl World {
     }
 
     fn arrive(&mut self, side: usize, bytes: &[u8]) {
+        self.arrive_marked(side, bytes, Ecn::Capable0);
+    }
+
+    fn arrive_marked(&mut self, side: usize, bytes: &[u8], ecn: Ecn) {
         let Ok(packet) = wire::open(bytes) else {
             return;
         };
         let here = &mut self.sides[side];
         here.given += 1;
         let was_closed = here.session.is_closed();
-        match here.session.handle_packet(self.now, &packet, Ecn::Capable0) {
+        match here.session.handle_packet(self.now, &packet, ecn) {
             Ok(Some(meta)) => self.on_block(side, meta, &packet),
             Ok(None) => {}
             Err(violation) => {
