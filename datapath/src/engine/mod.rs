@@ -365,7 +365,11 @@ impl Engine {
                         self.events
                             .push_back(EngineEvent::Connected { session, remote });
                     }
-                    Event::PayloadLimit(_) => {}
+                    // Reads and queues ask the session each time.
+                    Event::PayloadLimit(bytes) => {
+                        let remote = peer.path.destination;
+                        tracing::debug!(%remote, bytes, "payload that the path takes");
+                    }
                     Event::Message(bytes) => self
                         .events
                         .push_back(EngineEvent::Message { session, bytes }),

@@ -13,6 +13,8 @@ fn datagram(payload: u16) -> usize {
 /// A client that sends a file to a server, over a path that drops what is longer than it takes.
 struct Path {
     pair: Pair,
+    /// From one end to the other.
+    delay: Duration,
     /// Longest UDP payload that gets through.
     fits: usize,
     /// Every so-many-th packet is lost; 0: none.
@@ -40,6 +42,7 @@ impl Path {
                 server,
                 now: T0,
             },
+            delay: DELAY,
             fits: datagram(fits),
             lose_each: 0,
             count: 0,
@@ -116,7 +119,7 @@ impl Path {
         let out = self.pair.client.send_all(now);
         let back = self.pair.server.send_all(now);
         let idle = out.is_empty() && back.is_empty();
-        self.pair.now += DELAY;
+        self.pair.now += self.delay;
         let now = self.pair.now;
         for packet in &out {
             if self.gets_through(packet) {
@@ -231,6 +234,27 @@ fn the_path_shrinks_when_there_is_little_to_send() {
     let time = path.finish();
     assert_eq!(path.pair.client.session.max_block(), 1024);
     assert!(time < Duration::from_millis(100), "{time:?}");
+}
+
+#[test]
+fn on_a_long_path_it_takes_a_few_round_trips() {
+    let rtt = Duration::from_millis(100);
+    let mut path = Path::new(2100);
+    path.delay = rtt / 2;
+    path.run(rtt * 2);
+    path.run(rtt * 15);
+    assert_eq!(path.stats().payload_limit, 2048, "seven probes");
+    path.send_file(3000);
+    path.run(rtt * 2);
+    path.fits = datagram(1100);
+    let start = path.pair.now;
+    while path.pair.client.session.max_block() != 1024 {
+        path.step();
+        let time = path.pair.now.saturating_since(start);
+        assert!(time < rtt * 15, "{time:?}");
+    }
+    path.finish();
+    assert_eq!(path.stats().black_holes, 1);
 }
 
 #[test]
