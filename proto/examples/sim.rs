@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! sim --seeds 10000 [--from 0] [--jobs 2]     runs them, prints what was exercised; status 1 if one failed
-//! sim --seed 17                               runs one, prints its scenario and what happened in it
+//! sim --seed 17 [--trace 1]                              runs one, prints its scenario and what happened in it
 //! ```
 
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use blk_proto::sim::{self, Failure, Scenario, Summary};
+use blk_proto::sim::{self, Failure, Scenario, Summary, Trace};
 
 /// Failures after which it is pointless to go on.
 const MAX_FAILURES: u64 = 10;
@@ -20,6 +20,7 @@ const ENOUGH: u64 = 5000;
 
 struct Arguments {
     seed: Option<u64>,
+    trace: bool,
     from: u64,
     seeds: u64,
     jobs: usize,
@@ -28,6 +29,7 @@ struct Arguments {
 fn arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments {
         seed: None,
+        trace: false,
         from: 0,
         seeds: 1000,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
@@ -42,6 +44,7 @@ fn arguments() -> Result<Arguments, String> {
             .map_err(|_| format!("{name} {value}: not a number"))?;
         match name.as_str() {
             "--seed" => arguments.seed = Some(number),
+            "--trace" => arguments.trace = number != 0,
             "--from" => arguments.from = number,
             "--seeds" => arguments.seeds = number,
             "--jobs" => arguments.jobs = number.clamp(1, 1024) as usize,
@@ -51,9 +54,13 @@ fn arguments() -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-fn replay(seed: u64) -> bool {
+fn replay(seed: u64, is_traced: bool) -> bool {
     println!("{}", Scenario::new(seed));
-    match sim::run(seed) {
+    let trace = match is_traced {
+        true => Trace::to(|line| println!("{line}")),
+        false => Trace::default(),
+    };
+    match sim::run_with(seed, None, trace) {
         Ok(outcome) => {
             println!("{}", outcome.tally);
             println!(
@@ -132,7 +139,7 @@ fn main() -> ExitCode {
         }
     };
     let good = match arguments.seed {
-        Some(seed) => replay(seed),
+        Some(seed) => replay(seed, arguments.trace),
         None => run(&arguments),
     };
     ExitCode::from(u8::from(!good))

@@ -21,6 +21,9 @@
 //!                             └──────── PAYLOAD_OFFSET ─┘
 //! ```
 //!
+//! The module `sim`, behind the feature of that name, runs sessions in virtual time on bad networks and checks what must
+//! hold; `scripts/sim` runs it over many seeds.
+//!
 //! Invariants that the rest of the project leans on:
 //!
 //! * A payload that [`wire::open`] let through has the length and the CRC32 that its header says.

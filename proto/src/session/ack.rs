@@ -201,6 +201,16 @@ impl Acknowledger {
         self.delay = delay.min(self.max_delay);
     }
 
+    /// Tells the sizes of what is kept, and their limits ([`super::Session::footprint`]).
+    #[cfg(feature = "sim")]
+    pub(super) fn footprint(&self, note: &mut impl FnMut(&'static str, usize, usize)) {
+        note(
+            "runs of received packets",
+            self.received.runs().len(),
+            MAX_RANGES,
+        );
+    }
+
     /// Whether this packet has arrived before, or is too old to tell.
     pub(super) fn is_duplicate(&self, number: u64) -> bool {
         self.received.contains(number)

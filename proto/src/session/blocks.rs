@@ -85,6 +85,16 @@ impl<B> Blocks<B> {
         }
     }
 
+    /// Tells the sizes of what is kept, and their limits ([`super::Session::footprint`]).
+    #[cfg(feature = "sim")]
+    pub(super) fn footprint(&self, note: &mut impl FnMut(&'static str, usize, usize)) {
+        let released = self.max_queued + self.max_unacked;
+        note("queued blocks", self.queue.len(), self.max_queued);
+        note("unacknowledged blocks", self.slots.len(), self.max_unacked);
+        note("lost blocks", self.lost.len(), 2 * self.max_unacked);
+        note("blocks not fetched", self.released.len(), released);
+    }
+
     /// How many blocks [`Self::push`] takes. Those that wait to be fetched from [`Self::pop_released`] count too.
     pub(super) fn space(&self) -> usize {
         self.max_queued

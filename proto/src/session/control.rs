@@ -155,6 +155,18 @@ impl ControlSender {
         }
     }
 
+    /// Tells the sizes of what is kept, and their limits ([`super::Session::footprint`]).
+    #[cfg(feature = "sim")]
+    pub(super) fn footprint(&self, note: &mut impl FnMut(&'static str, usize, usize)) {
+        note(
+            "segments of the control stream",
+            self.segments.len(),
+            MAX_SEGMENTS,
+        );
+        note("lost segments", self.lost.len(), 2 * MAX_SEGMENTS);
+        note("bytes of the control stream", self.buffered, CONTROL_WINDOW);
+    }
+
     /// Whether everything was acknowledged.
     pub(super) fn is_drained(&self) -> bool {
         self.segments.is_empty()
@@ -217,6 +229,24 @@ impl ControlReceiver {
         let message = self.messages.pop_front()?;
         self.waiting -= cost(&message);
         Some(message)
+    }
+
+    /// Tells the sizes of what is kept, and their limits ([`super::Session::footprint`]).
+    #[cfg(feature = "sim")]
+    pub(super) fn footprint(&self, note: &mut impl FnMut(&'static str, usize, usize)) {
+        // The last piece before the limit is reached may complete many messages.
+        let most = 2 * CONTROL_WINDOW;
+        note("control bytes out of order", self.buffer.len(), most);
+        note(
+            "pieces of the control stream",
+            self.received.runs().len(),
+            MAX_PIECES,
+        );
+        note(
+            "bytes of messages not fetched",
+            self.waiting,
+            CONTROL_WINDOW + most,
+        );
     }
 
     /// Up to here the stream has no gap.

@@ -477,6 +477,16 @@ impl<B> Session<B> {
         }
     }
 
+    /// Tells the sizes of the lists that it keeps, each with its name and its limit. For tests of the limits.
+    #[cfg(feature = "sim")]
+    pub fn footprint(&self, mut note: impl FnMut(&'static str, usize, usize)) {
+        self.recovery.footprint(&mut note);
+        self.acks.footprint(&mut note);
+        self.inbox.footprint(&mut note);
+        self.outbox.control.footprint(&mut note);
+        self.outbox.blocks.footprint(&mut note);
+    }
+
     /// Counters, and how the path looks now.
     #[must_use]
     pub fn stats(&self) -> Stats {

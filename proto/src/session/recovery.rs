@@ -161,6 +161,22 @@ impl Recovery {
         self.retune();
     }
 
+    /// Tells the sizes of what is kept, and their limits ([`super::Session::footprint`]).
+    #[cfg(feature = "sim")]
+    pub(super) fn footprint(&self, note: &mut impl FnMut(&'static str, usize, usize)) {
+        // A probe is sent whatever the limit says.
+        note(
+            "records of sent packets",
+            self.records.len(),
+            2 * MAX_RECORDS,
+        );
+        note(
+            "runs of acknowledged packets",
+            self.acked.runs().len(),
+            MAX_ACKED_RUNS,
+        );
+    }
+
     /// Number of the next packet.
     pub(super) fn next(&self) -> u64 {
         self.base + self.records.len() as u64

@@ -131,6 +131,8 @@ pub struct Client {
     /// Sessions so far.
     sessions: u32,
     retry_at: Time,
+    /// Its process does not run before.
+    down_until: Time,
     /// Counts what has moved, for the watchdog.
     moves: u64,
     over: Option<Over>,
@@ -167,6 +169,7 @@ impl Client {
             failures: 0,
             sessions: 0,
             retry_at: plan.start,
+            down_until: plan.start,
             moves: 0,
             over: None,
             ending: None,
@@ -182,10 +185,10 @@ impl Client {
         self.over
     }
 
-    /// Whether its process runs or is about to be started.
+    /// Whether its process runs.
     #[must_use]
     pub fn is_up(&self, now: Time) -> bool {
-        self.running.is_some() || self.retry_at <= now
+        self.down_until <= now
     }
 
     /// Counts what has moved.
@@ -417,6 +420,11 @@ impl Client {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
+        let number = self.number;
+        around
+            .network
+            .trace
+            .event(around.now, || format!("client {number}: {reason}"));
         let tally = &mut around.network.tally;
         match reason {
             CloseReason::Violation(violation) => return Err(Broken::Violation(violation)),
@@ -490,5 +498,6 @@ impl Client {
         let total = self.frames.total();
         self.frames = Frames::new(total);
         self.retry_at = until;
+        self.down_until = until;
     }
 }

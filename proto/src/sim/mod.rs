@@ -23,7 +23,7 @@
 //! | `chat`, `pump`, `outgoing` | what both hosts do with a session |
 //! | `client`, `server` | the hosts |
 //! | `truth`, `invariants` | what no host knows, and what must hold |
-//! | `scenario`, `world`, `tally`, `report` | runs, and what is said of them |
+//! | `scenario`, `world`, `tally`, `trace`, `report` | runs, and what is said of them |
 //!
 //! `scripts/sim` runs many seeds, or one that failed.
 
@@ -43,6 +43,7 @@ mod report;
 mod scenario;
 mod server;
 mod tally;
+mod trace;
 mod truth;
 mod world;
 
@@ -53,5 +54,6 @@ pub use network::Address;
 pub use report::{Failure, Summary, run, run_many, run_with};
 pub use scenario::{Action, Flood, Party, Scenario};
 pub use tally::{Count, Tally};
+pub use trace::Trace;
 pub use truth::Sabotage;
 pub use world::{Outcome, World};

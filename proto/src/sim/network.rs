@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::invariants::{Amplification, Broken};
 use super::link::Link;
 use super::tally::{Count, Tally};
+use super::trace::Trace;
 use crate::net::Ecn;
 use crate::time::Time;
 
@@ -152,6 +153,8 @@ pub struct Network {
     pub ledger: Amplification,
     /// What has happened.
     pub tally: Tally,
+    /// Tells of each packet.
+    pub trace: Trace,
 }
 
 impl Network {
@@ -164,6 +167,7 @@ impl Network {
             yard: Yard::default(),
             ledger: Amplification::default(),
             tally: Tally::default(),
+            trace: Trace::default(),
         }
     }
 
@@ -188,6 +192,7 @@ impl Network {
     /// The server sends more to an address than it may.
     pub fn send(&mut self, now: Time, packet: Datagram) -> Result<(), Broken> {
         self.tally.hit(Count::Sent);
+        self.trace.packet(now, "sends", &packet);
         let (links, client) = if packet.to == Address::SERVER {
             (&mut self.up, packet.from.client().unwrap_or(0))
         } else {
@@ -216,6 +221,7 @@ impl Network {
     pub fn receive(&mut self, now: Time) -> Option<Datagram> {
         let packet = self.yard.next(now)?;
         self.tally.hit(Count::Arrived);
+        self.trace.packet(now, "gets", &packet);
         if packet.to == Address::SERVER {
             self.ledger.received(packet.from, packet.bytes.len());
         }

@@ -335,6 +335,21 @@ impl Pump {
                 window: self.window,
             });
         }
+        let mut broken = None;
+        self.session.footprint(|what, size, limit| {
+            if size > limit {
+                broken = Some(Broken::Memory { what, size, limit });
+            }
+        });
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        if self.session.outstanding_credit() > self.window {
+            return Err(Broken::HeldBeyondGrant {
+                held: self.session.outstanding_credit(),
+                window: self.window,
+            });
+        }
         if self.inside > self.capacity {
             return Err(Broken::Memory {
                 what: "blocks in a session",

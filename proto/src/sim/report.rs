@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::scenario::{START, Scenario};
 use super::tally::Tally;
+use super::trace::Trace;
 use super::truth::Sabotage;
 use super::world::{Outcome, World};
 
@@ -42,14 +43,14 @@ impl core::fmt::Display for Failure {
 /// # Errors
 /// An invariant does not hold, or something panicked.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
-    run_with(seed, None)
+    run_with(seed, None, Trace::default())
 }
 
-/// As [`run`], with a mistake that the invariants should notice.
+/// As [`run`], with a mistake that the invariants should notice, and told packet by packet.
 ///
 /// # Errors
 /// An invariant does not hold, or something panicked.
-pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Outcome, Failure> {
+pub fn run_with(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Result<Outcome, Failure> {
     let scenario = Scenario::new(seed);
     let words = scenario.to_string();
     let failure = |what, at| Failure {
@@ -58,7 +59,7 @@ pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Outcome, Failur
         at,
         scenario: words.clone(),
     };
-    let world = World::new(scenario, sabotage);
+    let world = World::new(scenario, sabotage).traced(trace);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err((at, broken))) => Err(failure(

@@ -155,6 +155,11 @@ impl Server {
             return Ok(());
         }
         guest.wake = Some(around.now);
+        let may_forget = guest.pump.session.is_connected() && guest.pump.inside() == 0;
+        if may_forget && around.truth.take_sabotage(Sabotage::Forget) {
+            self.retire(id, around);
+            return Ok(());
+        }
         let taken = guest.pump.handle(around.now, &packet, datagram.ecn)?;
         if guest.pump.session.is_connected() {
             around.network.ledger.proved(datagram.from);

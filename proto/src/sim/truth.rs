@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content::Contents;
 use super::disk::Disk;
 use super::invariants::Broken;
-use super::network::Network;
+use super::network::{Address, Network};
 use crate::time::Time;
 
 /// What a host can reach.
@@ -38,6 +38,8 @@ pub enum Sabotage {
     StopListening,
     /// A client queues a block twice.
     SendTwice,
+    /// The server forgets a session, once.
+    Forget,
     /// The server answers a Hello with too much.
     Amplify,
 }
@@ -47,6 +49,8 @@ pub enum Sabotage {
 pub struct Truth {
     /// Contents of which blocks came back unacknowledged in mid-transfer, so that bytes may come twice.
     cut_anew: BTreeSet<Contents>,
+    /// Clients whose half-open sessions had to make room for others, and who were not told so yet.
+    evicted: BTreeSet<Address>,
     /// What clients were told is durable, by client and file.
     acknowledged: BTreeMap<(u32, u32), Contents>,
     sabotage: Option<Sabotage>,
@@ -66,6 +70,15 @@ impl Truth {
     #[must_use]
     pub fn is_sabotaged(&self, sabotage: Sabotage) -> bool {
         self.sabotage == Some(sabotage)
+    }
+
+    /// Whether hosts make this mistake now; they make it once.
+    pub fn take_sabotage(&mut self, sabotage: Sabotage) -> bool {
+        let is_due = self.is_sabotaged(sabotage);
+        if is_due {
+            self.sabotage = None;
+        }
+        is_due
     }
 
     /// Blocks of these contents came back, to be cut anew.
@@ -91,6 +104,16 @@ impl Truth {
             offset,
             overlap,
         })
+    }
+
+    /// A half-open session had to make room. Its client may believe that it is open.
+    pub fn on_evicted(&mut self, address: Address) {
+        self.evicted.insert(address);
+    }
+
+    /// Whether a session of this client had to make room; forgets it.
+    pub fn was_evicted(&mut self, address: Address) -> bool {
+        self.evicted.remove(&address)
     }
 
     /// A client was told that its file is durable.

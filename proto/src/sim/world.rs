@@ -11,6 +11,7 @@ use super::random::Random;
 use super::scenario::{Action, START, Scenario};
 use super::server::Server;
 use super::tally::{Count, Tally};
+use super::trace::Trace;
 use super::truth::{Sabotage, Surroundings, Truth};
 use crate::net::Ecn;
 use crate::session::{CloseCode, CloseReason, Session};
@@ -23,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(3600);
 const MAX_STEPS: u64 = 5_000_000;
 /// Beyond the timeouts of sessions: so long may nothing move.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Timers and round trips, beyond a timeout.
+const SLACK: Duration = Duration::from_secs(2);
 /// A path that damages more than so many packets per million excuses a lack of progress.
 const TOO_BAD: u64 = 300_000;
 /// A path that damages less than this does not make sessions time out.
@@ -100,7 +103,7 @@ impl World {
         let idle = scenario.server.config.idle_timeout;
         let watch = |party: &super::scenario::Party| Watch {
             dog: Watchdog::new(START, PATIENCE + idle.max(party.plan.config.idle_timeout)),
-            trouble: START,
+            trouble: Time::default(),
         };
         Self {
             now: START,
@@ -117,6 +120,13 @@ impl World {
             random,
             scenario,
         }
+    }
+
+    /// Tells of every packet.
+    #[must_use]
+    pub const fn traced(mut self, trace: Trace) -> Self {
+        self.network.trace = trace;
+        self
     }
 
     /// Runs to the end.
@@ -232,10 +242,16 @@ impl World {
                     self.server_wake = None;
                     self.network.tally.hit(Count::ServerCrashed);
                     self.disk.crash(&mut self.network.tally);
+                    self.network
+                        .trace
+                        .event(self.now, || "the server is killed".into());
                     self.network.ledger.forget();
                     self.truth.check_acknowledged(&self.disk)?;
                 }
                 Action::StartServer => {
+                    self.network
+                        .trace
+                        .event(self.now, || "the server is started".into());
                     self.server = Some(Server::new(
                         self.scenario.server.clone(),
                         self.random.fork(),
@@ -245,6 +261,10 @@ impl World {
                     if let Some((host, wake)) = self.clients.get_mut(client as usize)
                         && host.over().is_none()
                     {
+                        around
+                            .network
+                            .trace
+                            .event(around.now, || format!("client {client} is killed"));
                         host.crash(until, &mut around);
                         *wake = Some(until);
                         self.network.tally.hit(Count::ClientCrashed);
@@ -342,7 +362,9 @@ impl World {
                     .config
                     .idle_timeout
                     .max(self.scenario.server.config.idle_timeout);
-                if damage < GOOD && calm > timeout + PATIENCE && !is_expected(ending) {
+                let expected =
+                    is_expected(ending) || self.truth.was_evicted(Address::of_client(number));
+                if damage < GOOD && calm > timeout + SLACK && !expected {
                     return Err(Broken::ClosedWithoutCause {
                         client: number,
                         reason: ending.reason,

@@ -151,8 +151,9 @@ impl Server {
     fn evict(&mut self, around: &mut Surroundings<'_>) -> Result<(), Broken> {
         let mut guests = self.guests.iter();
         let victim = guests.find(|(_, guest)| guest.pump.session.is_half_open());
-        let victim = victim.map(|(id, _)| *id);
-        let id = victim.ok_or_else(|| Broken::Unexpected("nobody to evict".into()))?;
+        let victim = victim.map(|(id, guest)| (*id, guest.address));
+        let (id, address) = victim.ok_or_else(|| Broken::Unexpected("nobody to evict".into()))?;
+        around.truth.on_evicted(address);
         around.network.tally.hit(Count::Evicted);
         self.retire(id, around);
         Ok(())

@@ -4,7 +4,13 @@ use crate::sim::link::LinkPlan;
 /// What the invariants say of this mistake in the first runs; most runs do not reach every mistake.
 fn found(sabotage: Sabotage) -> Vec<Broken> {
     (0..60)
-        .filter_map(|seed| World::new(Scenario::new(seed), Some(sabotage)).run().err())
+        .map(|seed| {
+            let mut scenario = Scenario::new(seed);
+            // Slow enough for frames to be held while others come.
+            scenario.disk.service = 1_000_000;
+            scenario
+        })
+        .filter_map(|scenario| World::new(scenario, Some(sabotage)).run().err())
         .map(|(_, broken)| broken)
         .collect()
 }
@@ -70,6 +76,13 @@ fn a_client_that_does_not_listen_makes_the_watchdog_bark() {
 fn a_block_that_is_sent_twice_is_noticed() {
     notices(Sabotage::SendTwice, |broken| {
         matches!(broken, Broken::SentTwice { .. })
+    });
+}
+
+#[test]
+fn a_forgotten_session_is_noticed() {
+    notices(Sabotage::Forget, |broken| {
+        matches!(broken, Broken::ClosedWithoutCause { .. })
     });
 }
 
