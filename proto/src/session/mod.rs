@@ -46,6 +46,7 @@ mod credit;
 mod handshake;
 mod id;
 mod opening;
+mod outbox;
 mod pacer;
 mod pmtu;
 mod ranges;
@@ -71,8 +72,9 @@ use control::{ControlReceiver, ControlSender};
 use credit::Grants;
 use handshake::AddressBudget;
 use opening::{Greeter, Waiter};
+use outbox::Outbox;
 use pmtu::Pmtu;
-use recovery::{Content, Fate, Recovery};
+use recovery::Recovery;
 use window::Tuner;
 
 pub use acceptor::{
@@ -105,43 +107,6 @@ enum State {
         /// Packets that came since; the peer is told again at each power of two.
         heard: u32,
     },
-}
-
-/// What a session sends reliably; learns from [`Recovery`] what became of it.
-#[derive(Debug)]
-struct Outbox<B> {
-    blocks: Blocks<B>,
-    control: ControlSender,
-    /// Not sent reliably, but it learns from the same news.
-    pmtu: Pmtu,
-}
-
-impl<B> Fate for Outbox<B> {
-    fn on_acked(&mut self, content: Content) {
-        match content {
-            Content::Block { slot, number } => {
-                if let Some(len) = self.blocks.on_acked(slot, number) {
-                    self.pmtu.on_block_acked(len);
-                }
-            }
-            Content::Segment(number) => self.control.on_acked(number),
-            Content::Ping => {}
-            Content::Probe(probe) => self.pmtu.on_probe_acked(probe),
-        }
-    }
-
-    fn on_lost(&mut self, content: Content) {
-        match content {
-            Content::Block { slot, number } => {
-                if let Some(len) = self.blocks.on_lost(slot, number) {
-                    self.pmtu.on_block_lost(len);
-                }
-            }
-            Content::Segment(number) => self.control.on_lost(number),
-            Content::Ping => {}
-            Content::Probe(probe) => self.pmtu.on_probe_lost(probe),
-        }
-    }
 }
 
 /// One side of a session. `B` owns the payload of a block that is to be sent, and is opaque here.
