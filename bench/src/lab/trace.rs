@@ -111,6 +111,11 @@ impl Series {
         (start < end).then_some((start, end))
     }
 
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.0.last().map_or(0, |(_, bytes)| *bytes)
+    }
+
     /// Bytes between two times.
     pub fn bytes(&self, from: u64, to: u64) -> u64 {
         self.at(to).saturating_sub(self.at(from))
