@@ -111,6 +111,12 @@ impl Series {
         (start < end).then_some((start, end))
     }
 
+    /// What came after the first so many bytes, counted from there.
+    pub fn after(&self, bytes: u64) -> Self {
+        let later = self.0.iter().filter(|(_, total)| *total > bytes);
+        Self(later.map(|(time, total)| (*time, total - bytes)).collect())
+    }
+
     /// Bytes in all.
     pub fn total(&self) -> u64 {
         self.0.last().map_or(0, |(_, bytes)| *bytes)
@@ -172,6 +178,8 @@ mod tests {
             ],
             [0, 4_900, 9_000]
         );
+        assert_eq!(first.after(100).span(0), Some((100, 200)));
+        assert_eq!(first.after(100).total(), 8_900);
         assert_eq!(trace.of(Host::client(2)).span(0), None);
         assert_eq!(trace.of(Host::client(3)).bytes(0, 999), 0);
         assert_eq!(trace.dropped(50, 100), 7);

@@ -25,6 +25,9 @@ const STARTING_RATE: [&str; 2] = ["--rate", "50mbit"];
 /// Bytes of a frame for each byte of payload: 3072 of payload in 3200.
 const HEADERS: f64 = 3_200.0 / 3_072.0;
 
+/// A client that has sent so many bytes sends its file.
+const STARTED: u64 = 20_000;
+
 /// So long after the link has become fast, the senders have met.
 const SETTLED: u64 = 250;
 
@@ -78,22 +81,22 @@ struct Together {
 
 fn together(scene: &Scene) -> Together {
     let file = scene.file(EACH);
-    let before = scene.trace();
-    let earlier = |client| before.of(Host::client(client)).total();
+    let earlier = scene.trace().of(Host::Client).total();
+    let series = |trace: &Trace| -> Vec<Series> {
+        (1..=CLIENTS)
+            .map(|client| trace.of(Host::client(client)))
+            .zip([earlier].into_iter().chain(std::iter::repeat(0)))
+            .map(|(sent, earlier)| sent.after(earlier))
+            .collect()
+    };
     scene.hosts.change(&[&STARTING_RATE[..], &RACK].concat());
     let copies: Vec<_> = (1..=CLIENTS)
         .map(|client| scene.start(client, &file))
         .collect();
-    let series = |trace: &Trace| -> Vec<Series> {
-        (1..=CLIENTS)
-            .map(|client| trace.of(Host::client(client)))
-            .collect()
-    };
     let all_run = within(Duration::from_secs(60), || {
-        let sent = series(&scene.trace());
-        (1..)
-            .zip(&sent)
-            .all(|(client, sent)| sent.total() > earlier(client) + 20_000)
+        series(&scene.trace())
+            .iter()
+            .all(|sent| sent.total() > STARTED)
     });
     assert!(all_run, "not all of the clients started");
     let fast = monotonic_ms();
@@ -103,16 +106,12 @@ fn together(scene: &Scene) -> Together {
     }
     let trace = scene.trace();
     let sent = series(&trace);
-    let spans: Vec<_> = (1..)
-        .zip(&sent)
-        .map(|(client, sent)| sent.span(earlier(client) + 20_000).unwrap_or_default())
-        .chain([(fast + SETTLED, u64::MAX)])
-        .collect();
+    let spans = sent
+        .iter()
+        .map(|sent| sent.span(STARTED).unwrap_or_default());
+    let spans: Vec<_> = spans.chain([(fast + SETTLED, u64::MAX)]).collect();
     let (from, to) = overlap(&spans).expect("all clients run at once");
-    let arrived: u64 = (1..)
-        .zip(&sent)
-        .map(|(client, sent)| sent.total() - earlier(client))
-        .sum();
+    let arrived: u64 = sent.iter().map(Series::total).sum();
     let frames = sent.iter().map(|sent| sent.bytes(from, to)).sum::<u64>() / 3_200;
     let dropped = trace.dropped(from, to);
     let counters = scene.daemon.statistics();
