@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use crate::error::ConnectionLost;
 use crate::pending::Pending;
 
-/// A closed port and so long a silence mean that the daemon is gone.
-const SILENCE: Duration = Duration::from_millis(1500);
+/// A closed port and so long a silence mean that the daemon is gone: one that is started again at once has that time to
+/// say so itself.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// An answer that comes once, or never when the session is lost.
 pub type Answer<T> = oneshot::Sender<Result<T, ConnectionLost>>;

@@ -14,7 +14,8 @@ use blk_proto::message::{
 };
 use blk_proto::message::{decode, encode};
 use blk_proto::session::{
-    BlockMeta, CloseCode, CloseReason, Config, Parameters, Refusal, RefuseReason, Session, Transmit,
+    Acceptor, AcceptorConfig, BlockMeta, CloseCode, CloseReason, Config, Occupancy, Parameters,
+    Refusal, RefuseReason, Reset, RetryPolicy, Session, Transmit, Verdict, hello_id,
 };
 use blk_proto::time::Time;
 use blk_proto::wire::{self, Kind};
@@ -130,6 +131,39 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// What is said outside of an open session: a server that wants a proof, and one that was restarted.
+fn without_a_session() -> Vec<(&'static str, Vec<u8>)> {
+    let always = AcceptorConfig {
+        retry: RetryPolicy::Always,
+        ..AcceptorConfig::default()
+    };
+    let secret = std::array::from_fn(|at| at as u8);
+    let mut acceptor = Acceptor::new(always, &secret);
+    let source = "192.0.2.1:4000".parse().expect("an address");
+    let mut answer = |packet: &[u8]| {
+        let packet = wire::open(packet).expect("whole");
+        let nobody = Occupancy::default();
+        match acceptor.judge(T0, source, &packet, &config(64), nobody) {
+            Verdict::Answer(answer) => Some(answer.as_bytes().to_vec()),
+            _ => None,
+        }
+    };
+    let mut client = Session::connect(config(16), 0x1122_3344, T0);
+    let retry = answer(&next(&mut client, T0)).expect("a Retry");
+    let packet = wire::open(&retry).expect("whole");
+    client
+        .handle_packet(T0, &packet, Ecn::Capable0)
+        .expect("a good Retry");
+    let again = next(&mut client, T0);
+    assert_eq!(answer(&again), None, "it is let in");
+    let (_, data) = packets()
+        .into_iter()
+        .find(|(name, _)| *name == "data")
+        .expect("there is one");
+    let reset = answer(&data).expect("a Reset");
+    vec![("retry", retry), ("hello-again", again), ("reset", reset)]
+}
+
 fn put() -> RequestFrame {
     RequestFrame {
         id: 1,
@@ -184,7 +218,11 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
 fn write_vectors() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
     let mut text = std::fs::read_to_string(path).expect("the document");
-    for (name, bytes) in packets().into_iter().chain(messages()) {
+    for (name, bytes) in packets()
+        .into_iter()
+        .chain(without_a_session())
+        .chain(messages())
+    {
         let opening = format!("```vector {name}\n");
         let start = text.find(&opening).expect("a vector of that name") + opening.len();
         let end = start + text[start..].find("```").expect("its end");
@@ -201,7 +239,11 @@ fn the_document_shows_what_is_sent() {
     }
     let mut documented = documented();
     let mut wrong = String::new();
-    for (name, bytes) in packets().into_iter().chain(messages()) {
+    for (name, bytes) in packets()
+        .into_iter()
+        .chain(without_a_session())
+        .chain(messages())
+    {
         if documented.remove(name).as_ref() != Some(&bytes) {
             write!(wrong, "```vector {name}\n{}```\n\n", hex(&bytes)).expect("a String");
         }
@@ -229,6 +271,14 @@ fn the_document_is_understood() {
         (7, 4096)
     );
     assert_eq!(open("ack").kind, Kind::Ack);
+    assert_eq!(open("retry").header.session.get(), 0x1122_3344);
+    assert_eq!(hello_id(&open("hello-again")), Some(0x1122_3344));
+    let reset = Reset::read(&open("reset")).expect("well-formed");
+    let (session, number) = (0x5566_7788, open("data").header.packet_number.get());
+    assert_eq!(
+        (reset.session, reset.kind, reset.number),
+        (session, Kind::Data, number)
+    );
     assert_eq!(open("close").payload, 1u32.to_le_bytes());
     assert_eq!(
         decode::<RequestFrame>(&documented["message-put"]).expect("whole"),

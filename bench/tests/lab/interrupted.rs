@@ -1,7 +1,7 @@
 //! Either side dies in the middle of a copy.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -82,6 +82,25 @@ impl Scene {
         copy
     }
 
+    /// blockd dies without a word, and another one is there at once.
+    fn restart(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        let dead = self.daemon.wait(Duration::from_secs(5));
+        assert!(dead.is_some(), "blockd survived SIGKILL");
+        self.daemon = Daemon::start(&self.hosts, &self.export, &self.directory);
+    }
+
+    /// From now on every packet is lost.
+    fn fall_silent(&self) {
+        self.hosts.change(&["--loss", "100%"]);
+    }
+
+    /// No part of a file is left on the client.
+    fn nothing_came_back(&self) {
+        let names = files::names(&self.directory.join("back"));
+        assert!(names.is_empty(), "a part of the file was left: {names:?}");
+    }
+
     /// The export holds the old file and nothing else: no part of the new one, and soon no temporary.
     fn only_the_old_file(&self) {
         files::assert_same(&self.directory.join("old"), &self.export.join("file"));
@@ -155,13 +174,7 @@ fn blockd_killed_in_a_put() {
     let scene = Scene::new();
     let copy = scene.put_in_the_middle();
     scene.daemon.signal(Signal::KILL);
-    let outcome = copy.outcome();
-    outcome.fails(12, &["10.77.0.1"]);
-    assert!(
-        outcome.time < Duration::from_secs(60),
-        "blkcp took {:?} to notice",
-        outcome.time
-    );
+    soon_lost(copy, &[]);
     files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
 }
 
@@ -173,11 +186,88 @@ fn blockd_killed_in_a_get() {
     let scene = Scene::new();
     let copy = scene.get_in_the_middle();
     scene.daemon.signal(Signal::KILL);
+    soon_lost(copy, &[]);
+    scene.nothing_came_back();
+}
+
+#[test]
+fn blockd_killed_in_a_put_and_started_again() {
+    if !ready("blockd_killed_in_a_put_and_started_again") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    scene.restart();
+    soon_lost(copy, &["restarted", "again"]);
+    scene.only_the_old_file();
+    // And so it is.
+    blkcp(
+        &scene.hosts,
+        &scene.directory,
+        &[&scene.path("file"), "10.77.0.1:data/file"],
+    )
+    .ok();
+    files::assert_same(&scene.directory.join("file"), &scene.export.join("file"));
+}
+
+#[test]
+fn blockd_killed_in_a_get_and_started_again() {
+    if !ready("blockd_killed_in_a_get_and_started_again") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let copy = scene.get_in_the_middle();
+    scene.restart();
+    soon_lost(copy, &["restarted", "again"]);
+    scene.nothing_came_back();
+    blkcp(
+        &scene.hosts,
+        &scene.directory,
+        &["10.77.0.1:data/file", &scene.path("back/file")],
+    )
+    .ok();
+    files::assert_same(
+        &scene.export.join("file"),
+        &scene.directory.join("back/file"),
+    );
+}
+
+#[test]
+fn a_network_that_falls_silent_in_a_put() {
+    if !ready("a_network_that_falls_silent_in_a_put") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.put_in_the_middle();
+    scene.fall_silent();
+    soon_lost(copy, &["no packet"]);
+}
+
+#[test]
+fn a_network_that_falls_silent_in_a_get() {
+    if !ready("a_network_that_falls_silent_in_a_get") {
+        return;
+    }
+    let scene = Scene::new();
+    let copy = scene.get_in_the_middle();
+    scene.fall_silent();
+    soon_lost(copy, &["no packet"]);
+    scene.nothing_came_back();
+}
+
+/// The copy fails within ten seconds from now, and one sentence says why.
+#[track_caller]
+fn soon_lost(copy: Running, words: &[&str]) {
+    let start = Instant::now();
     let outcome = copy.outcome();
-    outcome.fails(12, &["10.77.0.1"]);
+    let time = start.elapsed();
+    outcome.fails(12, &[&["10.77.0.1"], words].concat());
+    let sentences = outcome.stderr.trim().lines().count();
+    assert_eq!(sentences, 1, "one sentence:\n{}", outcome.stderr);
+    println!("noticed after {time:?}: {}", outcome.stderr.trim());
     assert!(
-        files::names(&scene.directory.join("back")).is_empty(),
-        "a part of the file was left"
+        time < Duration::from_secs(10),
+        "blkcp took {time:?} to notice"
     );
 }
 

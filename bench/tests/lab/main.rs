@@ -5,6 +5,7 @@
 //! (`--test-threads=1`): some look at the clock. `scripts/test` does all of that.
 
 mod bystanders;
+mod flood;
 mod impaired;
 mod interrupted;
 mod path_mtu;
