@@ -32,9 +32,25 @@ fn ack_payload() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Of a Retry, and of a Reset, for the sessions here or not.
+fn answer_payload() -> impl Strategy<Value = Vec<u8>> {
+    let id = prop_oneof![Just(11u32), Just(22u32), any::<u32>()];
+    let cookie = proptest::collection::vec(any::<u8>(), 0..200);
+    (id, 0u32..12, number(), cookie).prop_map(|(id, kind, number, cookie)| {
+        let mut payload = id.to_le_bytes().to_vec();
+        payload.extend(kind.to_le_bytes());
+        payload.extend(number.to_le_bytes());
+        if kind % 2 == 0 {
+            payload.extend(cookie);
+        }
+        payload
+    })
+}
+
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         ack_payload(),
+        answer_payload(),
         proptest::collection::vec(any::<u8>(), 0..140),
         proptest::collection::vec(0u8..2, 0..140),
     ]
@@ -42,12 +58,13 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 
 fn packet() -> impl Strategy<Value = (u8, [u64; 3], u32, Vec<u8>)> {
     let numbers = [number(), number(), number()];
-    (1u8..=7, numbers, any::<u32>(), payload())
+    (1u8..=10, numbers, any::<u32>(), payload())
 }
 
 fn sealed(to: u32, kind: u8, numbers: [u64; 3], transfer: u32, payload: &[u8]) -> Vec<u8> {
     let kind = Kind::from_byte(kind).unwrap();
-    let mut header = Header::new(kind, if kind == Kind::Hello { 0 } else { to });
+    let is_addressed = !matches!(kind, Kind::Hello | Kind::Reset);
+    let mut header = Header::new(kind, if is_addressed { to } else { 0 });
     header.packet_number = U64::new(numbers[0]);
     header.block_number = U64::new(numbers[1]);
     header.offset = U64::new(numbers[2]);
