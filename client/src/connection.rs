@@ -1,33 +1,37 @@
-//! A session with one blockd: found by route, carried by one worker on the interface that leads there.
+//! A connection with one blockd: found by route, carried by workers on the interface that leads there.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use blk_datapath::mailbox::MailSender;
-use blk_datapath::worker::WorkerHandle;
 use blk_datapath::xsk::BindMode;
 use blk_proto::message::{Reply, Request};
 use blk_proto::session::Stats;
-use blk_xdp::{Program, SlotError};
-use tokio::sync::oneshot;
+use tokio::sync::OnceCell;
 
-use crate::error::{ClientError, ConnectionLost};
+use crate::error::ClientError;
+use crate::flow::Flow;
 use crate::service::Command;
-use crate::setup::{more_telling, on_thread, prepare, resolve};
+use crate::setup::{Ground, more_telling, on_thread, prepare, resolve};
+
+/// Most flows of a connection.
+pub const FLOWS_MAX: u16 = 8;
 
 /// How a connection is made.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
     /// The server's UDP port.
     pub port: u16,
-    /// How the AF_XDP socket binds.
+    /// How the AF_XDP sockets bind.
     pub mode: BindMode,
-    /// The CPU for the worker; `None` lets the scheduler choose.
+    /// The CPU for the first worker; `None` lets the scheduler choose. The others are where it puts them.
     pub cpu: Option<usize>,
     /// Without a packet from the server for so long, though it owes an answer, the session is over. A server that was
     /// restarted is found out sooner.
     pub silence: Duration,
+    /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and the server has.
+    pub flows: Option<u16>,
 }
 
 impl Default for ConnectOptions {
@@ -37,6 +41,7 @@ impl Default for ConnectOptions {
             mode: BindMode::Auto,
             cpu: None,
             silence: Duration::from_secs(8),
+            flows: None,
         }
     }
 }
@@ -46,7 +51,7 @@ impl Default for ConnectOptions {
 pub struct DatapathInfo {
     /// The interface that leads to the server.
     pub interface: String,
-    /// The queue that this connection took.
+    /// The queue that the first worker took.
     pub queue: u32,
     /// `af_xdp-zerocopy` or `af_xdp-copy`.
     pub mode: &'static str,
@@ -54,14 +59,26 @@ pub struct DatapathInfo {
     pub mtu: u32,
 }
 
-/// A session with one blockd.
+/// What one flow has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// The queue of this end's interface.
+    pub queue: u32,
+    /// The UDP port of this end.
+    pub port: u16,
+    /// Bytes of blocks that it has carried, in both directions.
+    pub bytes: u64,
+}
+
+/// A connection with one blockd. Its drop blocks for the workers' farewells, some 100 ms.
 pub struct Connection {
-    /// Outlives the worker, which still says goodbye: only then does the kernel get the packets again.
-    program: Option<Program>,
-    worker: Option<WorkerHandle<Command>>,
-    mail: MailSender<Command>,
+    // Dropped in this order: the XDP program outlives the workers, which still say goodbye; only then does the kernel get
+    // the packets again.
+    home: Flow,
+    /// Opened with the first large file.
+    others: OnceCell<Vec<Flow>>,
+    ground: Arc<Ground>,
     remote: SocketAddr,
-    datapath: DatapathInfo,
     next_transfer: AtomicU32,
 }
 
@@ -94,36 +111,15 @@ impl Connection {
         options: &ConnectOptions,
     ) -> Result<Self, ClientError> {
         let options = options.clone();
-        let (connection, path) = on_thread(move || prepare(remote, &options)).await?;
-        connection
-            .ask(|answer| Command::Connect {
-                path: Box::new(path),
-                answer,
-            })
-            .await?;
-        Ok(connection)
-    }
-
-    /// Directs the program's packets to the worker. No session yet.
-    pub(crate) fn new(
-        program: Program,
-        worker: WorkerHandle<Command>,
-        remote: SocketAddr,
-        datapath: DatapathInfo,
-    ) -> Result<Self, SlotError> {
-        let mut connection = Self {
-            mail: worker.mail().clone(),
-            program: None,
-            worker: Some(worker),
+        let (home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        let connection = Self {
+            home,
+            others: OnceCell::new(),
+            ground: Arc::new(ground),
             remote,
-            datapath,
             next_transfer: AtomicU32::new(1),
         };
-        // When this fails, the drop of `connection` ends the worker.
-        let program = connection.program.insert(program);
-        if let Some(worker) = &connection.worker {
-            program.register(connection.datapath.queue, 0, worker.xsk_fd())?;
-        }
+        connection.home.connect(path).await?;
         Ok(connection)
     }
 
@@ -134,75 +130,85 @@ impl Connection {
 
     /// How blocks travel.
     pub fn datapath(&self) -> &DatapathInfo {
-        &self.datapath
+        self.ground.datapath()
     }
 
-    /// The session's statistics.
+    /// The statistics of the first session, which carries all requests.
     pub async fn statistics(&self) -> Result<Stats, ClientError> {
-        self.ask(|answer| Command::Statistics { answer }).await
+        self.home.statistics().await
+    }
+
+    /// Every flow that there has been, the first session first.
+    pub async fn flows(&self) -> Vec<FlowInfo> {
+        let mut infos = Vec::new();
+        for flow in std::iter::once(&self.home).chain(self.others()) {
+            // Of a flow that was lost, what it carried is not known any more.
+            let stats = flow.statistics().await.unwrap_or_default();
+            infos.push(FlowInfo {
+                queue: flow.queue(),
+                port: flow.port(),
+                bytes: stats.block_bytes_sent + stats.block_bytes_received,
+            });
+        }
+        infos
     }
 
     /// Sends a request and waits for its reply; a failure becomes [`ClientError::Refused`], saying `what`.
     pub async fn request(&self, what: &str, request: Request) -> Result<Reply, ClientError> {
-        match self
-            .ask(|answer| Command::Request { request, answer })
-            .await?
-        {
-            Reply::Failed(failure) => Err(ClientError::Refused {
-                what: what.to_owned(),
-                failure,
-            }),
-            reply => Ok(reply),
-        }
+        self.home.request(what, request).await
     }
 
-    /// Closes the session and gives the interface back.
-    pub fn close(mut self) {
-        self.shut();
+    /// Closes the sessions and gives the interface back.
+    pub fn close(self) {
+        drop(self);
     }
 
     pub(crate) fn new_transfer(&self) -> u32 {
         self.next_transfer.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn tell(&self, command: Command) {
-        // A worker that has ended has nothing left to be told.
-        let _ = self.mail.send(command);
+    /// The first session, which carries all requests.
+    pub(crate) fn home(&self) -> &Flow {
+        &self.home
     }
 
-    /// Asks the worker something and waits for the answer.
-    pub(crate) async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
-    ) -> Result<T, ClientError> {
-        let (answer, waiting) = oneshot::channel();
-        let lost = |source| ClientError::Lost {
-            remote: self.remote,
-            source,
-        };
-        if self.mail.send(command(answer)).is_err() {
-            return Err(lost(ConnectionLost::Closed));
-        }
-        waiting
+    /// The other flows, as far as they have been opened.
+    pub(crate) fn others(&self) -> &[Flow] {
+        self.others.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there can be more than one flow.
+    pub(crate) fn may_spread(&self) -> bool {
+        self.ground.flows() > 1
+    }
+
+    /// The other flows, opened now if they have not been: as many as are of use with a server of so many queues.
+    pub(crate) async fn open_others(&self, queues: u16) -> &[Flow] {
+        self.others
+            .get_or_init(|| async {
+                let ground = Arc::clone(&self.ground);
+                let count = ground.flows().min(queues);
+                let started = on_thread(move || Ok(ground.start_others(count))).await;
+                let mut opened = Vec::new();
+                for (flow, path) in started.unwrap_or_default() {
+                    match flow.connect(path).await {
+                        Ok(()) => opened.push(flow),
+                        Err(error) => {
+                            tracing::warn!(%error, queue = flow.queue(), "no flow on this queue")
+                        }
+                    }
+                }
+                opened
+            })
             .await
-            .unwrap_or(Err(ConnectionLost::Closed))
-            .map_err(lost)
-    }
-
-    /// Ends the worker, then takes the program off the interface. Blocks for the worker's farewell, some 100 ms.
-    fn shut(&mut self) {
-        self.tell(Command::Finish);
-        if let Some(worker) = self.worker.take()
-            && let Err(error) = worker.join()
-        {
-            tracing::error!(%error, "the worker did not end well");
-        }
-        self.program = None;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shut();
+        // All at once; their own drops wait for them.
+        for flow in std::iter::once(&self.home).chain(self.others()) {
+            flow.tell(Command::Finish);
+        }
     }
 }

@@ -112,6 +112,18 @@ pub enum ClientError {
     /// The program has no place for the socket.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// More flows were asked for than there are queues.
+    #[error(
+        "{flows} flows need {flows} queues, and {interface} has {queues}: ask for fewer with --flows"
+    )]
+    Flows {
+        /// Flows asked for.
+        flows: u16,
+        /// The interface.
+        interface: String,
+        /// Its queues.
+        queues: u16,
+    },
     /// No UDP port could be had.
     #[error(transparent)]
     Port(#[from] CompanionError),
@@ -229,6 +241,7 @@ impl ClientError {
             | Self::Neighbour { .. }
             | Self::LinkLocal(_) => ErrorKind::Unreachable,
             Self::Interface(_)
+            | Self::Flows { .. }
             | Self::Attach(_)
             | Self::Slot(_)
             | Self::Worker(WorkerError::Umem(UmemError::NoAfXdp))

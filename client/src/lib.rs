@@ -8,6 +8,10 @@
 //!                                    one-shot answers
 //! ```
 //!
+//! A connection begins with one session. A large file is carried by several, its flows: each has a worker of its own on its
+//! own queue of the interface, and a source port of its own, so that the server's queues share the work too. They are
+//! opened when the first large file comes.
+//!
 //! Invariants:
 //! - The data path runs on its own thread; futures here only wait for answers, so they work on any executor (local
 //!   files are synced through tokio-uring, so [`Connection::get`] wants to run inside `tokio_uring::start`).
@@ -17,15 +21,17 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+mod flow;
 mod pending;
 mod service;
 mod setup;
+mod spread;
 pub mod transfer;
 
 pub use address::{AddressError, Location, RemotePath};
 pub use blk_datapath::engine::Progress;
 pub use blk_datapath::files::SourceFile;
 pub use blk_datapath::xsk::BindMode;
-pub use connection::{ConnectOptions, Connection, DatapathInfo};
+pub use connection::{ConnectOptions, Connection, DatapathInfo, FLOWS_MAX, FlowInfo};
 pub use error::{ClientError, ConnectionLost, ErrorKind};
 pub use transfer::Copied;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{
-    Coverage, Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, TransferError,
+    Coverage, Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, SharedWork,
+    TransferError,
 };
 use blk_datapath::worker::Service;
 use blk_proto::message::{self, Reply, ReplyFrame, Request, RequestFrame};
@@ -33,19 +34,19 @@ pub enum Command {
         request: Request,
         answer: Answer<Reply>,
     },
-    /// Send a range of a file; answered when every block is acknowledged.
+    /// Take part in sending a file; answered when every block is acknowledged, whoever sent it.
     Send {
         transfer: u32,
         file: Arc<BlockFile>,
-        range: (u64, u64),
+        work: Arc<SharedWork>,
         progress: Progress,
         answer: Answer<Result<SentFile, TransferError>>,
     },
-    /// Receive a file; answered when every byte is written.
+    /// Take part in receiving a file; answered when every byte is written, whoever brought it.
     Receive {
         transfer: u32,
         file: Arc<BlockFile>,
-        size: u64,
+        coverage: Arc<Coverage>,
         progress: Progress,
         answer: Answer<Result<ReceivedFile, TransferError>>,
     },
@@ -175,7 +176,7 @@ impl Service for ClientService {
                     let _ = answer.send(Ok(outcome));
                 }
             }
-            // Nobody asks for it here.
+            // Whoever waits for the file looks by himself.
             EngineEvent::Incomplete { .. } => {}
             EngineEvent::Closed { reason, .. } => self.lose(ConnectionLost::from(reason)),
         }
@@ -195,14 +196,14 @@ impl Service for ClientService {
             Command::Send {
                 transfer,
                 file,
-                range,
+                work,
                 progress,
                 answer,
             } => {
                 self.sending.insert(transfer, answer);
                 let started = self
                     .session
-                    .is_some_and(|id| engine.start_outbound(id, transfer, file, range, progress));
+                    .is_some_and(|id| engine.start_outbound(id, transfer, file, work, progress));
                 if !started && let Some(answer) = self.sending.remove(&transfer) {
                     let _ = answer.send(Err(self.why_lost()));
                 }
@@ -210,12 +211,11 @@ impl Service for ClientService {
             Command::Receive {
                 transfer,
                 file,
-                size,
+                coverage,
                 progress,
                 answer,
             } => {
                 self.receiving.insert(transfer, answer);
-                let coverage = Arc::new(Coverage::new(size));
                 let started = self
                     .session
                     .is_some_and(|id| engine.start_inbound(id, transfer, file, coverage, progress));

@@ -2,7 +2,7 @@
 //! so that whoever waits for the connection can give up at any moment.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blk_datapath::net::{Interface, resolve_neighbour, route_to};
@@ -12,8 +12,9 @@ use blk_proto::net::Path;
 use blk_xdp::{AttachMode, PortRange, Program};
 use tokio::sync::oneshot;
 
-use crate::connection::{ConnectOptions, Connection, DatapathInfo};
+use crate::connection::{ConnectOptions, DatapathInfo, FLOWS_MAX};
 use crate::error::ClientError;
+use crate::flow::Flow;
 use crate::service::{ClientService, Command};
 
 /// How long the next hop may take to answer ARP or neighbour discovery.
@@ -50,39 +51,153 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
     Ok(addresses)
 }
 
-/// Makes everything that a session with `remote` needs: a connection, and the path of its packets.
+/// What the flows of a connection have in common.
+pub struct Ground {
+    interface: Interface,
+    options: ConnectOptions,
+    remote: SocketAddr,
+    source: IpAddr,
+    destination_mac: [u8; 6],
+    /// One for each flow there may be, their ports in a row.
+    companions: Vec<Arc<Companion>>,
+    program: Mutex<Program>,
+    datapath: DatapathInfo,
+}
+
+/// Makes everything that a session with `remote` needs: the first flow, the path of its packets, and the ground for more.
 pub fn prepare(
     remote: SocketAddr,
     options: &ConnectOptions,
-) -> Result<(Connection, Path), ClientError> {
+) -> Result<(Flow, Path, Ground), ClientError> {
     refuse_link_local(remote)?;
     let route = route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
     let interface = Interface::by_index(route.interface)?;
+    let flows = flows_of(&interface, options)?;
     let next_hop = route.next_hop(remote.ip());
     let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
         .map_err(|source| ClientError::Neighbour { remote, source })?;
-    let companion = Arc::new(Companion::connect(route.source, remote)?);
-    let port = companion.port();
-    let source = SocketAddr::new(route.source, port);
-    let path = Path::new(interface.mac, destination_mac, source, remote);
+    let companions = Companion::connect_row(route.source, remote, flows)?;
+    let companions: Vec<_> = companions.into_iter().map(Arc::new).collect();
+    let first = companions.first().map_or(0, |companion| companion.port());
     let program = Program::attach(
         interface.name.as_str(),
-        PortRange::new(port, 1)?,
+        PortRange::new(first, companions.len() as u16)?,
         AttachMode::Native,
     )?;
-    let (worker, queue) = start_worker(&interface, port, options, &companion)?;
-    let datapath = DatapathInfo {
-        interface: interface.name.clone(),
-        queue,
-        mode: if worker.is_zero_copy() {
-            "af_xdp-zerocopy"
-        } else {
-            "af_xdp-copy"
+    let mut ground = Ground {
+        datapath: DatapathInfo {
+            interface: interface.name.clone(),
+            queue: 0,
+            mode: "af_xdp-copy",
+            mtu: interface.mtu,
         },
-        mtu: interface.mtu,
+        interface,
+        options: options.clone(),
+        remote,
+        source: route.source,
+        destination_mac,
+        companions,
+        program: Mutex::new(program),
     };
-    let connection = Connection::new(program, worker, remote, datapath)?;
-    Ok((connection, path))
+    let (flow, path, zero_copy) = ground.start_flow(0, 0)?;
+    ground.datapath.queue = flow.queue();
+    if zero_copy {
+        ground.datapath.mode = "af_xdp-zerocopy";
+    }
+    Ok((flow, path, ground))
+}
+
+/// How many flows there may be.
+fn flows_of(interface: &Interface, options: &ConnectOptions) -> Result<u16, ClientError> {
+    let queues = u16::try_from(interface.rx_queues).unwrap_or(u16::MAX);
+    match options.flows {
+        Some(flows) if flows > queues => Err(ClientError::Flows {
+            flows,
+            interface: interface.name.clone(),
+            queues,
+        }),
+        Some(flows) => Ok(flows.clamp(1, FLOWS_MAX)),
+        None => Ok(queues.clamp(1, FLOWS_MAX)),
+    }
+}
+
+impl Ground {
+    /// Flows there may be, the first one included.
+    pub fn flows(&self) -> u16 {
+        self.companions.len() as u16
+    }
+
+    /// How blocks travel.
+    pub fn datapath(&self) -> &DatapathInfo {
+        &self.datapath
+    }
+
+    /// Starts flows until there are `count`, the first one included, or as many as there are queues for.
+    pub fn start_others(&self, count: u16) -> Vec<(Flow, Path)> {
+        let mut started = Vec::new();
+        let mut queue = self.datapath.queue + 1;
+        for number in 1..count.min(self.flows()) {
+            match self.start_flow(number, queue) {
+                Ok((flow, path, _)) => {
+                    queue = flow.queue() + 1;
+                    started.push((flow, path));
+                }
+                Err(error) => {
+                    tracing::info!(%error, flows = number, "no more flows");
+                    break;
+                }
+            }
+        }
+        started
+    }
+
+    /// Starts the worker of a flow, on the first queue from `queue` on that nobody has, and directs its packets to it. The
+    /// path of its packets, and whether it got zero-copy mode, too.
+    fn start_flow(&self, number: u16, queue: u32) -> Result<(Flow, Path, bool), ClientError> {
+        let companion = &self.companions[usize::from(number)];
+        let port = companion.port();
+        let (worker, queue) = self.start_worker(queue, companion, number == 0)?;
+        let (socket, zero_copy) = (worker.xsk_fd(), worker.is_zero_copy());
+        let flow = Flow::new(worker, self.remote, queue, port);
+        self.program
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register(queue, u32::from(number), socket)?;
+        let source = SocketAddr::new(self.source, port);
+        let path = Path::new(
+            self.interface.mac,
+            self.destination_mac,
+            source,
+            self.remote,
+        );
+        Ok((flow, path, zero_copy))
+    }
+
+    fn start_worker(
+        &self,
+        mut queue: u32,
+        companion: &Arc<Companion>,
+        first: bool,
+    ) -> Result<(WorkerHandle<Command>, u32), ClientError> {
+        let (interface, options) = (&self.interface, &self.options);
+        loop {
+            let port = companion.port();
+            let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
+            config.mode = options.mode;
+            config.cpu = options.cpu.filter(|_| first);
+            config.engine.unanswered_timeout = options.silence;
+            config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
+            match spawn(config, Arc::clone(companion), ClientService::default) {
+                Ok(worker) => return Ok((worker, queue)),
+                Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
+                    if queue + 1 < interface.rx_queues =>
+                {
+                    queue += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// A link-local address means nothing without its link, which packets of a session do not carry.
@@ -92,32 +207,6 @@ fn refuse_link_local(remote: SocketAddr) -> Result<(), ClientError> {
             Err(ClientError::LinkLocal(remote))
         }
         _ => Ok(()),
-    }
-}
-
-/// Starts the worker on the first queue that nobody else has.
-fn start_worker(
-    interface: &Interface,
-    port: u16,
-    options: &ConnectOptions,
-    companion: &Arc<Companion>,
-) -> Result<(WorkerHandle<Command>, u32), ClientError> {
-    let mut queue = 0;
-    loop {
-        let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
-        config.mode = options.mode;
-        config.cpu = options.cpu;
-        config.engine.unanswered_timeout = options.silence;
-        config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
-        match spawn(config, Arc::clone(companion), ClientService::default) {
-            Ok(worker) => return Ok((worker, queue)),
-            Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
-                if queue + 1 < interface.rx_queues =>
-            {
-                queue += 1
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

@@ -7,19 +7,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blk_datapath::engine::{Progress, ReceivedFile};
+use blk_datapath::engine::{Coverage, Progress, SharedWork};
 use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
+use blk_proto::geometry::PAYLOAD_GRANULE;
 use blk_proto::message::{Attributes, Entry, FileKind, Reply, Request};
 
 use crate::address::RemotePath;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::service::Command;
+use crate::spread::Shape;
 
 /// When the server has said that the whole file was sent, every block of it is here; what is left to do is writing the
 /// last of them. A server that lies must not keep a get waiting, but a disk may be slow: some ten MiB for a get, with
 /// others beside it.
 const LAST_WRITES: Duration = Duration::from_secs(20);
+
+/// So often a commit is asked for, and what is missing sent again.
+const COMMIT_TRIES: usize = 8;
+/// A worker sees within this time that the others have finished what it sends with them.
+const NEXT_SENDING: Duration = Duration::from_millis(600);
 
 /// What a copy amounts to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,33 +63,19 @@ impl Connection {
         expect(&what, self.request(&what, request).await?, |reply| {
             matches!(reply, Reply::PutReady).then_some(())
         })?;
-        let (number, file) = (transfer.number, Arc::clone(source.file()));
-        let range = (0, spec.size);
+        let shape = Shape {
+            what: &what,
+            transfer: transfer.number,
+            size: spec.size,
+        };
+        let work = Arc::new(SharedWork::new(0, spec.size));
         let sent = self
-            .ask(|answer| Command::Send {
-                transfer: number,
-                file,
-                range,
-                progress,
-                answer,
-            })
+            .send_all(shape, source.file(), &work, &progress)
             .await?;
-        let sent = sent.map_err(|source| ClientError::Transfer {
-            what: what.clone(),
-            source,
-        })?;
         if !source.unchanged().unwrap_or(false) {
             return Err(ClientError::Changed { what });
         }
-        let reply = self
-            .request(
-                &what,
-                Request::Commit {
-                    transfer: number,
-                    crc: sent.crc,
-                },
-            )
-            .await?;
+        let reply = self.commit(shape, source, sent.crc).await?;
         transfer.over();
         expect(&what, reply, |reply| match reply {
             Reply::Committed {
@@ -95,6 +88,43 @@ impl Connection {
                 copied_bytes: *copied_bytes,
             }),
             _ => None,
+        })
+    }
+
+    /// Commits a put; what the server says is missing, because a flow died with blocks that it had acknowledged, is sent
+    /// again first.
+    async fn commit(
+        &self,
+        shape: Shape<'_>,
+        source: &SourceFile,
+        crc: u32,
+    ) -> Result<Reply, ClientError> {
+        let transfer = shape.transfer;
+        for _ in 0..COMMIT_TRIES {
+            let request = Request::Commit { transfer, crc };
+            let reply = self.request(shape.what, request).await?;
+            let Reply::Missing { ranges } = reply else {
+                return Ok(reply);
+            };
+            // Every worker sees within this time that the sending is over, and can begin another one.
+            tokio::time::sleep(NEXT_SENDING).await;
+            for (offset, len) in ranges {
+                check_range(shape, (offset, len))?;
+                tracing::info!(
+                    file = shape.what,
+                    offset,
+                    len,
+                    "sending again what is missing"
+                );
+                let work = Arc::new(SharedWork::new(offset, len));
+                let part = Shape { size: len, ..shape };
+                self.send_all(part, source.file(), &work, &Progress::default())
+                    .await?;
+            }
+        }
+        Err(ClientError::Unexpected {
+            what: shape.what.to_owned(),
+            reply: "blocks that were sent again are still missing".to_owned(),
         })
     }
 
@@ -115,9 +145,18 @@ impl Connection {
             mtime_ns: attributes.mtime_ns,
         };
         let target = PendingTarget::create(directory, name, spec)?;
-        let receive = self.receive(&what, transfer.number, &target, progress);
-        let read = self.read(&what, transfer.number, spec.size);
-        let (received, sent) = both(&what, receive, read, LAST_WRITES).await?;
+        let shape = Shape {
+            what: &what,
+            transfer: transfer.number,
+            size: spec.size,
+        };
+        let coverage = Arc::new(Coverage::new(spec.size));
+        let receive = self.receive_all(shape, target.file(), &coverage, &progress);
+        let read = self.read(shape, 0, spec.size);
+        let fill = self.fill_holes(shape, &coverage, async |offset, len| {
+            self.read(shape, offset, len).await
+        });
+        let (received, sent) = both(&what, receive, read, fill, LAST_WRITES).await?;
         if received.crc != sent {
             return Err(ClientError::ChecksumMismatch {
                 what,
@@ -153,39 +192,15 @@ impl Connection {
         })
     }
 
-    /// Expects the blocks of a file; ready when all of them are written, or at the first failure.
-    async fn receive(
-        &self,
-        what: &str,
-        transfer: u32,
-        target: &PendingTarget,
-        progress: Progress,
-    ) -> Result<ReceivedFile, ClientError> {
-        let (file, size) = (Arc::clone(target.file()), target.spec().size);
-        let outcome = self
-            .ask(|answer| Command::Receive {
-                transfer,
-                file,
-                size,
-                progress,
-                answer,
-            })
-            .await?;
-        outcome.map_err(|source| ClientError::Transfer {
-            what: what.to_owned(),
-            source,
-        })
-    }
-
-    /// Has the server send the blocks of a file; ready, with the file's CRC32, when all were acknowledged.
-    async fn read(&self, what: &str, transfer: u32, len: u64) -> Result<u32, ClientError> {
+    /// Has the server send a range of a file; ready, with the range's CRC32, when all was acknowledged.
+    async fn read(&self, shape: Shape<'_>, offset: u64, len: u64) -> Result<u32, ClientError> {
         let request = Request::Read {
-            transfer,
-            offset: 0,
+            transfer: shape.transfer,
+            offset,
             len,
         };
-        let reply = self.request(what, request).await?;
-        expect(what, reply, |reply| match reply {
+        let reply = self.request(shape.what, request).await?;
+        expect(shape.what, reply, |reply| match reply {
             Reply::ReadDone { crc } => Some(*crc),
             _ => None,
         })
@@ -264,11 +279,12 @@ impl Connection {
 }
 
 /// Receives what is asked for: the first failure of either ends both. After the sender's last word the reception has
-/// `patience` to end as well.
+/// `patience` to end as well, while `fill` asks for what is missing.
 async fn both<R, S>(
     what: &str,
     receive: impl Future<Output = Result<R, ClientError>>,
     read: impl Future<Output = Result<S, ClientError>>,
+    fill: impl Future<Output = ClientError>,
     patience: Duration,
 ) -> Result<(R, S), ClientError> {
     let (mut receive, mut read) = (pin!(receive), pin!(read));
@@ -281,9 +297,11 @@ async fn both<R, S>(
         }
         sent = &mut read => sent?,
     };
-    match tokio::time::timeout(patience, receive).await {
-        Ok(received) => Ok((received?, sent)),
-        Err(_) => Err(ClientError::Incomplete {
+    tokio::select! {
+        biased;
+        received = receive => Ok((received?, sent)),
+        error = fill => Err(error),
+        () = tokio::time::sleep(patience) => Err(ClientError::Incomplete {
             what: what.to_owned(),
             seconds: patience.as_secs(),
         }),
@@ -315,14 +333,28 @@ impl<'a> Transfer<'a> {
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.connection.tell(Command::Abandon {
-                transfer: self.number,
-            });
+            for flow in std::iter::once(self.connection.home()).chain(self.connection.others()) {
+                flow.tell(Command::Abandon {
+                    transfer: self.number,
+                });
+            }
         }
     }
 }
 
-fn expect<T>(
+/// What the server calls missing must lie in the file, and where a read can start.
+fn check_range(shape: Shape<'_>, (offset, len): (u64, u64)) -> Result<(), ClientError> {
+    let end = offset.checked_add(len);
+    if end.is_some_and(|end| end <= shape.size) && offset.is_multiple_of(PAYLOAD_GRANULE as u64) {
+        return Ok(());
+    }
+    Err(ClientError::Unexpected {
+        what: shape.what.to_owned(),
+        reply: format!("bytes {offset}+{len} are called missing"),
+    })
+}
+
+pub(crate) fn expect<T>(
     what: &str,
     reply: Reply,
     wanted: impl FnOnce(&Reply) -> Option<T>,
@@ -367,9 +399,9 @@ mod tests {
     #[test]
     fn either_end_may_come_first() {
         tokio_uring::start(async {
-            let first = both("x", ready(Ok(1)), later(Ok(2)), PATIENCE).await;
+            let first = both("x", ready(Ok(1)), later(Ok(2)), pending(), PATIENCE).await;
             assert_eq!(first.unwrap(), (1, 2));
-            let last = both("x", later(Ok(1)), ready(Ok(2)), PATIENCE).await;
+            let last = both("x", later(Ok(1)), ready(Ok(2)), pending(), PATIENCE).await;
             assert_eq!(last.unwrap(), (1, 2));
         });
     }
@@ -377,9 +409,11 @@ mod tests {
     #[test]
     fn a_failure_of_either_ends_both() {
         tokio_uring::start(async {
-            let here = both::<(), ()>("x", later(Err(changed())), pending(), PATIENCE).await;
+            let here =
+                both::<(), ()>("x", later(Err(changed())), pending(), pending(), PATIENCE).await;
             assert!(matches!(here, Err(ClientError::Changed { .. })));
-            let there = both::<(), ()>("x", pending(), later(Err(changed())), PATIENCE).await;
+            let there =
+                both::<(), ()>("x", pending(), later(Err(changed())), pending(), PATIENCE).await;
             assert!(matches!(there, Err(ClientError::Changed { .. })));
         });
     }
@@ -387,7 +421,8 @@ mod tests {
     #[test]
     fn a_server_that_keeps_blocks_back_is_found_out() {
         tokio_uring::start(async {
-            let told = both::<(), _>("h:data/x", pending(), ready(Ok(2)), PATIENCE).await;
+            let told =
+                both::<(), _>("h:data/x", pending(), ready(Ok(2)), pending(), PATIENCE).await;
             let error = told.unwrap_err();
             assert!(matches!(error, ClientError::Incomplete { .. }));
             assert_eq!(error.kind(), ErrorKind::Protocol);

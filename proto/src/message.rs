@@ -15,6 +15,10 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// for the list well inside [`MAX_MESSAGE`].
 pub const MAX_ENTRIES: usize = 512;
 
+/// Most ranges in one [`Reply::Missing`].
+pub const MAX_RANGES: usize = 1024;
+
+const _: () = assert!(MAX_RANGES * size_of::<(u64, u64)>() <= MAX_MESSAGE / 2);
 const _: () = assert!(MAX_ENTRIES * size_of::<Entry>() <= MAX_MESSAGE / 2);
 
 /// What a client asks for.
@@ -90,6 +94,19 @@ pub enum Request {
         /// Its permission bits.
         mode: u32,
     },
+    /// Let other sessions carry blocks of a transfer, a put or an open file, as flows of it.
+    Share {
+        /// The transfer.
+        transfer: u32,
+    },
+    /// Carry blocks of a transfer of another session. Commit, Read and Close of the whole stay with that session; a Close
+    /// of this number only ends this flow.
+    Join {
+        /// The client's number for it in this session, unused so far.
+        transfer: u32,
+        /// The [`Reply::Shared`] token.
+        token: u64,
+    },
 }
 
 /// A [`Request`] and the number that its [`ReplyFrame`] repeats.
@@ -138,6 +155,21 @@ pub enum Reply {
     Made,
     /// To any request: it was not carried out.
     Failed(Failure),
+    /// To [`Request::Share`].
+    Shared {
+        /// Random; who knows it may join.
+        token: u64,
+        /// Workers of the server, each with a queue of its own: more flows bring nothing.
+        queues: u16,
+    },
+    /// To [`Request::Join`]: blocks may come, or will.
+    Joined,
+    /// To [`Request::Commit`]: what has arrived is written, and the file is not whole. The client sends what is missing, and
+    /// asks again.
+    Missing {
+        /// Offsets and lengths, at most [`MAX_RANGES`]; there may be more.
+        ranges: Vec<(u64, u64)>,
+    },
 }
 
 /// A [`Reply`] and the number of the request that it answers.

@@ -1,8 +1,7 @@
 //! Puts blockd together: exports, namespace thread, XDP program, one worker per queue.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
@@ -14,7 +13,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
 use crate::namespace::{JobKey, Namespace, Outcome};
-use crate::workers::{Mail, Workers};
+use crate::service::{Commons, Mail, Mailboxes, Registry};
+use crate::workers::Workers;
 
 /// What blockd is asked to do.
 #[derive(Debug, Clone)]
@@ -41,9 +41,6 @@ pub struct Daemon {
     summary: String,
 }
 
-/// The mailboxes of the workers, for the namespace thread's answers.
-type Mailboxes = Arc<Mutex<Vec<MailSender<Mail>>>>;
-
 impl Daemon {
     /// Starts everything; when this returns, clients are served.
     pub fn start(config: &DaemonConfig) -> Result<Self, DaemonError> {
@@ -63,14 +60,19 @@ impl Daemon {
         )?;
 
         let mailboxes = Mailboxes::default();
-        let (namespace, sender) = Namespace::start(exports, deliver_to(Arc::clone(&mailboxes)))?;
+        let (namespace, sender) = Namespace::start(exports, deliver_to(mailboxes.clone()))?;
+        let commons = Commons {
+            namespace: sender,
+            mailboxes,
+            registry: Arc::new(Registry::new()?),
+        };
         // Should anything fail from here on, this ends those that run, before the program and the namespace thread.
         let mut workers = Workers::default();
         for queue in 0..queues {
             let mut settings = worker_config(config, &interface, queue);
             settings.engine.workers = queues as u16;
-            let (xsk_fd, mailbox) = workers.start(settings, &companion, &sender)?;
-            lock(&mailboxes).push(mailbox);
+            let (xsk_fd, mailbox) = workers.start(settings, &companion, &commons)?;
+            commons.mailboxes.push(mailbox);
             program.register(queue, 0, xsk_fd)?;
         }
         let summary = summary(config, &interface, &workers);
@@ -133,19 +135,8 @@ fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> Wo
 }
 
 fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + 'static {
-    move |key, outcome| {
-        let sender = lock(&mailboxes).get(key.worker as usize).cloned();
-        if let Some(sender) = sender {
-            // A worker that has ended needs no answer; an unclaimed target vanishes by itself.
-            let _ = sender.send((key, outcome));
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    // A worker that has ended needs no answer; an unclaimed target vanishes by itself.
+    move |key, outcome| mailboxes.post(key.worker, Mail::Outcome(key, outcome))
 }
 
 fn summary(config: &DaemonConfig, interface: &Interface, workers: &Workers) -> String {

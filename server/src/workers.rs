@@ -8,11 +8,7 @@ use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerHandle, WorkerReport, spawn};
 
 use crate::error::DaemonError;
-use crate::namespace::{Asker, JobKey, NamespaceSender, Outcome};
-use crate::service::StorageService;
-
-/// What the namespace thread sends to a worker.
-pub(crate) type Mail = (JobKey, Outcome);
+use crate::service::{Commons, Mail, StorageService};
 
 /// Running workers. Dropped, they are stopped as by [`stop`](Workers::stop): no thread outlives it, also when the
 /// daemon fails while it starts.
@@ -28,14 +24,14 @@ impl Workers {
         &mut self,
         mut config: WorkerConfig,
         companion: &Arc<Companion>,
-        namespace: &NamespaceSender,
+        commons: &Commons,
     ) -> Result<(RawFd, MailSender<Mail>), DaemonError> {
         let number = self.handles.len() as u32;
         config.engine.worker = number;
-        let namespace = namespace.clone();
+        let commons = commons.clone();
         let stop = Arc::clone(&self.stop);
         let worker = spawn(config, Arc::clone(companion), move || {
-            StorageService::new(number, namespace, stop)
+            StorageService::new(number, commons, stop)
         })?;
         let started = (worker.xsk_fd(), worker.mail().clone());
         self.handles.push(worker);
@@ -71,13 +67,7 @@ impl Workers {
         self.stop.store(true, Ordering::Relaxed);
         for worker in &self.handles {
             // Any mail wakes a sleeping worker, which then sees that it shall stop.
-            let nothing = JobKey {
-                worker: 0,
-                session: 0,
-                job: 0,
-                asker: Asker::Nobody,
-            };
-            let _ = worker.mail().send((nothing, Outcome::Abandoned));
+            let _ = worker.mail().send(Mail::Wake);
         }
         let mut reports = Vec::new();
         for worker in self.handles.drain(..) {

@@ -6,6 +6,7 @@
 
 mod bystanders;
 mod flood;
+mod flows;
 mod impaired;
 mod interrupted;
 mod path_mtu;

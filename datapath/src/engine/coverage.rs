@@ -165,14 +165,18 @@ impl Coverage {
         if !self.settling.load(Ordering::Acquire) || self.complete.load(Ordering::Acquire) {
             return None;
         }
+        let missing = self.missing(limit)?;
+        self.settling
+            .swap(false, Ordering::AcqRel)
+            .then_some(missing)
+    }
+
+    /// What is missing, up to `limit` ranges, if nothing is on its way to the disk and the file is not whole.
+    pub fn missing(&self, limit: usize) -> Option<Vec<ByteRange>> {
         let state = self.state();
-        if state.writing > 0 || state.gathering > 0 {
-            return None;
-        }
-        if !self.settling.swap(false, Ordering::AcqRel) {
-            return None;
-        }
-        Some(state.claimed.gaps(self.size).take(limit).collect())
+        let quiet = state.writing == 0 && state.gathering == 0;
+        let whole = state.checksum.covered() == self.size;
+        (quiet && !whole).then(|| state.claimed.gaps(self.size).take(limit).collect())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

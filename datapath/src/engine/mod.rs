@@ -30,6 +30,7 @@ mod requests;
 mod storage;
 mod transmit;
 mod windows;
+mod work;
 mod write;
 
 use std::cell::Cell;
@@ -53,6 +54,7 @@ pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
 pub use inbound::{Inbound, ReceivedFile, Unwanted};
 pub use outbound::{Outbound, ReadyBlock, SentFile};
+pub use work::SharedWork;
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
@@ -335,7 +337,8 @@ impl Engine {
                 .session
                 .poll_timeout()
                 .into_iter()
-                .chain(peer.chunk_deadline());
+                .chain(peer.chunk_deadline())
+                .chain(peer.look_again());
             next = next.into_iter().chain(deadlines).min();
         }
         next
@@ -386,7 +389,7 @@ impl Engine {
                         match peer.outbound.get_mut(transfer) {
                             Some(outbound) if outbound.serial() == serial => {
                                 if acked {
-                                    outbound.acknowledged(len);
+                                    outbound.acknowledged(offset, len);
                                 } else {
                                     // Too long for the path by now, or the session closes, and the transfer ends
                                     // with it.

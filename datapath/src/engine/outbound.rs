@@ -1,10 +1,16 @@
-//! A file (or a range of it) being sent: large reads in, blocks out, until every block is acknowledged.
+//! A file being sent, as far as one flow sends it: ranges taken from the shared work, large reads in, blocks out, until
+//! every block is acknowledged.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use blk_proto::flows::{FlowId, Range};
+use blk_proto::time::Time;
+
 use super::checksum::FileChecksum;
 use super::cutting::{Cutter, ReadPlan};
+use super::work::SharedWork;
 use super::{Progress, TransferError};
 use crate::disk::{BlockFile, RUN_MAX};
 use crate::umem::{Disk, Frame};
@@ -18,20 +24,43 @@ pub struct SentFile {
     pub crc: u32,
 }
 
-/// A range of a file being sent.
+/// A range that this flow has taken and not finished.
+#[derive(Debug)]
+struct Active {
+    range: Range,
+    cutter: Cutter,
+    checksum: FileChecksum,
+    /// Bytes that the other end has acknowledged.
+    acknowledged: u64,
+}
+
+impl Active {
+    fn new(range: Range) -> Self {
+        Self {
+            range,
+            cutter: Cutter::new(range.offset, range.len),
+            checksum: FileChecksum::new(range.len),
+            acknowledged: 0,
+        }
+    }
+}
+
+/// A file being sent.
 #[derive(Debug)]
 pub struct Outbound {
     serial: u64,
     file: Arc<BlockFile>,
-    start: u64,
-    len: u64,
-    cutter: Cutter,
+    work: Arc<SharedWork>,
+    flow: FlowId,
+    /// Few: what is read ahead, and what is in flight.
+    active: Vec<Active>,
+    /// There was nothing to take; from then on it is worth to look again.
+    look_again: Option<Time>,
     reads_in_flight: u32,
     /// Blocks given to the session and not yet released by it.
     unreleased: u64,
     /// Blocks read that wait for room in the session's queue.
-    ready: std::collections::VecDeque<ReadyBlock>,
-    checksum: FileChecksum,
+    ready: VecDeque<ReadyBlock>,
     failure: Option<TransferError>,
     progress: Progress,
 }
@@ -48,23 +77,23 @@ pub struct ReadyBlock {
 }
 
 impl Outbound {
-    /// Sends `len` bytes of `file` from byte `offset`.
+    /// Sends of `file` what it gets of `work`.
     pub fn new(
         serial: u64,
         file: Arc<BlockFile>,
-        (offset, len): (u64, u64),
+        work: Arc<SharedWork>,
         progress: Progress,
     ) -> Self {
         Self {
             serial,
             file,
-            start: offset,
-            len,
-            cutter: Cutter::new(offset, len),
+            flow: work.add_flow(),
+            work,
+            active: Vec::new(),
+            look_again: None,
             reads_in_flight: 0,
             unreleased: 0,
-            ready: std::collections::VecDeque::new(),
-            checksum: FileChecksum::new(len),
+            ready: VecDeque::new(),
             failure: None,
             progress,
         }
@@ -80,18 +109,49 @@ impl Outbound {
         &self.file
     }
 
-    /// The next run to read, in blocks of at most `block_len` bytes, unless all is read or the transfer has failed.
-    pub fn plan(&self, block_len: u16) -> Option<ReadPlan> {
+    /// The next run to read, in blocks of at most `block_len` bytes, unless there is nothing to do or the transfer has
+    /// failed.
+    pub fn plan(&mut self, now: Time, block_len: u16) -> Option<ReadPlan> {
         if self.failure.is_some() {
             return None;
         }
-        self.cutter.plan(block_len)
+        let planned = self
+            .active
+            .iter()
+            .find_map(|active| active.cutter.plan(block_len));
+        if planned.is_some() {
+            self.look_again = None;
+            return planned;
+        }
+        if self.look_again.is_some_and(|when| now < when) {
+            return None;
+        }
+        match self.work.take(self.flow) {
+            Ok(range) => {
+                self.look_again = None;
+                let active = Active::new(range);
+                let plan = active.cutter.plan(block_len);
+                self.active.push(active);
+                plan
+            }
+            Err(wait) => {
+                self.look_again = Some(now + wait);
+                None
+            }
+        }
+    }
+
+    /// When it is worth to [plan](Outbound::plan) again, if nothing happens until then.
+    pub fn look_again(&self) -> Option<Time> {
+        self.look_again
     }
 
     /// The planned run was handed to the disk.
     pub fn reading(&mut self, plan: ReadPlan) {
-        self.cutter.reading(plan);
         self.reads_in_flight += 1;
+        if let Some(active) = self.active_at(plan.offset) {
+            active.cutter.reading(plan);
+        }
     }
 
     /// A read is over; `Ok` when it gave all the bytes that were planned.
@@ -116,8 +176,10 @@ impl Outbound {
         if plan.again {
             return;
         }
-        let end = plan.offset + plan.len - self.start;
-        self.checksum.add(end, plan.len, crc);
+        if let Some(active) = self.active_at(plan.offset) {
+            let end = plan.offset + plan.len - active.range.offset;
+            active.checksum.add(end, plan.len, crc);
+        }
     }
 
     /// A block was read.
@@ -140,28 +202,54 @@ impl Outbound {
     /// The next block, if it is longer than `limit`, that is, than the path takes by now: it is to be read again in
     /// smaller ones.
     pub fn pop_too_long(&mut self, limit: u16) -> Option<ReadyBlock> {
-        let len = self.ready.front()?.frame.len();
-        if len <= usize::from(limit) {
+        let next = self.ready.front()?;
+        if next.frame.len() <= usize::from(limit) {
             return None;
         }
         let block = self.ready.pop_front()?;
-        self.cutter.give_back(block.offset, len as u64);
+        if let Some(active) = self.active_at(block.offset) {
+            active
+                .cutter
+                .give_back(block.offset, block.frame.len() as u64);
+        }
         Some(block)
     }
 
     /// The session is done with one block: the other end has it.
-    pub fn acknowledged(&mut self, len: u64) {
+    pub fn acknowledged(&mut self, offset: u64, len: u64) {
         self.unreleased -= 1;
-        self.progress.add(len);
+        let Some(at) = self.position(offset) else {
+            return;
+        };
+        let active = &mut self.active[at];
+        active.acknowledged += len;
+        if active.acknowledged < active.range.len {
+            return;
+        }
+        let active = self.active.swap_remove(at);
+        let Some(crc) = active.checksum.finish() else {
+            return;
+        };
+        // Another flow may have been faster; then it has counted them.
+        if self.work.done(self.flow, active.range, crc) {
+            self.progress.add(active.range.len);
+        }
     }
 
     /// The session gave a block back: it is longer than the path takes by now. It is read again in smaller ones.
     pub fn given_back(&mut self, offset: u64, len: u64) {
         self.unreleased -= 1;
-        self.cutter.give_back(offset, len);
+        if let Some(active) = self.active_at(offset) {
+            active.cutter.give_back(offset, len);
+        }
     }
 
-    /// The end of it, once nothing is in flight: every block acknowledged, or the first failure.
+    /// Whether the session has blocks of it still.
+    pub fn is_queued(&self) -> bool {
+        self.unreleased > 0
+    }
+
+    /// The end of it: every block of the whole work acknowledged, whoever sent it, or the first failure of this flow.
     pub fn outcome(&mut self) -> Option<Result<SentFile, TransferError>> {
         if self.reads_in_flight > 0 {
             return None;
@@ -169,18 +257,23 @@ impl Outbound {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));
         }
-        if !self.cutter.is_done() || self.unreleased > 0 || !self.ready.is_empty() {
-            return None;
-        }
-        let crc = self.checksum.finish()?;
-        Some(Ok(SentFile {
-            bytes: self.len,
-            crc,
-        }))
+        self.work.sent().map(Ok)
     }
 
-    /// Gives up: every frame still here.
+    /// Gives up: every frame still here. What was taken and not finished is for the other flows.
     pub fn into_frames(self) -> Vec<Frame<Disk>> {
+        self.work.dead(self.flow);
         self.ready.into_iter().map(|block| block.frame).collect()
+    }
+
+    fn position(&self, offset: u64) -> Option<usize> {
+        self.active
+            .iter()
+            .position(|active| offset.wrapping_sub(active.range.offset) < active.range.len)
+    }
+
+    fn active_at(&mut self, offset: u64) -> Option<&mut Active> {
+        let at = self.position(offset)?;
+        self.active.get_mut(at)
     }
 }

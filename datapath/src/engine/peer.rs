@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 
+use blk_proto::message::MAX_RANGES;
 use blk_proto::net::Path;
 use blk_proto::session::Session;
 use blk_proto::time::Time;
 
 use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
 use crate::umem::{Disk, Frame, SECTOR};
-
-/// Ranges told in one [`EngineEvent::Incomplete`]: so many fit into a control message.
-const MISSING_MAX: usize = 1024;
 
 /// One session with its path and its transfers.
 #[derive(Debug)]
@@ -137,6 +135,11 @@ impl Peer {
             .map(|opened| opened + GATHER_PATIENCE)
     }
 
+    /// When a file that is sent with others may have something to do again.
+    pub fn look_again(&self) -> Option<Time> {
+        self.outbound.iter().filter_map(Outbound::look_again).min()
+    }
+
     /// Tells the ends of transfers, and gives up the frames that a failed one still has.
     pub fn collect_outcomes(
         &mut self,
@@ -147,7 +150,7 @@ impl Peer {
         let mut at = 0;
         while let Some((transfer, inbound)) = self.inbound.at_mut(at) {
             let Some(outcome) = inbound.outcome() else {
-                let missing = inbound.coverage().take_missing(MISSING_MAX);
+                let missing = inbound.coverage().take_missing(MAX_RANGES);
                 events.extend(missing.map(|missing| EngineEvent::Incomplete {
                     session,
                     transfer,
@@ -174,7 +177,8 @@ impl Peer {
                 at += 1;
                 continue;
             };
-            if outcome.is_err() {
+            // Failed, or another flow was faster with what this one took.
+            if outcome.is_err() || outbound.is_queued() {
                 self.session.cancel_transfer(transfer);
             }
             events.push_back(EngineEvent::Sent {

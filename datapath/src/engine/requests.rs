@@ -6,7 +6,7 @@ use blk_proto::net::Path;
 use blk_proto::session::{CloseCode, CloseReason, Session};
 
 use super::peer::Peer;
-use super::{Coverage, Engine, EngineEvent, Inbound, Outbound, Progress, SessionId};
+use super::{Coverage, Engine, EngineEvent, Inbound, Outbound, Progress, SessionId, SharedWork};
 use crate::disk::BlockFile;
 
 impl Engine {
@@ -74,31 +74,38 @@ impl Engine {
         }
     }
 
-    /// Sends a `range` (offset and length in bytes) of `file`; the end is told by [`EngineEvent::Sent`]. `false` when the session
-    /// is gone or the transfer's name is taken.
+    /// Sends what it gets of the work on `file`; the end is told by [`EngineEvent::Sent`]. Several sessions, of this and of
+    /// other engines, may share the work; each tells the end. `false` when the session is gone or the transfer's name is
+    /// taken.
     pub fn start_outbound(
         &mut self,
         session: SessionId,
         transfer: u32,
         file: Arc<BlockFile>,
-        range: (u64, u64),
+        work: Arc<SharedWork>,
         progress: Progress,
     ) -> bool {
         let serial = self.next_serial();
         let Some(peer) = self.peers.get_mut(session) else {
             return false;
         };
-        let mut outbound = Outbound::new(serial, file, range, progress);
-        if range.1 == 0 {
-            let outcome = outbound.outcome();
-            self.events.extend(outcome.map(|outcome| EngineEvent::Sent {
+        if let Some(sent) = work.sent() {
+            self.events.push_back(EngineEvent::Sent {
                 session,
                 transfer,
-                outcome,
-            }));
+                outcome: Ok(sent),
+            });
             return true;
         }
-        peer.outbound.insert(transfer, outbound).is_ok()
+        let outbound = Outbound::new(serial, file, work, progress);
+        match peer.outbound.insert(transfer, outbound) {
+            Ok(()) => true,
+            Err(outbound) => {
+                let frames = outbound.into_frames();
+                debug_assert!(frames.is_empty());
+                false
+            }
+        }
     }
 
     /// Forgets a transfer in either direction. Writes in flight finish into the file; blocks that still come are

@@ -265,7 +265,7 @@ impl Engine {
             if outbound.read_ahead() >= READ_AHEAD_RUNS * RUN_MAX {
                 return;
             }
-            let Some(plan) = outbound.plan(block_len) else {
+            let Some(plan) = outbound.plan(self.now, block_len) else {
                 return;
             };
             let count = plan.count();

@@ -25,6 +25,9 @@ pub enum CompanionError {
     },
 }
 
+/// Looks for a row of free ports.
+const ROW_TRIES: usize = 16;
+
 /// The reserved port.
 #[derive(Debug)]
 pub struct Companion {
@@ -53,6 +56,34 @@ impl Companion {
             .connect(remote)
             .map_err(|source| reservation_error(0, source))?;
         Self::new(socket, 0)
+    }
+
+    /// The same for up to `count` ports in a row, at least one: fewer when other programs have the next ones.
+    pub fn connect_row(
+        source: IpAddr,
+        remote: SocketAddr,
+        count: u16,
+    ) -> Result<Vec<Self>, CompanionError> {
+        let mut best = Vec::new();
+        for _ in 0..ROW_TRIES {
+            let first = Self::connect(source, remote)?;
+            let port = first.port();
+            let mut row = vec![first];
+            let more = (1..count).map_while(|step| {
+                let port = port.checked_add(step)?;
+                let socket = UdpSocket::bind((source, port)).ok()?;
+                socket.connect(remote).ok()?;
+                Self::new(socket, port).ok()
+            });
+            row.extend(more);
+            if row.len() > best.len() {
+                best = row;
+            }
+            if best.len() >= usize::from(count) {
+                break;
+            }
+        }
+        Ok(best)
     }
 
     fn new(socket: UdpSocket, port: u16) -> Result<Self, CompanionError> {
@@ -105,6 +136,19 @@ mod tests {
         let first = Companion::listen(0).unwrap();
         let second = Companion::listen(first.port());
         assert!(matches!(second, Err(CompanionError::InUse(port)) if port == first.port()));
+    }
+
+    #[test]
+    fn ports_in_a_row() {
+        let remote = "127.0.0.1:9".parse().unwrap();
+        let row = Companion::connect_row([127, 0, 0, 1].into(), remote, 4).unwrap();
+        assert!(!row.is_empty() && row.len() <= 4);
+        for (step, companion) in row.iter().enumerate() {
+            assert_eq!(
+                usize::from(companion.port()),
+                usize::from(row[0].port()) + step
+            );
+        }
     }
 
     #[test]

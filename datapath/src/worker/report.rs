@@ -56,8 +56,11 @@ impl fmt::Display for WorkerReport {
         } = self;
         write!(
             out,
-            "sessions={sessions} frames_received={} frames_sent={} blocks_stray={}",
-            counters.frames_received, counters.frames_sent, counters.blocks_stray,
+            "sessions={sessions} frames_received={} frames_sent={} blocks_stray={} blocks_duplicate={}",
+            counters.frames_received,
+            counters.frames_sent,
+            counters.blocks_stray,
+            counters.blocks_duplicate,
         )?;
         write!(
             out,

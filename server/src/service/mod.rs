@@ -3,6 +3,7 @@
 //! ```text
 //!   Put ──► Creating ──TargetReady──► Receiving ──Commit and every byte written──► Committing ──► (gone)
 //!   Open ─► Opening ──SourceReady──► Open ──Read──► Open (sending) ──Sent──► Open ──Close──► (gone)
+//!   Join ─► Joined: blocks of a transfer that another session owns, see `flows`
 //! ```
 //!
 //! Whatever may block (opening, syncing, listing) is a job for the namespace thread; the worker only moves blocks.
@@ -20,8 +21,10 @@
 //!   replies that it does not read.
 
 mod backlog;
+mod flows;
 mod outcomes;
 mod ports;
+mod registry;
 mod reply;
 mod requests;
 mod sessions;
@@ -35,7 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use blk_datapath::engine::{Engine, EngineEvent};
 use blk_datapath::worker::Service;
 
+pub use self::flows::FlowMail;
+pub use self::ports::Mailboxes;
 use self::ports::{At, Daemon};
+pub use self::registry::Registry;
 use self::sessions::Sessions;
 use crate::namespace::{JobKey, NamespaceSender, Outcome};
 
@@ -44,30 +50,57 @@ pub const MAX_TRANSFERS: usize = 64;
 /// Jobs of the namespace thread that one session may have outstanding, besides those that dispose of a target.
 pub const MAX_JOBS: usize = 128;
 
+/// What the namespace thread and other workers send to a worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// A job was carried out.
+    Outcome(JobKey, Outcome),
+    /// About a transfer over several sessions.
+    Flow(FlowMail),
+    /// Nothing: it only wakes a sleeping worker.
+    Wake,
+}
+
+/// What the workers of a daemon have in common.
+#[derive(Clone)]
+pub struct Commons {
+    /// The namespace thread.
+    pub namespace: NamespaceSender,
+    /// The workers.
+    pub mailboxes: Mailboxes,
+    /// Transfers that sessions of several workers carry.
+    pub registry: Arc<Registry>,
+}
+
 /// The service of one worker.
 pub struct StorageService {
     namespace: NamespaceSender,
+    mailboxes: Mailboxes,
     sessions: Sessions,
     stop: Arc<AtomicBool>,
 }
 
 impl StorageService {
     /// The service of worker number `worker`; it ends when `stop` is set (and the worker is woken).
-    pub fn new(worker: u32, namespace: NamespaceSender, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(worker: u32, commons: Commons, stop: Arc<AtomicBool>) -> Self {
         Self {
-            namespace,
-            sessions: Sessions::new(worker),
+            namespace: commons.namespace,
+            mailboxes: commons.mailboxes,
+            sessions: Sessions::new(worker, commons.registry),
             stop,
         }
     }
 }
 
 impl Service for StorageService {
-    type Mail = (JobKey, Outcome);
+    type Mail = Mail;
 
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
-        let namespace = &self.namespace;
-        let ports = &mut Daemon { engine, namespace };
+        let ports = &mut Daemon {
+            engine,
+            namespace: &self.namespace,
+            mailboxes: &self.mailboxes,
+        };
         match event {
             EngineEvent::Connected { session, remote } => {
                 tracing::info!(session = session.0, %remote, "connected");
@@ -83,8 +116,14 @@ impl Service for StorageService {
                 let at = At { session, transfer };
                 self.sessions.on_received(ports, at, outcome);
             }
-            // Nobody asks for it here.
-            EngineEvent::Incomplete { .. } => {}
+            EngineEvent::Incomplete {
+                session,
+                transfer,
+                missing,
+            } => {
+                let at = At { session, transfer };
+                self.sessions.on_incomplete(ports, at, missing);
+            }
             EngineEvent::Sent {
                 session,
                 transfer,
@@ -100,10 +139,17 @@ impl Service for StorageService {
         }
     }
 
-    fn on_mail(&mut self, engine: &mut Engine, (key, outcome): Self::Mail) {
-        let namespace = &self.namespace;
-        let ports = &mut Daemon { engine, namespace };
-        self.sessions.on_outcome(ports, key, outcome);
+    fn on_mail(&mut self, engine: &mut Engine, mail: Mail) {
+        let ports = &mut Daemon {
+            engine,
+            namespace: &self.namespace,
+            mailboxes: &self.mailboxes,
+        };
+        match mail {
+            Mail::Outcome(key, outcome) => self.sessions.on_outcome(ports, key, outcome),
+            Mail::Flow(mail) => self.sessions.on_flow_mail(ports, mail),
+            Mail::Wake => {}
+        }
     }
 
     fn on_companion_error(&mut self, _engine: &mut Engine, error: std::io::Error) {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::engine::{ByteRange, Coverage, ReceivedFile, SentFile, SessionId, TransferError};
 use blk_datapath::files::{PendingTarget, SourceFile};
 use blk_proto::message::{ErrorCode, Failure, Reply};
 
+use super::flows::News;
 use super::ports::{At, Ports};
 use super::reply::{failure, failure_of};
 use super::sessions::Sessions;
@@ -70,7 +71,8 @@ impl Sessions {
         target: PendingTarget,
         size: u64,
     ) -> Reply {
-        if !ports.start_inbound(at, Arc::clone(target.file()), size) {
+        let coverage = Arc::new(Coverage::new(size));
+        if !ports.start_inbound(at, Arc::clone(target.file()), Arc::clone(&coverage)) {
             self.abandon_target(ports, at.session, target);
             let message = "the server cannot start to receive this transfer";
             return Reply::Failed(failure(ErrorCode::Io, message));
@@ -79,8 +81,10 @@ impl Sessions {
             at,
             Transfer::Receiving {
                 target,
+                coverage,
                 received: None,
                 commit: None,
+                token: None,
             },
         );
         Reply::PutReady
@@ -94,6 +98,7 @@ impl Sessions {
             Transfer::Open {
                 source,
                 reading: None,
+                token: None,
             },
         );
         Reply::Opened { attributes }
@@ -106,9 +111,43 @@ impl Sessions {
         at: At,
         outcome: Result<ReceivedFile, TransferError>,
     ) {
-        if let Some(Transfer::Receiving { received, .. }) = self.transfer_mut(at) {
-            *received = Some(outcome);
-            self.try_commit(ports, at);
+        match self.transfer_mut(at) {
+            // Each flow tells the end: the first failure stands.
+            Some(Transfer::Receiving { received, .. }) if !matches!(received, Some(Err(_))) => {
+                *received = Some(outcome);
+                self.try_commit(ports, at);
+            }
+            Some(Transfer::Joined { token }) => {
+                let token = *token;
+                self.tell_owner(ports, token, News::Received(outcome));
+            }
+            _ => {}
+        }
+    }
+
+    /// What has arrived of a file is written, and it is not whole: who wants to commit is told what is missing.
+    pub(super) fn on_incomplete(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        missing: Vec<ByteRange>,
+    ) {
+        match self.transfer_mut(at) {
+            Some(Transfer::Receiving {
+                commit,
+                received: None,
+                ..
+            }) => {
+                if let Some(commit) = commit.take() {
+                    let answer = Reply::Missing { ranges: missing };
+                    self.reply(ports, at.session, commit.request, answer);
+                }
+            }
+            Some(Transfer::Joined { token }) => {
+                let token = *token;
+                self.tell_owner(ports, token, News::Incomplete(missing));
+            }
+            _ => {}
         }
     }
 
@@ -119,12 +158,23 @@ impl Sessions {
         at: At,
         outcome: Result<SentFile, TransferError>,
     ) {
-        let Some(Transfer::Open { source, reading }) = self.transfer_mut(at) else {
-            return;
+        let (source, reading, token) = match self.transfer_mut(at) {
+            Some(Transfer::Open {
+                source,
+                reading,
+                token,
+            }) => (source, reading, *token),
+            Some(Transfer::Joined { token }) => {
+                let token = *token;
+                return self.tell_owner(ports, token, News::Sent(outcome));
+            }
+            _ => return,
         };
+        // Each flow tells the end: the first is answered.
         let Some(request) = reading.take() else {
             return;
         };
+        let failed = outcome.is_err();
         let answer = match outcome.map(|sent| (sent, source.unchanged())) {
             Ok((sent, Ok(true))) => Reply::ReadDone { crc: sent.crc },
             Ok((_, Ok(false))) => {
@@ -134,6 +184,13 @@ impl Sessions {
             Ok((_, Err(error))) => Reply::Failed(failure(ErrorCode::Io, error.to_string())),
             Err(error) => Reply::Failed(failure_of(&error)),
         };
+        if let Some(token) = token {
+            self.stop_members(ports, token, failed);
+            if failed {
+                // The flow of this session may not be the one that failed.
+                ports.abandon(at);
+            }
+        }
         self.reply(ports, at.session, request, answer);
     }
 }

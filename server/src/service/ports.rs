@@ -1,11 +1,13 @@
 //! What the state machine asks of the world around it: the engine below, the namespace thread beside.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{Coverage, Engine, Progress, SessionId};
+use blk_datapath::engine::{Coverage, Engine, Progress, SessionId, SharedWork};
+use blk_datapath::mailbox::MailSender;
 use blk_proto::session::CloseCode;
 
+use super::{FlowMail, Mail};
 use crate::namespace::{Job, JobKey, NamespaceSender};
 
 /// Names a transfer among all sessions of a worker.
@@ -19,9 +21,9 @@ pub(super) struct At {
 /// The world as the state machine sees it.
 pub(super) trait Ports {
     /// Has blocks received into a file; `false`: it cannot be, and no event follows.
-    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, size: u64) -> bool;
-    /// Has `range` (offset, length) of a file sent; `false`: it cannot be, and no event follows.
-    fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, range: (u64, u64)) -> bool;
+    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, coverage: Arc<Coverage>) -> bool;
+    /// Has blocks of a file sent; `false`: it cannot be, and no event follows.
+    fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool;
     /// Has the engine forget a transfer, if it knows it.
     fn abandon(&mut self, at: At);
     /// Sends a control message; how many of the session's messages wait for room after that.
@@ -31,28 +33,55 @@ pub(super) trait Ports {
     /// Hands a job to the namespace thread; `false`: it was refused and dropped. A job that
     /// [disposes](Job::disposes) of a target is refused only when the daemon stops.
     fn submit(&mut self, key: JobKey, job: Job) -> bool;
+    /// Workers of the daemon.
+    fn workers(&self) -> u16;
+    /// Sends mail to a worker, which may have ended.
+    fn post(&mut self, worker: u32, mail: FlowMail);
+}
+
+/// The mailboxes of the daemon's workers, by number.
+#[derive(Clone, Default)]
+pub struct Mailboxes(Arc<Mutex<Vec<MailSender<Mail>>>>);
+
+impl Mailboxes {
+    /// Adds the next worker's.
+    pub fn push(&self, mailbox: MailSender<Mail>) {
+        self.boxes().push(mailbox);
+    }
+
+    /// Sends; what is for a worker that has ended is dropped.
+    pub fn post(&self, worker: u32, mail: Mail) {
+        let mailbox = self.boxes().get(worker as usize).cloned();
+        if let Some(mailbox) = mailbox {
+            let _ = mailbox.send(mail);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.boxes().len()
+    }
+
+    fn boxes(&self) -> MutexGuard<'_, Vec<MailSender<Mail>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The real world.
 pub(super) struct Daemon<'a> {
     pub(super) engine: &'a mut Engine,
     pub(super) namespace: &'a NamespaceSender,
+    pub(super) mailboxes: &'a Mailboxes,
 }
 
 impl Ports for Daemon<'_> {
-    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, size: u64) -> bool {
-        self.engine.start_inbound(
-            at.session,
-            at.transfer,
-            file,
-            Arc::new(Coverage::new(size)),
-            Progress::default(),
-        )
+    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, coverage: Arc<Coverage>) -> bool {
+        let Daemon { engine, .. } = self;
+        engine.start_inbound(at.session, at.transfer, file, coverage, Progress::default())
     }
 
-    fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, range: (u64, u64)) -> bool {
-        self.engine
-            .start_outbound(at.session, at.transfer, file, range, Progress::default())
+    fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool {
+        let Daemon { engine, .. } = self;
+        engine.start_outbound(at.session, at.transfer, file, work, Progress::default())
     }
 
     fn abandon(&mut self, at: At) {
@@ -70,5 +99,13 @@ impl Ports for Daemon<'_> {
 
     fn submit(&mut self, key: JobKey, job: Job) -> bool {
         self.namespace.submit(key, job).is_ok()
+    }
+
+    fn workers(&self) -> u16 {
+        self.mailboxes.len().try_into().unwrap_or(u16::MAX)
+    }
+
+    fn post(&mut self, worker: u32, mail: FlowMail) {
+        self.mailboxes.post(worker, Mail::Flow(mail));
     }
 }

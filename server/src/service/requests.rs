@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{ReceivedFile, SessionId, TransferError};
+use blk_datapath::engine::{ReceivedFile, SessionId, SharedWork, TransferError};
 use blk_datapath::files::TargetSpec;
 use blk_proto::message::{ErrorCode, Failure, Reply, Request};
 
@@ -62,6 +62,8 @@ impl Sessions {
                 len,
             } => self.read(ports, at(transfer), id, (offset, len)),
             Request::Close { transfer } => self.close(ports, at(transfer), id),
+            Request::Share { transfer } => self.share(ports, at(transfer), id),
+            Request::Join { transfer, token } => self.join(ports, at(transfer), id, token),
             request => self.ask(ports, session, id, request),
         }
     }
@@ -112,7 +114,7 @@ impl Sessions {
     }
 
     /// Whether a transfer of this number may begin.
-    fn check_new(&mut self, at: At) -> Result<(), Failure> {
+    pub(super) fn check_new(&mut self, at: At) -> Result<(), Failure> {
         let Some(session) = self.get_mut(at.session) else {
             return Err(failure(ErrorCode::Protocol, "the session is over"));
         };
@@ -129,8 +131,12 @@ impl Sessions {
 
     fn commit(&mut self, ports: &mut impl Ports, at: At, wanted: Commit) {
         match self.transfer_mut(at) {
-            Some(Transfer::Receiving { commit, .. }) if commit.is_none() => {
+            Some(Transfer::Receiving {
+                commit, coverage, ..
+            }) if commit.is_none() => {
                 *commit = Some(wanted);
+                // Every block was acknowledged: when those are written, the file is whole, or something is missing.
+                coverage.settle();
                 self.try_commit(ports, at);
             }
             _ => {
@@ -150,11 +156,16 @@ impl Sessions {
         else {
             return;
         };
-        let Some(Transfer::Receiving {
+        let Some(transfer) = self.take(at) else {
+            return;
+        };
+        self.part(ports, at, &transfer);
+        let Transfer::Receiving {
             target,
             received: Some(received),
             commit: Some(commit),
-        }) = self.take(at)
+            ..
+        } = transfer
         else {
             return;
         };
@@ -175,15 +186,22 @@ impl Sessions {
     }
 
     fn read(&mut self, ports: &mut impl Ports, at: At, id: u32, range: (u64, u64)) {
-        let Some(Transfer::Open { source, reading }) = self.transfer_mut(at) else {
+        let Some(Transfer::Open {
+            source,
+            reading,
+            token,
+        }) = self.transfer_mut(at)
+        else {
             return self.reply(ports, at.session, id, no_such_transfer(at.transfer));
         };
+        let (token, file) = (*token, Arc::clone(source.file()));
         let checked = match reading {
             Some(_) => Err(failure(ErrorCode::Busy, "one read at a time on a transfer")),
             None => check_range(range, source.attributes().size),
         };
+        let work = Arc::new(SharedWork::new(range.0, range.1));
         let started = checked.and_then(|()| {
-            if ports.start_outbound(at, Arc::clone(source.file()), range) {
+            if ports.start_outbound(at, Arc::clone(&file), Arc::clone(&work)) {
                 *reading = Some(id);
                 Ok(())
             } else {
@@ -191,8 +209,10 @@ impl Sessions {
                 Err(failure(ErrorCode::Io, message))
             }
         });
-        if let Err(refusal) = started {
-            self.reply(ports, at.session, id, Reply::Failed(refusal));
+        match (started, token) {
+            (Ok(()), Some(token)) => self.send_by_members(ports, token, &file, &work),
+            (Ok(()), None) => {}
+            (Err(refusal), _) => self.reply(ports, at.session, id, Reply::Failed(refusal)),
         }
     }
 
@@ -200,7 +220,11 @@ impl Sessions {
         // A commit under way answers for itself.
         if !matches!(self.transfer_mut(at), Some(Transfer::Committing { .. })) {
             ports.abandon(at);
-            let (request, target) = self.take(at).map_or((None, None), Transfer::into_remains);
+            let transfer = self.take(at);
+            if let Some(transfer) = &transfer {
+                self.part(ports, at, transfer);
+            }
+            let (request, target) = transfer.map_or((None, None), Transfer::into_remains);
             if let Some(target) = target {
                 self.abandon_target(ports, at.session, target);
             }

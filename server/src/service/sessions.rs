@@ -1,6 +1,7 @@
 //! The sessions of a worker: their transfers, jobs and replies, and the bounds of each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use blk_datapath::engine::SessionId;
 use blk_datapath::files::PendingTarget;
@@ -9,13 +10,15 @@ use blk_proto::message::{self, ErrorCode, Failure, Reply, ReplyFrame, RequestFra
 use super::MAX_JOBS;
 use super::backlog::Backlog;
 use super::ports::{At, Ports};
+use super::registry::Registry;
 use super::reply::failure;
 use super::transfer::{Pending, Transfer};
 use crate::namespace::{Asker, Job, JobKey};
 
 /// All sessions of a worker that have asked for something.
 pub(super) struct Sessions {
-    worker: u32,
+    pub(super) worker: u32,
+    pub(super) registry: Arc<Registry>,
     /// Number of the job submitted last.
     last_job: u64,
     sessions: HashMap<SessionId, Session>,
@@ -35,9 +38,10 @@ pub(super) struct Session {
 
 impl Sessions {
     /// Of worker number `worker`; none yet.
-    pub(super) fn new(worker: u32) -> Self {
+    pub(super) fn new(worker: u32, registry: Arc<Registry>) -> Self {
         Self {
             worker,
+            registry,
             last_job: 0,
             sessions: HashMap::new(),
         }
@@ -59,7 +63,12 @@ impl Sessions {
         let Some(over) = self.sessions.remove(&session) else {
             return;
         };
-        for transfer in over.transfers.into_values() {
+        for (number, transfer) in over.transfers {
+            let at = At {
+                session,
+                transfer: number,
+            };
+            self.part(ports, at, &transfer);
             if let (_, Some(target)) = transfer.into_remains() {
                 self.abandon_target(ports, session, target);
             }

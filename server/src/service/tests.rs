@@ -1,5 +1,6 @@
 //! The state machine against a world that records what it is asked.
 
+mod flows;
 mod world;
 
 use std::sync::Arc;

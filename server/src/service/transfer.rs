@@ -1,6 +1,8 @@
 //! The states of a transfer.
 
-use blk_datapath::engine::{ReceivedFile, TransferError};
+use std::sync::Arc;
+
+use blk_datapath::engine::{Coverage, ReceivedFile, TransferError};
 use blk_datapath::files::{PendingTarget, SourceFile};
 
 /// Where a transfer stands.
@@ -10,8 +12,11 @@ pub(super) enum Transfer {
     /// Blocks come in.
     Receiving {
         target: PendingTarget,
+        coverage: Arc<Coverage>,
         received: Option<Result<ReceivedFile, TransferError>>,
         commit: Option<Commit>,
+        /// Other sessions may join by it.
+        token: Option<u64>,
     },
     /// The namespace thread syncs and names the file, which cannot be called back.
     Committing {
@@ -24,7 +29,11 @@ pub(super) enum Transfer {
     Open {
         source: SourceFile,
         reading: Option<u32>,
+        /// As of a put.
+        token: Option<u64>,
     },
+    /// Another session's, whose blocks this one carries too.
+    Joined { token: u64 },
 }
 
 /// A job of the namespace thread that the transfer waits for.
@@ -52,7 +61,7 @@ impl Transfer {
             Self::Creating { pending, .. }
             | Self::Committing { pending, .. }
             | Self::Opening { pending } => Some(*pending),
-            Self::Receiving { .. } | Self::Open { .. } => None,
+            Self::Receiving { .. } | Self::Open { .. } | Self::Joined { .. } => None,
         }
     }
 
@@ -66,6 +75,16 @@ impl Transfer {
                 (commit.map(|commit| commit.request), Some(target))
             }
             Self::Open { reading, .. } => (reading, None),
+            Self::Joined { .. } => (None, None),
+        }
+    }
+
+    /// The token of a transfer that is shared.
+    pub(super) fn token(&self) -> Option<u64> {
+        match self {
+            Self::Receiving { token, .. } | Self::Open { token, .. } => *token,
+            Self::Joined { token } => Some(*token),
+            _ => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use blk_client::{BindMode, ConnectOptions};
+use blk_client::{BindMode, ConnectOptions, FLOWS_MAX};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
+    /// Flows for a large file, each on a queue of its own [default: as many as both ends have queues, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(FLOWS_MAX)))]
+    pub flows: Option<u16>,
     /// Files under way at once
     #[arg(short = 'j', long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: u32,
@@ -126,6 +129,7 @@ impl Arguments {
             },
             cpu: self.cpu,
             silence: std::time::Duration::from_secs(self.timeout),
+            flows: self.flows,
         }
     }
 }

@@ -50,6 +50,7 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
     };
     let elapsed = started.elapsed();
     let stats = connection.statistics().await.unwrap_or_default();
+    let flows = connection.flows().await;
     let datapath = connection.datapath().clone();
     connection.close();
     Ok(Summary {
@@ -57,6 +58,7 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
         copied,
         elapsed,
         datapath,
+        flows,
         retransmitted: stats.retransmitted,
         payload: stats.payload_limit,
         skipped,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use blk_client::{Copied, DatapathInfo};
+use blk_client::{Copied, DatapathInfo, FlowInfo};
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ pub struct Summary {
     pub elapsed: Duration,
     /// How the blocks travelled.
     pub datapath: DatapathInfo,
+    /// What each flow carried.
+    pub flows: Vec<FlowInfo>,
     /// Packets that were sent again by this end.
     pub retransmitted: u64,
     /// Bytes of payload that fit into a packet to the other end: what the path, it, and this end take.
@@ -39,8 +41,26 @@ struct Json<'a> {
     queue: u32,
     mtu: u32,
     payload: u16,
+    flows: Vec<JsonFlow>,
     retransmitted: u64,
     skipped: &'a [String],
+}
+
+#[derive(Serialize)]
+struct JsonFlow {
+    queue: u32,
+    port: u16,
+    bytes: u64,
+}
+
+impl JsonFlow {
+    fn new(flow: &FlowInfo) -> Self {
+        Self {
+            queue: flow.queue,
+            port: flow.port,
+            bytes: flow.bytes,
+        }
+    }
 }
 
 impl Summary {
@@ -58,6 +78,7 @@ impl Summary {
             queue: self.datapath.queue,
             mtu: self.datapath.mtu,
             payload: self.payload,
+            flows: self.flows.iter().map(JsonFlow::new).collect(),
             retransmitted: self.retransmitted,
             skipped: &self.skipped,
         };

@@ -5,16 +5,21 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use blk_datapath::disk::{BlockFile, Ways};
-use blk_datapath::engine::{ReceivedFile, SessionId};
+use blk_datapath::engine::{Coverage, ReceivedFile, SessionId, SharedWork};
 use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
 use blk_proto::message::{self, ErrorCode, Reply, ReplyFrame, Request, RequestFrame};
 use tempfile::TempDir;
 
 use super::super::ports::{At, Ports};
+use super::super::registry::Registry;
 use super::super::sessions::Sessions;
+use super::super::{FlowMail, flows::News};
 use crate::namespace::{Job, JobKey, Outcome};
 
 pub(super) const SESSION: SessionId = SessionId(9);
+/// Another one, of the same worker.
+pub(super) const OTHER: SessionId = SessionId(10);
+pub(super) const WORKER: u32 = 3;
 pub(super) const CRC: u32 = 0x1234_5678;
 
 /// The world: refuses and forgets what a test tells it to.
@@ -25,6 +30,11 @@ pub(super) struct World {
     /// Files that the engine receives into.
     pub(super) inbound: Vec<(u32, Arc<BlockFile>)>,
     pub(super) outbound: Vec<u32>,
+    /// What the engine has received into, and sent from.
+    pub(super) coverages: Vec<Arc<Coverage>>,
+    pub(super) works: Vec<Arc<SharedWork>>,
+    /// Mail to workers, the oldest first.
+    pub(super) mail: Vec<(u32, FlowMail)>,
     pub(super) abandoned: Vec<u32>,
     pub(super) closed: Vec<SessionId>,
     pub(super) engine_refuses: bool,
@@ -35,12 +45,14 @@ pub(super) struct World {
 }
 
 impl Ports for World {
-    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, _size: u64) -> bool {
+    fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, coverage: Arc<Coverage>) -> bool {
+        self.coverages.push(coverage);
         self.inbound.push((at.transfer, file));
         !self.engine_refuses
     }
 
-    fn start_outbound(&mut self, at: At, _file: Arc<BlockFile>, _range: (u64, u64)) -> bool {
+    fn start_outbound(&mut self, at: At, _file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool {
+        self.works.push(work);
         self.outbound.push(at.transfer);
         !self.engine_refuses
     }
@@ -66,6 +78,14 @@ impl Ports for World {
         }
         accepted
     }
+
+    fn workers(&self) -> u16 {
+        2
+    }
+
+    fn post(&mut self, worker: u32, mail: FlowMail) {
+        self.mail.push((worker, mail));
+    }
 }
 
 pub(super) struct Bench {
@@ -76,13 +96,17 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        let registry = Arc::new(Registry::new().unwrap());
         Self {
-            sessions: Sessions::new(3),
+            sessions: Sessions::new(WORKER, registry),
             world: World {
                 jobs: Vec::new(),
                 replies: Vec::new(),
                 inbound: Vec::new(),
                 outbound: Vec::new(),
+                coverages: Vec::new(),
+                works: Vec::new(),
+                mail: Vec::new(),
                 abandoned: Vec::new(),
                 closed: Vec::new(),
                 engine_refuses: false,
@@ -95,9 +119,50 @@ impl Bench {
     }
 
     pub(super) fn ask(&mut self, id: u32, request: Request) {
+        self.ask_by(SESSION, id, request);
+    }
+
+    pub(super) fn ask_by(&mut self, session: SessionId, id: u32, request: Request) {
         let mut bytes = Vec::new();
         message::encode(&RequestFrame { id, request }, &mut bytes).unwrap();
-        self.sessions.on_message(&mut self.world, SESSION, &bytes);
+        self.sessions.on_message(&mut self.world, session, &bytes);
+    }
+
+    /// Shares a transfer with request 7; its token.
+    pub(super) fn share(&mut self, transfer: u32) -> u64 {
+        self.ask(7, Request::Share { transfer });
+        match self.replies()[..] {
+            [(7, Reply::Shared { token, queues: 2 })] => token,
+            ref replies => panic!("{replies:?}"),
+        }
+    }
+
+    /// The other session joins with request 8, under the number 50.
+    pub(super) fn join(&mut self, token: u64) -> Reply {
+        let transfer = MEMBER.transfer;
+        self.ask_by(OTHER, 8, Request::Join { transfer, token });
+        let mut replies = self.replies();
+        assert_eq!((replies.len(), replies[0].0), (1, 8));
+        replies.remove(0).1
+    }
+
+    /// Delivers the mail there is; what it was, in words.
+    pub(super) fn deliver(&mut self) -> Vec<&'static str> {
+        let mail = std::mem::take(&mut self.world.mail);
+        let deliver = |(worker, mail): (u32, FlowMail)| {
+            assert_eq!(worker, WORKER);
+            let word = match &mail.news {
+                News::Send { .. } => "send",
+                News::Stop => "stop",
+                News::Over => "over",
+                News::Received(_) => "received",
+                News::Incomplete(_) => "incomplete",
+                News::Sent(_) => "sent",
+            };
+            self.sessions.on_flow_mail(&mut self.world, mail);
+            word
+        };
+        mail.into_iter().map(deliver).collect()
     }
 
     pub(super) fn answer(&mut self, key: JobKey, outcome: Outcome) {
@@ -181,6 +246,12 @@ impl Bench {
         ));
     }
 }
+
+/// The transfer by which the other session takes part.
+pub(super) const MEMBER: At = At {
+    session: OTHER,
+    transfer: 50,
+};
 
 pub(super) const SPEC: TargetSpec = TargetSpec {
     size: 4096,

@@ -1,0 +1,233 @@
+//! Transfers that several sessions carry.
+
+use std::sync::Arc;
+
+use blk_datapath::disk::Ways;
+use blk_datapath::engine::{ReceivedFile, SentFile, TransferError};
+use blk_proto::message::{ErrorCode, Reply, Request};
+
+use super::super::ports::At;
+use super::world::{Bench, COMMITTED, CRC, MEMBER, OTHER, SESSION, close, commit, put, read};
+use crate::namespace::{Job, Outcome};
+
+const HERE: At = At {
+    session: SESSION,
+    transfer: 5,
+};
+
+fn whole() -> ReceivedFile {
+    ReceivedFile {
+        bytes: 4096,
+        crc: CRC,
+        ways: Ways {
+            direct: 4096,
+            copied: 0,
+        },
+    }
+}
+
+impl Bench {
+    /// A put that another session has joined.
+    fn shared_put() -> (Self, u64) {
+        let mut bench = Self::new();
+        bench.receiving(5);
+        let token = bench.share(5);
+        assert_eq!(bench.join(token), Reply::Joined);
+        (bench, token)
+    }
+
+    fn assert_refused(&mut self, reply: Reply, wanted: ErrorCode) {
+        match reply {
+            Reply::Failed(failure) => assert_eq!(failure.code, wanted),
+            reply => panic!("{reply:?}"),
+        }
+    }
+}
+
+#[test]
+fn flows_of_a_put_share_its_coverage() {
+    let (bench, _) = Bench::shared_put();
+    let [first, second] = &bench.world.coverages[..] else {
+        panic!("{:?}", bench.world.coverages);
+    };
+    assert!(Arc::ptr_eq(first, second));
+    let [(5, file), (50, same)] = &bench.world.inbound[..] else {
+        panic!("{:?}", bench.world.inbound);
+    };
+    assert!(Arc::ptr_eq(file, same));
+}
+
+#[test]
+fn whoever_sees_the_end_of_a_put_tells_its_owner() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask(2, commit(5));
+    bench
+        .sessions
+        .on_received(&mut bench.world, MEMBER, Ok(whole()));
+    assert!(bench.world.jobs.is_empty());
+    assert_eq!(bench.deliver(), ["received"]);
+    let (key, job) = bench.job();
+    assert!(matches!(job, Job::Commit { .. }));
+    // The member forgets it, and a second report changes nothing.
+    assert_eq!(bench.deliver(), ["over"]);
+    assert_eq!(bench.world.abandoned, [50]);
+    bench
+        .sessions
+        .on_received(&mut bench.world, HERE, Ok(whole()));
+    bench.answer(key, Outcome::Committed);
+    assert_eq!(bench.replies(), [(2, COMMITTED)]);
+    assert!(bench.world.jobs.is_empty() && bench.world.mail.is_empty());
+    // Its number is free again.
+    bench.ask_by(OTHER, 9, put(50));
+    assert!(matches!(bench.job().1, Job::CreateTarget { .. }));
+}
+
+#[test]
+fn a_failure_of_any_flow_fails_the_put() {
+    let (mut bench, _) = Bench::shared_put();
+    let failure = TransferError::Protocol("on purpose");
+    bench
+        .sessions
+        .on_received(&mut bench.world, MEMBER, Err(failure));
+    assert_eq!(bench.deliver(), ["received"]);
+    bench
+        .sessions
+        .on_received(&mut bench.world, HERE, Ok(whole()));
+    bench.ask(2, commit(5));
+    assert_eq!(bench.refusal(2), ErrorCode::Protocol);
+    assert!(matches!(bench.job().1, Job::Abandon { .. }));
+}
+
+#[test]
+fn a_commit_of_a_file_with_holes_tells_them_and_may_be_asked_again() {
+    let (mut bench, _) = Bench::shared_put();
+    for by_member in [true, false] {
+        bench.ask(2, commit(5));
+        let at = if by_member { MEMBER } else { HERE };
+        bench
+            .sessions
+            .on_incomplete(&mut bench.world, at, vec![(512, 1024)]);
+        let mail = bench.deliver();
+        assert_eq!(mail.len(), usize::from(by_member));
+        let ranges = vec![(512, 1024)];
+        assert_eq!(bench.replies(), [(2, Reply::Missing { ranges })]);
+    }
+    bench.ask(3, commit(5));
+    bench.received(5, CRC);
+    assert!(matches!(bench.job().1, Job::Commit { .. }));
+}
+
+#[test]
+fn a_commit_has_the_engine_look_for_holes() {
+    let (mut bench, _) = Bench::shared_put();
+    let coverage = Arc::clone(&bench.world.coverages[0]);
+    assert_eq!(coverage.take_missing(10), None);
+    bench.ask(2, commit(5));
+    assert_eq!(coverage.take_missing(10), Some(vec![(0, 4096)]));
+}
+
+#[test]
+fn members_take_part_in_a_read() {
+    for join_first in [true, false] {
+        let mut bench = Bench::new();
+        bench.open(5);
+        let token = bench.share(5);
+        if join_first {
+            assert_eq!(bench.join(token), Reply::Joined);
+            assert!(bench.world.outbound.is_empty());
+            bench.ask(2, read(5));
+            assert_eq!(bench.deliver(), ["send"]);
+        } else {
+            bench.ask(2, read(5));
+            assert_eq!(bench.join(token), Reply::Joined);
+        }
+        assert_eq!(bench.world.outbound, [5, 50]);
+        assert!(Arc::ptr_eq(&bench.world.works[0], &bench.world.works[1]));
+        let sent = SentFile {
+            bytes: 4096,
+            crc: CRC,
+        };
+        bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+        assert_eq!(bench.deliver(), ["sent"]);
+        bench.sessions.on_sent(&mut bench.world, HERE, Ok(sent));
+        assert_eq!(bench.replies(), [(2, Reply::ReadDone { crc: CRC })]);
+        bench.ask(3, close(5));
+        assert_eq!(bench.deliver(), ["over"]);
+        assert_eq!(bench.world.abandoned, [5, 50]);
+    }
+}
+
+#[test]
+fn a_failed_read_stops_all_flows() {
+    let mut bench = Bench::new();
+    bench.open(5);
+    let token = bench.share(5);
+    assert_eq!(bench.join(token), Reply::Joined);
+    bench.ask(2, read(5));
+    bench.deliver();
+    let failure = TransferError::SourceShrank { offset: 1 };
+    bench
+        .sessions
+        .on_sent(&mut bench.world, MEMBER, Err(failure));
+    assert_eq!(bench.deliver(), ["sent"]);
+    assert_eq!(bench.refusal(2), ErrorCode::Io);
+    assert_eq!(bench.deliver(), ["stop"]);
+    assert_eq!(bench.world.abandoned, [5, 50]);
+    // It is still open, and shared.
+    bench.ask(3, read(5));
+    assert_eq!(bench.deliver(), ["send"]);
+}
+
+#[test]
+fn a_member_that_goes_leaves_the_rest_alone() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.sessions.on_closed(&mut bench.world, OTHER);
+    assert!(bench.deliver().is_empty());
+    bench.ask(2, commit(5));
+    bench.received(5, CRC);
+    assert!(matches!(bench.job().1, Job::Commit { .. }));
+    assert!(bench.deliver().is_empty());
+}
+
+#[test]
+fn a_member_may_close_its_part() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask_by(OTHER, 9, close(50));
+    assert_eq!(bench.replies(), [(9, Reply::Closed)]);
+    assert!(bench.deliver().is_empty());
+    bench.ask_by(OTHER, 10, commit(50));
+    assert_eq!(bench.refusal(10), ErrorCode::Protocol);
+}
+
+#[test]
+fn the_end_of_the_owner_ends_the_members() {
+    let (mut bench, token) = Bench::shared_put();
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    assert!(matches!(bench.job().1, Job::Abandon { .. }));
+    assert_eq!(bench.deliver(), ["over"]);
+    assert_eq!(bench.world.abandoned, [50]);
+    let reply = bench.join(token);
+    bench.assert_refused(reply, ErrorCode::NotFound);
+}
+
+#[test]
+fn what_cannot_be_shared_or_joined_is_refused() {
+    let mut bench = Bench::new();
+    bench.ask(2, Request::Share { transfer: 5 });
+    assert_eq!(bench.refusal(2), ErrorCode::Protocol);
+    let reply = bench.join(12345);
+    bench.assert_refused(reply, ErrorCode::NotFound);
+    bench.receiving(5);
+    let token = bench.share(5);
+    assert_eq!(bench.share(5), token);
+    bench.world.engine_refuses = true;
+    let reply = bench.join(token);
+    bench.assert_refused(reply, ErrorCode::Io);
+    // Only the owner can commit.
+    bench.world.engine_refuses = false;
+    assert_eq!(bench.join(token), Reply::Joined);
+    bench.ask_by(OTHER, 9, commit(50));
+    assert_eq!(bench.refusal(9), ErrorCode::Protocol);
+    let reply = bench.join(token);
+    bench.assert_refused(reply, ErrorCode::Protocol);
+}
