@@ -6,7 +6,6 @@ use blk_proto::session::{Acceptor, Config, Parameters, Refusal, RefuseReason, Se
 use blk_proto::time::Time;
 use blk_proto::wire::{PAYLOAD_OFFSET, Packet};
 
-use super::Engine;
 use super::events::SessionId;
 use super::peer::Peer;
 use super::peers::Peers;
@@ -61,15 +60,13 @@ impl Door<'_> {
     }
 }
 
-impl Engine {
-    /// Whether this is the id of a session that another worker has: the NIC put the packet into the wrong queue. An id
-    /// of a worker that is not there is a session's of an earlier life.
-    pub(super) fn is_another_workers(&self, named: Option<SessionId>) -> bool {
-        named.is_some_and(|id| {
-            let worker = id.connection().worker();
-            worker != self.config.worker && worker < u32::from(self.config.workers)
-        })
-    }
+/// Whether this is the id of a session that another worker than `worker`, out of `workers`, has: the NIC put the packet
+/// into the wrong queue. An id of a worker that is not there is a session's of an earlier life.
+pub(super) fn is_another_workers(named: Option<SessionId>, worker: u32, workers: u16) -> bool {
+    named.is_some_and(|id| {
+        let named = id.connection().worker();
+        named != worker && named < u32::from(workers)
+    })
 }
 
 /// What a verdict without a session comes to.
@@ -92,6 +89,7 @@ pub(super) fn can_obey(parameters: &Parameters) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use blk_proto::session::ConnectionId;
 
     #[test]
     fn only_what_this_end_can_send_is_accepted() {
@@ -109,5 +107,17 @@ mod tests {
             payload_offset,
             ..good
         }));
+    }
+
+    #[test]
+    fn an_id_of_another_worker_is_told_from_one_of_an_earlier_life() {
+        let id = |worker| {
+            let id = ConnectionId::new(3, worker, 1).unwrap();
+            Some(SessionId(id.bits()))
+        };
+        assert!(is_another_workers(id(1), 0, 4) && is_another_workers(id(0), 3, 4));
+        assert!(!is_another_workers(id(2), 2, 4), "its own");
+        assert!(!is_another_workers(id(4), 2, 4), "there were more once");
+        assert!(!is_another_workers(None, 0, 4));
     }
 }

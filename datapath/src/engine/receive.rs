@@ -5,7 +5,7 @@ use blk_proto::net::{self, Ecn, Path};
 use blk_proto::session::{Answer, BlockMeta, CloseReason, Verdict};
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
-use super::admit::{Door, unserved};
+use super::admit::{Door, is_another_workers, unserved};
 use super::events::SessionId;
 use super::{Engine, Unwanted};
 use crate::umem::{Frame, Rx};
@@ -86,7 +86,7 @@ impl Engine {
             Some(_) => DropReason::WrongAddress,
             None => DropReason::NoSession,
         };
-        if self.is_another_workers(named) {
+        if is_another_workers(named, self.config.worker, self.config.workers) {
             return Arrival::Dropped(DropReason::WrongWorker);
         }
         let path = Path::reply_to(&udp);
