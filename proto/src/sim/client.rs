@@ -11,7 +11,7 @@ use super::network::{Address, Datagram};
 use super::outgoing::Outgoing;
 use super::pump::{Happening, NIC_INTERVAL, Nic, Pump};
 use super::random::Random;
-use super::tally::Count;
+use super::tally::{Count, Tally};
 use super::truth::{Sabotage, Surroundings};
 use crate::net::Ecn;
 use crate::session::{
@@ -436,7 +436,8 @@ impl Client {
             CloseReason::HandshakeTimeout => tally.hit(Count::HandshakeTimedOut),
             CloseReason::PeerRestarted => tally.hit(Count::PeerRestarted),
             CloseReason::Refused(_) => tally.hit(Count::Refused),
-            CloseReason::Local(_) => self.over = Some(Over::Finished),
+            CloseReason::Local(CloseCode::DONE) => self.over = Some(Over::Finished),
+            CloseReason::Local(_) => {}
         }
         self.ending = Some(Ending {
             reason,
@@ -490,10 +491,23 @@ impl Client {
         Ok(())
     }
 
+    /// The user gives the session up, to try again; says whether there was one.
+    pub fn hang_up(&mut self) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let reason = CloseReason::Local(CloseCode::SHUTDOWN);
+        let is_open = running.pump.session.is_connected();
+        if is_open {
+            running.pump.session.close(reason);
+        }
+        is_open
+    }
+
     /// The process dies, and is started again by its user then.
-    pub fn crash(&mut self, until: Time, around: &mut Surroundings<'_>) {
+    pub fn crash(&mut self, until: Time, tally: &mut Tally) {
         if let Some(running) = self.running.take() {
-            running.pump.retire(&mut around.network.tally);
+            running.pump.retire(tally);
         }
         let total = self.frames.total();
         self.frames = Frames::new(total);

@@ -3,6 +3,7 @@
 use super::client::{ClientPlan, Task};
 use super::disk::DiskPlan;
 use super::link::{Bursts, LinkPlan, Outage};
+use super::network::Address;
 use super::pump::Nic;
 use super::random::Random;
 use super::server::ServerPlan;
@@ -25,8 +26,22 @@ const SECOND: u64 = 1_000_000_000;
 pub enum Action {
     /// The server's process dies.
     CrashServer,
+    /// It ends in good order.
+    StopServer,
     /// It is started again.
     StartServer,
+    /// A client's user gives the session up.
+    HangUp {
+        /// Whose.
+        client: u32,
+    },
+    /// A host stands still.
+    Freeze {
+        /// Which.
+        host: Address,
+        /// Until then.
+        until: Time,
+    },
     /// A client's process dies.
     CrashClient {
         /// Whose.
@@ -244,6 +259,8 @@ fn mtus(random: &mut Random) -> Vec<(Time, usize)> {
 fn config(random: &mut Random, window: u64, long: bool) -> Config {
     Config {
         local: Parameters {
+            payload_offset: random.pick(&[128, 128, 256, 512]),
+            granule: random.pick(&[512, 512, 1, 64]),
             max_payload: if long {
                 3584
             } else {
@@ -252,6 +269,7 @@ fn config(random: &mut Random, window: u64, long: bool) -> Config {
             initial_credit: window,
             ..Parameters::default()
         },
+        max_ack_delay: Duration::from_micros(random.pick(&[1000, 1000, 100, 25_000])),
         congestion: random.pick(&[Congestion::Delay, Congestion::Cubic]),
         max_in_flight: random.magnitude(8_000, 64_000_000),
         window_floor: random.magnitude(1, 1024),
@@ -312,8 +330,11 @@ fn tasks(random: &mut Random, blocks: u64, block_len: u64) -> Vec<Task> {
 fn client(random: &mut Random, blocks: u64, doomed: Option<Time>, long: bool) -> ClientPlan {
     let block_len = block_len(random, long);
     let window = random.magnitude(1, 600);
+    let mut config = config(random, window, long);
+    // Some clients are of a later version, and have to learn that the server is not.
+    config.versions.highest += random.pick(&[0, 0, 0, 1]);
     ClientPlan {
-        config: config(random, window, long),
+        config,
         tasks: tasks(random, blocks, block_len),
         parallel: random.within(1, 4) as usize,
         block_len,
@@ -366,7 +387,8 @@ fn actions(random: &mut Random, clients: u32) -> Vec<(Time, Action)> {
     for _ in 0..random.pick(&[0, 0, 0, 0, 0, 1, 1, 2]) {
         let crash = at + Duration::from_nanos(random.magnitude(100 * MICRO, 3 * SECOND));
         let start = crash + Duration::from_nanos(random.magnitude(MILLI, 40 * SECOND));
-        actions.push((crash, Action::CrashServer));
+        let how = random.pick(&[Action::CrashServer, Action::CrashServer, Action::StopServer]);
+        actions.push((crash, how));
         actions.push((start, Action::StartServer));
         at = start;
     }
@@ -375,6 +397,20 @@ fn actions(random: &mut Random, clients: u32) -> Vec<(Time, Action)> {
         let until = crash + Duration::from_nanos(random.magnitude(MILLI, 20 * SECOND));
         let client = random.within(0, u64::from(clients) - 1) as u32;
         actions.push((crash, Action::CrashClient { client, until }));
+    }
+    for _ in 0..random.pick(&[0, 0, 0, 0, 0, 1, 2]) {
+        let client = random.within(0, u64::from(clients) - 1) as u32;
+        actions.push((
+            after(random.magnitude(100 * MICRO, 3 * SECOND)),
+            Action::HangUp { client },
+        ));
+    }
+    for _ in 0..random.pick(&[0, 0, 0, 0, 0, 1, 2]) {
+        let at = after(random.magnitude(100 * MICRO, 3 * SECOND));
+        let until = at + Duration::from_nanos(random.magnitude(MILLI, 15 * SECOND));
+        let client = random.within(0, u64::from(clients) - 1) as u32;
+        let host = random.pick(&[Address::SERVER, Address::of_client(client)]);
+        actions.push((at, Action::Freeze { host, until }));
     }
     actions.sort_by_key(|(at, _)| *at);
     actions

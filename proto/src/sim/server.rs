@@ -15,7 +15,8 @@ use super::random::Random;
 use super::tally::Count;
 use super::truth::{Sabotage, Surroundings};
 use crate::session::{
-    Acceptor, AcceptorConfig, BlockMeta, CloseReason, Config, Reset, RetryPolicy, hello_id,
+    Acceptor, AcceptorConfig, BlockMeta, CloseCode, CloseReason, Config, Reset, RetryPolicy,
+    hello_id,
 };
 use crate::time::Time;
 use crate::wire::{self, Kind};
@@ -379,6 +380,19 @@ impl Server {
         for put in guest.puts.values() {
             around.disk.remove(put.file);
         }
+    }
+
+    /// Closes all sessions, and says so once.
+    ///
+    /// # Errors
+    /// Something does not hold.
+    pub fn say_goodbye(&mut self, around: &mut Surroundings<'_>) -> Result<(), Broken> {
+        for guest in self.guests.values_mut() {
+            let reason = CloseReason::Local(CloseCode::SHUTDOWN);
+            guest.pump.session.close(reason);
+            guest.wake = Some(around.now);
+        }
+        self.turn(around).map(|_| ())
     }
 
     /// The process dies; so does what its sessions counted.

@@ -64,6 +64,14 @@ counts! {
     HostDown = "for a host that was down",
     /// The server died.
     ServerCrashed = "crashes of the server",
+    /// The server ended in good order.
+    ServerStopped = "orderly ends of the server",
+    /// A client's user gave a session up.
+    HungUp = "sessions that a client gave up",
+    /// A host stood still for a while.
+    Frozen = "hosts that stood still",
+    /// Packets for a host that stands still that did not fit its ring.
+    RingOverrun = "lost because a host stood still",
     /// A client died.
     ClientCrashed = "crashes of a client",
     /// Blocks or syncs that had to wait for a stalled disk.

@@ -2,34 +2,25 @@
 
 use core::time::Duration;
 
-use super::client::{Client, Ending, Over};
+use super::client::{Client, Over};
 use super::disk::Disk;
-use super::invariants::{Broken, Watchdog};
+use super::invariants::Broken;
 use super::link::Link;
 use super::network::{Address, Datagram, Network};
 use super::random::Random;
-use super::scenario::{Action, START, Scenario};
+use super::scenario::{START, Scenario};
 use super::server::Server;
 use super::tally::{Count, Tally};
 use super::trace::Trace;
 use super::truth::{Sabotage, Surroundings, Truth};
-use crate::net::Ecn;
-use crate::session::{CloseCode, CloseReason, Session};
 use crate::time::Time;
-use zerocopy::IntoBytes;
+use parking::Parking;
+use watch::Watch;
 
 /// Longest time that a run may take, in virtual time.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// Most steps; a run has some ten thousand.
 const MAX_STEPS: u64 = 5_000_000;
-/// Beyond the timeouts of sessions: so long may nothing move.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Timers and round trips, beyond a timeout.
-const SLACK: Duration = Duration::from_secs(2);
-/// A path that damages more than so many packets per million excuses a lack of progress.
-const TOO_BAD: u64 = 300_000;
-/// A path that damages less than this does not make sessions time out.
-const GOOD: u64 = 60_000;
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +31,6 @@ pub struct Outcome {
     pub duration: Duration,
     /// Points in time at which something happened.
     pub steps: u64,
-}
-
-/// A host's view of trouble.
-#[derive(Debug)]
-struct Watch {
-    dog: Watchdog,
-    /// When something last stood in its way.
-    trouble: Time,
 }
 
 /// Everything that takes part in a run.
@@ -63,6 +46,7 @@ pub struct World {
     server_wake: Option<Time>,
     clients: Vec<(Client, Option<Time>)>,
     watches: Vec<Watch>,
+    parking: Parking,
     /// The next of the scenario's actions.
     next_action: usize,
     forged: u32,
@@ -100,11 +84,6 @@ impl World {
                 )
             })
             .collect();
-        let idle = scenario.server.config.idle_timeout;
-        let watch = |party: &super::scenario::Party| Watch {
-            dog: Watchdog::new(START, PATIENCE + idle.max(party.plan.config.idle_timeout)),
-            trouble: Time::default(),
-        };
         Self {
             now: START,
             network: Network::new(up, down),
@@ -113,7 +92,11 @@ impl World {
             server: Some(Server::new(scenario.server.clone(), random.fork())),
             server_wake: None,
             clients,
-            watches: parties.iter().map(watch).collect(),
+            watches: parties
+                .iter()
+                .map(|party| Watch::new(&scenario, party))
+                .collect(),
+            parking: Parking::default(),
             next_action: 0,
             forged: 0,
             steps: 0,
@@ -177,12 +160,14 @@ impl World {
             disk: &mut self.disk,
             truth: &mut self.truth,
         };
-        for (client, wake) in &mut self.clients {
-            if wake.is_some_and(|at| at <= around.now) {
+        for (number, (client, wake)) in (0..).zip(&mut self.clients) {
+            let is_still = self.parking.is_still(Address::of_client(number));
+            if !is_still && wake.is_some_and(|at| at <= around.now) {
                 *wake = client.turn(&mut around)?;
             }
         }
         if let Some(server) = &mut self.server
+            && !self.parking.is_still(Address::SERVER)
             && self.server_wake.is_some_and(|at| at <= around.now)
         {
             self.server_wake = server.turn(&mut around)?;
@@ -206,10 +191,15 @@ impl World {
             .actions
             .get(self.next_action)
             .map(|(at, _)| *at);
-        let wakes = self.clients.iter().filter_map(|(_, wake)| *wake);
+        let moves = |host: Address| !self.parking.is_still(host);
+        let wakes = (0..)
+            .zip(&self.clients)
+            .filter(|(number, _)| moves(Address::of_client(*number)))
+            .filter_map(|(_, (_, wake))| *wake);
         let others = [
             self.network.next_arrival(),
-            self.server_wake,
+            self.server_wake.filter(|_| moves(Address::SERVER)),
+            self.parking.next(),
             action,
             self.next_forged(),
         ];
@@ -219,172 +209,57 @@ impl World {
         next.into_iter()
             .chain(dogs)
             .min()
-            .or(Some(self.now + PATIENCE))
-    }
-
-    fn act(&mut self) -> Result<(), Broken> {
-        while let Some(&(at, action)) = self.scenario.actions.get(self.next_action)
-            && at <= self.now
-        {
-            self.next_action += 1;
-            let mut around = Surroundings {
-                now: self.now,
-                network: &mut self.network,
-                disk: &mut self.disk,
-                truth: &mut self.truth,
-            };
-            match action {
-                Action::CrashServer => {
-                    let Some(server) = self.server.take() else {
-                        continue;
-                    };
-                    server.die(&mut around);
-                    self.server_wake = None;
-                    self.network.tally.hit(Count::ServerCrashed);
-                    self.disk.crash(&mut self.network.tally);
-                    self.network
-                        .trace
-                        .event(self.now, || "the server is killed".into());
-                    self.network.ledger.forget();
-                    self.truth.check_acknowledged(&self.disk)?;
-                }
-                Action::StartServer => {
-                    self.network
-                        .trace
-                        .event(self.now, || "the server is started".into());
-                    self.server = Some(Server::new(
-                        self.scenario.server.clone(),
-                        self.random.fork(),
-                    ));
-                }
-                Action::CrashClient { client, until } => {
-                    if let Some((host, wake)) = self.clients.get_mut(client as usize)
-                        && host.over().is_none()
-                    {
-                        around
-                            .network
-                            .trace
-                            .event(around.now, || format!("client {client} is killed"));
-                        host.crash(until, &mut around);
-                        *wake = Some(until);
-                        self.network.tally.hit(Count::ClientCrashed);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn next_forged(&self) -> Option<Time> {
-        let flood = self.scenario.flood?;
-        let after = Duration::from_nanos(flood.every.saturating_mul(u64::from(self.forged)));
-        (self.forged < flood.hellos).then(|| START + after)
-    }
-
-    /// Sends Hellos in the name of others.
-    fn forge(&mut self) -> Result<(), Broken> {
-        while self.next_forged().is_some_and(|at| at <= self.now) {
-            self.forged += 1;
-            let id = (self.random.next() as u32).max(1);
-            let config = self.scenario.parties[0].plan.config.clone();
-            let mut session = Session::<()>::connect(config, id, self.now);
-            let Some(transmit) = session.poll_transmit(self.now, |()| true) else {
-                continue;
-            };
-            let mut bytes = self.network.buffer();
-            bytes.extend_from_slice(transmit.header().as_bytes());
-            if let crate::session::Transmit::Inline { payload, .. } = transmit {
-                bytes.extend_from_slice(payload);
-            }
-            self.network.tally.hit(Count::Forged);
-            let packet = Datagram {
-                from: Address::of_nobody(self.random.next() as u32),
-                to: Address::SERVER,
-                ecn: Ecn::Capable0,
-                bytes,
-            };
-            self.network.send(self.now, packet)?;
-        }
-        Ok(())
+            .or(Some(self.now + Duration::from_secs(1)))
     }
 
     fn deliver(&mut self) -> Result<(), Broken> {
+        while let Some((host, ring)) = self.parking.resume(self.now) {
+            match host.client() {
+                Some(number) => self.clients[number as usize].1 = Some(self.now),
+                None => self.server_wake = self.server.as_ref().map(|_| self.now),
+            }
+            for packet in ring {
+                self.hand_over(packet)?;
+            }
+        }
         while let Some(packet) = self.network.receive(self.now) {
-            let mut around = Surroundings {
-                now: self.now,
-                network: &mut self.network,
-                disk: &mut self.disk,
-                truth: &mut self.truth,
-            };
-            match packet.to.client() {
-                Some(number) => {
-                    if let Some((client, wake)) = self.clients.get_mut(number as usize) {
-                        client.receive(&packet, &mut around)?;
-                        *wake = Some(self.now);
-                    }
-                }
-                None => match &mut self.server {
-                    Some(server) => {
-                        server.receive(&packet, &mut around)?;
-                        self.server_wake = Some(self.now);
-                    }
-                    None => self.network.tally.hit(Count::HostDown),
-                },
-            }
-            self.network.done(packet);
-        }
-        Ok(())
-    }
-
-    /// Looks whether everybody moves who could, and whether sessions ended for a reason.
-    fn watch(&mut self) -> Result<(), Broken> {
-        let now = self.now;
-        let server_down = self.server.is_none() || self.disk.is_stalled(now);
-        for (number, (client, _)) in (0..).zip(&mut self.clients) {
-            let Some((up, down)) = self.network.links(number) else {
-                continue;
-            };
-            let watch = &mut self.watches[number as usize];
-            let damage = up.plan().damage().max(down.plan().damage());
-            let troubled = server_down
-                || up.plan().is_cut(now)
-                || down.plan().is_cut(now)
-                || !client.is_up(now);
-            if troubled {
-                watch.trouble = now;
-            }
-            let excused = troubled || damage > TOO_BAD || client.over().is_some();
-            watch.dog.look(now, number, client.moves(), excused)?;
-            if let Some(ending) = client.take_ending() {
-                let calm = now.saturating_since(watch.trouble);
-                let timeout = client
-                    .plan()
-                    .config
-                    .idle_timeout
-                    .max(self.scenario.server.config.idle_timeout);
-                let expected =
-                    is_expected(ending) || self.truth.was_evicted(Address::of_client(number));
-                if damage < GOOD && calm > timeout + SLACK && !expected {
-                    return Err(Broken::ClosedWithoutCause {
-                        client: number,
-                        reason: ending.reason,
-                    });
-                }
+            if !self.parking.is_still(packet.to) {
+                self.hand_over(packet)?;
+            } else if let Err(packet) = self.parking.keep(packet) {
+                self.network.tally.hit(Count::RingOverrun);
+                self.network.done(packet);
             }
         }
         Ok(())
     }
-}
 
-/// Endings that need no trouble on the path.
-const fn is_expected(ending: Ending) -> bool {
-    match ending.reason {
-        CloseReason::Local(code) => code.0 == CloseCode::DONE.0,
-        // The server has no room.
-        CloseReason::Refused(_) => true,
-        _ => false,
+    fn hand_over(&mut self, packet: Datagram) -> Result<(), Broken> {
+        let mut around = Surroundings {
+            now: self.now,
+            network: &mut self.network,
+            disk: &mut self.disk,
+            truth: &mut self.truth,
+        };
+        match (packet.to.client(), &mut self.server) {
+            (Some(number), _) => {
+                if let Some((client, wake)) = self.clients.get_mut(number as usize) {
+                    client.receive(&packet, &mut around)?;
+                    *wake = Some(self.now);
+                }
+            }
+            (None, Some(server)) => {
+                server.receive(&packet, &mut around)?;
+                self.server_wake = Some(self.now);
+            }
+            (None, None) => self.network.tally.hit(Count::HostDown),
+        }
+        self.network.done(packet);
+        Ok(())
     }
 }
 
+mod acts;
+mod parking;
 #[cfg(test)]
 mod tests;
+mod watch;

@@ -87,6 +87,15 @@ impl Display for Action {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::CrashServer => f.write_str("the server is killed"),
+            Self::StopServer => f.write_str("the server ends in good order"),
+            Self::HangUp { client } => write!(f, "client {client} gives its session up"),
+            Self::Freeze { host, until } => {
+                match host.client() {
+                    Some(client) => write!(f, "client {client}")?,
+                    None => f.write_str("the server")?,
+                }
+                write!(f, " stands still until {}", since(*until))
+            }
             Self::StartServer => f.write_str("the server is started again"),
             Self::CrashClient { client, until } => {
                 write!(
