@@ -101,6 +101,8 @@ pub(super) struct Recovery {
     /// Packets that are neither acknowledged nor lost, and their bytes.
     outstanding: u32,
     in_flight: u64,
+    /// When the first packet was sent after a time without any in flight.
+    busy_since: u64,
     /// Size of the largest packet so far.
     packet_size: u64,
     /// Marks of congestion that the peer has counted.
@@ -137,6 +139,7 @@ impl Recovery {
             acked_end: 0,
             outstanding: 0,
             in_flight: 0,
+            busy_since: 0,
             packet_size: FIRST_PACKET,
             ce_packets: 0,
             limited_until: 0,
@@ -187,6 +190,11 @@ impl Recovery {
         self.in_flight
     }
 
+    /// Since when something has been in flight all the time; `None` if nothing is.
+    pub(super) fn busy_since(&self) -> Option<Time> {
+        (self.in_flight > 0).then(|| Time::from_nanos(self.busy_since))
+    }
+
     /// After how many packets an Ack is wanted: about eight times a window.
     pub(super) const fn ack_interval(&self) -> u8 {
         self.ack_interval
@@ -233,6 +241,9 @@ impl Recovery {
             size,
             state: State::Outstanding,
         });
+        if self.in_flight == 0 {
+            self.busy_since = self.last_sent;
+        }
         self.outstanding += 1;
         self.in_flight += u64::from(size);
         if !matches!(content, Content::Probe(_)) {

@@ -100,7 +100,9 @@ impl<B> Session<B> {
     /// When a peer that answers nothing is gone. Probes go out all the while, so it is not just late; and keep-alives see to
     /// it that the last packet from a peer that is there is never much older than [`super::Config::keep_alive`].
     fn unanswered_at(&self) -> Option<Time> {
-        (self.recovery.in_flight() > 0).then(|| self.last_received + self.config.unanswered_timeout)
+        // Whoever stood still for long has heard nothing either, and asks only now.
+        let asked = self.recovery.busy_since()?;
+        Some(self.last_received.max(asked) + self.config.unanswered_timeout)
     }
 
     /// How long to wait before the next question for credit.

@@ -163,3 +163,31 @@ fn packets_for_others_and_out_of_turn_are_ignored() {
         );
     }
 }
+
+#[test]
+fn a_host_that_stood_still_asks_before_it_gives_up() {
+    let mut pair = Pair::new(config(0), config(4));
+    pair.run(10);
+    let limits = Config::default();
+    // Long enough for a peer that owes an answer, but nobody was asked.
+    pair.now += limits.unanswered_timeout + limits.keep_alive;
+    pair.client.session.handle_timeout(pair.now);
+    let asked = pair.client.send_all(pair.now);
+    assert!(!asked.is_empty() && !pair.client.session.is_closed());
+    let next = pair.client.session.poll_timeout().unwrap();
+    assert!(next > pair.now, "a deadline in the past");
+    pair.client.session.handle_timeout(next);
+    assert!(!pair.client.session.is_closed());
+    // Nobody answers, for as long as it takes from the question on.
+    let give_up = pair.now + limits.unanswered_timeout;
+    while !pair.client.session.is_closed() {
+        pair.now = pair.client.session.poll_timeout().unwrap();
+        pair.client.session.handle_timeout(pair.now);
+        pair.client.send_all(pair.now);
+    }
+    assert_eq!(pair.now, give_up);
+    assert_eq!(
+        pair.client.drain_events(),
+        [Event::Closed(CloseReason::TimedOut)]
+    );
+}

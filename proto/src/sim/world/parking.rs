@@ -6,7 +6,7 @@ use crate::sim::network::{Address, Datagram};
 use crate::time::Time;
 
 /// Packets that wait in the NIC of a host that stands still; more are dropped.
-const RING: usize = 256;
+const RING: usize = 48;
 
 #[derive(Debug)]
 struct Still {
