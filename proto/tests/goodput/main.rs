@@ -82,28 +82,120 @@ fn reordering_costs_little() {
     }
 }
 
-#[test]
-fn sessions_share_a_short_queue() {
-    for flows in [2, 4] {
-        let mut world = World::new(Path::new(GIGABIT, ms(1), 1.0));
-        for _ in 0..flows {
-            join(&mut world, Congestion::Delay);
-            world.run(ms(300));
-        }
+/// Shares of flows that join one after the other, from 5 s after the last one on.
+fn shares(path: Path, congestion: Congestion, flows: usize) -> Vec<f64> {
+    let mut world = World::new(path);
+    for _ in 0..flows {
+        join(&mut world, congestion);
         world.run(ms(500));
-        let shares = world.measure(ms(2000));
-        assert!(jain(&shares) > 0.9, "{shares:.2?}");
+    }
+    world.run(ms(4500));
+    let shares = world.measure(ms(3000));
+    println!(
+        "{shares:.3?} {:?} {:?}",
+        world.bottleneck.path,
+        world.describe()
+    );
+    shares
+}
+
+#[test]
+fn two_sessions_become_equal() {
+    for (rtt, queue) in [(1, 1.0), (1, 4.0), (1, 20.0), (10, 1.0), (10, 4.0)] {
+        let path = Path::new(GIGABIT, ms(rtt), queue);
+        let shares = shares(path, Congestion::Delay, 2);
+        assert!(jain(&shares) > 0.9, "{rtt} ms, {queue}: {shares:.2?}");
+        assert!(shares.iter().sum::<f64>() > 0.9 * CLEAN, "{shares:.2?}");
+    }
+    let path = Path::new(GIGABIT, ms(1), 1.0);
+    let shares = shares(path, Congestion::Cubic, 2);
+    assert!(jain(&shares) > 0.9, "CUBIC: {shares:.2?}");
+}
+
+#[test]
+fn eight_sessions_become_equal() {
+    for (rtt, queue) in [(1, 1.0), (1, 4.0), (10, 1.0)] {
+        let path = Path::new(GIGABIT, ms(rtt), queue);
+        let shares = shares(path, Congestion::Delay, 8);
+        assert!(jain(&shares) > 0.9, "{rtt} ms, {queue}: {shares:.2?}");
+    }
+}
+
+/// Shares of a session and of TCP, which joins it.
+fn beside_tcp(rtt: u64, queue: f64) -> (f64, f64) {
+    let rate = if rtt > 10 { GIGABIT / 5 } else { GIGABIT };
+    let mut world = World::new(Path::new(rate, ms(rtt), queue));
+    let (now, round_trip) = (world.now, world.bottleneck.path.rtt);
+    world.join(session::flow(1, Congestion::Delay, now, round_trip, 1408));
+    world.run(ms(1000));
+    world.join(tcp::flow(1500));
+    world.run(ms(1000));
+    let shares = world.measure(ms(if rtt == 1 { 5_000 } else { 15_000 }));
+    println!(
+        "{rtt} ms, queue {queue}: {shares:.3?} {:?}",
+        world.describe()
+    );
+    (shares[0], shares[1])
+}
+
+#[test]
+fn tcp_and_a_session_leave_each_other_room() {
+    for (rtt, queue) in [
+        (1, 0.5),
+        (1, 1.0),
+        (1, 4.0),
+        (10, 0.5),
+        (10, 1.0),
+        (50, 0.5),
+        (50, 1.0),
+    ] {
+        let (session, tcp) = beside_tcp(rtt, queue);
+        assert!(
+            session > 0.3 && tcp > 0.3,
+            "{rtt} ms, {queue}: {session:.2} {tcp:.2}"
+        );
     }
 }
 
 #[test]
-fn tcp_and_a_session_share_a_short_queue() {
-    let mut world = World::new(Path::new(GIGABIT, ms(1), 1.0));
-    world.join(tcp::flow(1500));
-    world.run(ms(1000));
-    let (now, rtt) = (world.now, world.bottleneck.path.rtt);
-    world.join(session::flow(1, Congestion::Delay, now, rtt, 1408));
+fn incast_does_not_collapse() {
+    const SENDERS: usize = 32;
+    let path = Path {
+        queue: 1 << 20,
+        ..Path::new(GIGABIT, Duration::from_micros(100), 1.0)
+    };
+    let mut world = World::new(path);
+    for _ in 0..SENDERS {
+        join(&mut world, Congestion::Delay);
+    }
+    let shares = world.measure(ms(2000));
+    println!("{shares:.3?} {} dropped", world.bottleneck.dropped);
+    let total: f64 = shares.iter().sum();
+    assert!(total > 0.8 * CLEAN, "{total}");
+    let least = total / SENDERS as f64 / 4.0;
+    assert!(shares.iter().all(|share| *share > least), "{shares:.3?}");
+}
+
+#[test]
+fn marks_keep_the_queue_short() {
+    let path = Path {
+        mark_above: GIGABIT / 2000,
+        ..Path::new(GIGABIT, ms(1), 4.0)
+    };
+    let mut world = World::new(path);
+    for _ in 0..2 {
+        join(&mut world, Congestion::Delay);
+    }
     world.run(ms(2000));
-    let shares = world.measure(ms(5000));
-    assert!(shares.iter().all(|share| *share > 0.3), "{shares:.2?}");
+    let dropped = world.bottleneck.dropped;
+    world.bottleneck.longest = 0;
+    let shares = world.measure(ms(2000));
+    let longest = world.bottleneck.longest;
+    println!(
+        "{shares:.3?}, queue {longest}, {} marked",
+        world.bottleneck.marked
+    );
+    assert_eq!(world.bottleneck.dropped, dropped, "no loss");
+    assert!(longest < 4 * world.bottleneck.path.mark_above, "{longest}");
+    assert!(shares.iter().sum::<f64>() > 0.8 * CLEAN, "{shares:.2?}");
 }

@@ -15,8 +15,8 @@ static ZEROS: [u8; 8192] = [0; 8192];
 
 pub struct End {
     session: Session<()>,
-    /// What it sends, if it does.
-    block: Option<BlockMeta>,
+    /// Length of the blocks that it sends, if it does.
+    len: Option<u16>,
     delivered: u64,
 }
 
@@ -36,7 +36,16 @@ fn bytes(transmit: &Transmit<'_, ()>) -> Vec<u8> {
     bytes
 }
 
-/// Sender and receiver that have greeted each other, with blocks of `len` bytes.
+fn block(len: u16) -> BlockMeta {
+    BlockMeta {
+        transfer: 1,
+        offset: 0,
+        len,
+        crc: wire::payload_crc(&ZEROS[..usize::from(len)]),
+    }
+}
+
+/// Sender and receiver that have greeted each other, with blocks of at most `len` bytes.
 pub fn flow(
     id: u32,
     congestion: Congestion,
@@ -52,6 +61,7 @@ pub fn flow(
         },
         congestion,
         max_window: CREDIT,
+        window_floor: CREDIT,
         ..Config::default()
     };
     let start = Time::from_nanos(now.as_nanos() - rtt.as_nanos() as u64);
@@ -65,20 +75,14 @@ pub fn flow(
     sender
         .handle_packet(now, &reply, Ecn::Capable0)
         .expect("a good reply");
-    let block = BlockMeta {
-        transfer: 1,
-        offset: 0,
-        len,
-        crc: wire::payload_crc(&ZEROS[..usize::from(len)]),
-    };
-    let end = |session, block| {
+    let end = |session, len| {
         Box::new(End {
             session,
-            block,
+            len,
             delivered: 0,
         })
     };
-    (end(sender, Some(block)), end(receiver, None))
+    (end(sender, Some(len)), end(receiver, None))
 }
 
 impl Host for End {
@@ -95,9 +99,10 @@ impl Host for End {
     }
 
     fn poll(&mut self, now: Time) -> Option<(Vec<u8>, u64)> {
-        if let Some(block) = self.block
+        if let Some(len) = self.len
             && self.session.queue_space() > 64
         {
+            let block = block(len.min(self.session.max_block()));
             while self.session.queue_block(block, ()).is_ok() {}
         }
         let packet = bytes(&self.session.poll_transmit(now, |()| true)?);

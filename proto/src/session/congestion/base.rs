@@ -1,19 +1,19 @@
 //! The path's round trip without a queue, and when to look for it.
 //!
-//! Who joins a path with a standing queue takes the queue for part of the path. So every sender makes room now and then
-//! ([`BaseRtt::is_probe_due`]): 5 s after the round trip was last as short as ever in this interval. When one sender
-//! makes room all see a short round trip, so their next probes fall together and the queue runs empty (the idea of
-//! BBR's ProbeRTT).
+//! Who joins a path with a standing queue takes the queue for part of the path. So every sender makes room now and then,
+//! some time after the queue was last seen empty. All of them see the same queue, so their probes fall together and
+//! the queue runs empty (the idea of BBR's ProbeRTT).
 
-/// Time between two probes.
-const INTERVAL: u64 = 5_000_000_000;
+/// A queue this short counts as none.
+const EMPTY: u64 = 250_000;
 /// A minimum is believed for so many intervals: then the path has become longer.
-const MEMORY: usize = 6;
+const MEMORY: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct BaseRtt {
-    /// Minimum of this interval, and when it was last seen.
+    /// Minimum of this interval.
     current: u64,
+    /// When the queue was last seen empty, or was probed.
     seen_at: u64,
     /// Minima of earlier intervals, in a ring.
     earlier: [u64; MEMORY],
@@ -39,15 +39,16 @@ impl BaseRtt {
     }
 
     pub(super) fn sample(&mut self, now: u64, rtt: u64) {
-        if rtt <= self.current {
-            self.current = rtt;
+        self.current = self.current.min(rtt);
+        self.min = self.min.min(rtt);
+        if rtt <= self.min.saturating_add(EMPTY) {
             self.seen_at = now;
-            self.min = self.min.min(rtt);
         }
     }
 
-    pub(super) const fn is_probe_due(&self, now: u64) -> bool {
-        now.saturating_sub(self.seen_at) >= INTERVAL
+    /// For how long the queue was neither empty nor probed.
+    pub(super) const fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.seen_at)
     }
 
     /// A probe is over, whose samples have been taken.

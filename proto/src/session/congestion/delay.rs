@@ -2,20 +2,26 @@
 //! do not (the idea of Copa, NSDI 2018).
 //!
 //! ```text
-//!            ┌── delay above target ──────────────────┐        a loss below the target: the queue is too short for it
-//!            │                                        ▼
-//!       SlowStart                                  Steady ──── above the target for 5 cuts: others fill the queue ──┐
-//!            │                                        ▲                                                             ▼
-//!            └── loss ───────────────► Compete        └──────────────────── the queue ran empty ───────────────  Compete
+//!                                               two probes in a row did not empty the queue, or
+//!              delay above target, loss or mark     it overflowed before the delay could tell
+//!   SlowStart ─────────────────────────────► Steady ─────────────────────────────────────────► Compete
+//!                                              ▲                                                  │
+//!                                              └──────────── a probe found the queue empty ───────┘
 //! ```
 //!
 //! * The measure of a round is its *shortest* round trip less the shortest of all: noise only makes round trips longer.
 //! * Steady: below the target the window grows by a packet a round, faster after some rounds; above it shrinks in
 //!   proportion to the excess, at most by half, and not again before the effect could be seen.
+//! * Now and then a probe: the sender takes its share of the queue away for some rounds, and those who see the queue
+//!   shrink do it too. Among senders of this kind the queue runs empty, and all see the path's own round trip. With one
+//!   that fills the queue it does not; that, and not a long queue alone, tells the two apart.
 //! * Compete: the window grows and shrinks as CUBIC's.
 //! * Losses count as congestion when they are many, or the queue is long; else they are the link's own.
 //! * ECN marks shrink the window by their part of the packets (DCTCP, RFC 8257).
 
+mod state;
+
+use self::state::{Mode, Probe, Round, Undo};
 use super::base::BaseRtt;
 use super::curve::{Curve, Growth};
 use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, MIN_PACKETS, rate};
@@ -24,19 +30,40 @@ use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, MIN
 const TARGET: u64 = 2_000_000;
 /// The target grows by this many times itself divided by the root of the window in packets: small windows push a little
 /// more, large ones yield a little more, so that they meet (flow scaling in Swift).
-const SCALING: f64 = 2.0;
+const SCALING: f64 = 1.0;
 /// The window shrinks by this part of the excess delay's share of the round trip.
 const DECREASE: f64 = 0.8;
-/// It shrinks by half at most.
+/// It shrinks by half at most; at least by what takes half the target delay away, or 5 %: senders become equal by what
+/// they give up, so it must be something.
 const MOST_DECREASE: f64 = 0.5;
+const LEAST_DECREASE: f64 = 0.05;
 /// What is left of it after a loss that was congestion.
 const AFTER_LOSS: f64 = 0.7;
 /// It grows by a packet in each such time, but at least by one a round.
 const INCREASE_TIME: u64 = 5_000_000;
 /// After so many rounds below the target it grows faster.
 const PATIENCE: u32 = 4;
-/// After so many rounds above it, though the window shrank in each, somebody else does not yield.
+/// After so many rounds far above it, though the window shrank in each, somebody else does not yield.
 const YIELDS: u32 = 5;
+/// What is far above: the target of the smallest window.
+const FAR_ABOVE: u64 = TARGET / 2 * 3;
+/// A queue that overflows below this is too short to be kept at the target.
+const SHORT_QUEUE: u64 = 2 * TARGET;
+/// After so many probes in a row that did not empty the queue, too.
+const STUCK: u32 = 2;
+/// A truce of so many probes was one; after a shorter one the next competition lasts twice as long.
+const LONG_TRUCE: u32 = 8;
+const LEAST_DISTRUST: u32 = 2;
+const MOST_DISTRUST: u32 = 5;
+/// Time between two probes: in round trips without a queue, but at least and at most so long.
+const PROBE_ROUNDS: u64 = 50;
+const PROBE_LEAST: u64 = 1_000_000_000;
+const PROBE_MOST: u64 = 5_000_000_000;
+/// How long a probe lasts, in rounds: long enough that those who join in a round late are seen.
+const PROBE_LENGTH: u32 = 3;
+/// A probe takes this many times the sender's share of the queue away, but leaves this part of the window.
+const PROBE_DEPTH: f64 = 1.1;
+const LEAST_PROBE: f64 = 0.1;
 /// Losses of more than 1 / 32 of a round, and more than [`HEAVY_PACKETS`], are congestion whatever the delay.
 const HEAVY_PART: u64 = 32;
 const HEAVY_PACKETS: u64 = 4;
@@ -44,65 +71,6 @@ const HEAVY_PACKETS: u64 = 4;
 const NOISE: u64 = 200_000;
 /// Round trips that slow start needs to believe in a queue.
 const SAMPLES: u32 = 4;
-
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Mode {
-    SlowStart,
-    /// The delay is kept at the target.
-    Steady,
-    /// Somebody else fills the queue, or it is too short for the target: grow until packets are lost, as they do.
-    Compete {
-        /// The queue was full below the target.
-        short_queue: bool,
-    },
-}
-
-/// What the current round has shown.
-#[derive(Debug)]
-struct Round {
-    /// The round ends when a packet with at least this number is acknowledged.
-    end: u64,
-    min_rtt: u64,
-    samples: u32,
-    acked: u64,
-    packets: u64,
-    marked: u64,
-    lost: u64,
-    limited: bool,
-}
-
-impl Round {
-    const fn starting(end: u64) -> Self {
-        Self {
-            end,
-            min_rtt: u64::MAX,
-            samples: 0,
-            acked: 0,
-            packets: 0,
-            marked: 0,
-            lost: 0,
-            limited: false,
-        }
-    }
-}
-
-/// The state before a cut for losses.
-#[derive(Debug)]
-struct Undo {
-    window: u64,
-    mode: Mode,
-    curve: Curve,
-    /// The first packet of this cut's losses, and the bytes of those that were not found to be none.
-    first: u64,
-    lost: u64,
-}
-
-/// A probe for the base round trip: the window is small for two rounds.
-#[derive(Debug)]
-struct Probe {
-    restore: u64,
-    rounds: u32,
-}
 
 /// Delay-based controller.
 #[derive(Debug)]
@@ -121,6 +89,16 @@ pub(in super::super) struct Delay {
     above: u32,
     /// The window when it began to yield.
     before_yielding: u64,
+    /// The largest window of the last ten probes or so.
+    peak: u64,
+    /// Queue of the last round that counted.
+    last_queue: u64,
+    /// Probes since the last competition.
+    truce: u32,
+    /// While competing, the time between probes is two to the power of this times as long.
+    distrust: u32,
+    /// Probes in a row that did not empty the queue.
+    stuck: u32,
     probe: Option<Probe>,
     /// Longest queue of this interval and of the last one.
     high: [u64; 2],
@@ -149,6 +127,11 @@ impl Delay {
             below: 0,
             above: 0,
             before_yielding: 0,
+            peak: 0,
+            last_queue: 0,
+            truce: LONG_TRUCE,
+            distrust: LEAST_DISTRUST,
+            stuck: 0,
             probe: None,
             high: [0; 2],
             marks: 1.0,
@@ -194,34 +177,68 @@ impl Delay {
         self.below = 0;
     }
 
-    /// Makes room for two rounds, then goes on with the window `restore`.
-    fn start_probe(&mut self, restore: u64, next: u64) {
-        // The queue to be drained is a small part of a long path's window.
-        let part = 1.0 - 4.0 * TARGET as f64 / self.srtt.max(1) as f64;
+    /// Makes room for some rounds, then goes on with the window `restore`.
+    fn start_probe(&mut self, restore: u64, queue: u64, next: u64) {
         self.set_window(restore);
         self.probe = Some(Probe {
             restore: self.window,
-            rounds: 2,
+            rounds: PROBE_LENGTH,
         });
-        self.scale_window(part.max(0.5));
+        // When all do this, the queue runs empty. When one does whose share is less than 40 %, half of it remains.
+        let share = queue.max(TARGET) as f64 / (self.base.get() + queue).max(1) as f64;
+        self.scale_window((1.0 - PROBE_DEPTH * share).max(LEAST_PROBE));
         self.after_cut(next);
     }
 
     fn end_probe(&mut self, restore: u64, sample: &AckSample) {
-        let (queue, target) = (self.queue(), self.target());
+        let queue = self.queue();
+        let competing = matches!(self.mode, Mode::Compete { .. });
+        let drained = queue < TARGET / 2 && (competing || queue < self.last_queue / 5 * 2);
         self.set_window(restore);
         self.base.end_interval(sample.now);
         self.high = [0, self.high[0]];
-        self.above = 0;
         self.stale = true;
-        if matches!(self.mode, Mode::Compete { .. }) && queue < target / 2 {
+        self.above = 0;
+        self.truce += 1;
+        self.peak = self.window.max(self.peak - self.peak / 16);
+        if drained {
+            if competing {
+                self.truce = 0;
+            }
             self.mode = Mode::Steady;
+            self.stuck = 0;
+            self.before_yielding = self.window;
+        } else if !competing {
+            let yielded = self.window < self.before_yielding / 8 * 7
+                || self.window < 2 * MIN_PACKETS * self.packet_size;
+            self.stuck = if yielded { self.stuck + 1 } else { 0 };
+            if self.stuck >= STUCK {
+                self.compete();
+            }
+        }
+    }
+
+    /// Whether to make room: it is time to, others seem to do it, or the queue does not get shorter.
+    fn is_probe_due(&self, now: u64, queue: u64) -> bool {
+        let (age, interval) = (self.base.age(now), self.probe_interval());
+        let others =
+            queue < self.last_queue / 10 * 9 && age >= interval / 8 && self.mode == Mode::Steady;
+        let trouble = self.above >= YIELDS && age >= interval / 4;
+        age >= interval || others || trouble
+    }
+
+    fn probe_interval(&self) -> u64 {
+        let interval = (PROBE_ROUNDS * self.base.get()).clamp(PROBE_LEAST, PROBE_MOST);
+        match self.mode {
+            Mode::Compete { .. } => interval << self.distrust,
+            _ => interval,
         }
     }
 
     fn leave_slow_start(&mut self, window: u64, next: u64) {
+        let queue = self.queue();
         self.mode = Mode::Steady;
-        self.start_probe(window, next);
+        self.start_probe(window, queue, next);
     }
 
     /// Too much was lost, or something while the queue was long.
@@ -236,19 +253,15 @@ impl Delay {
         if let Some(probe) = self.probe.take() {
             self.set_window(probe.restore);
         }
-        let window = self.curve.cut(self.window);
         if self.mode == Mode::SlowStart {
-            self.set_window(self.window / 2);
-            self.curve.aim(self.window);
-        } else {
-            self.set_window(window);
+            self.leave_slow_start(self.window / 2, next);
+            return;
         }
-        if self.mode != (Mode::Compete { short_queue: false }) && queue < self.target() {
+        let window = self.curve.cut(self.window);
+        self.set_window(window);
+        if self.mode == Mode::Steady && queue < SHORT_QUEUE {
             self.mode = Mode::Compete { short_queue: true };
-        } else if self.mode == Mode::SlowStart {
-            self.mode = Mode::Steady;
         }
-        self.above = 0;
         self.after_cut(next);
     }
 
@@ -264,11 +277,16 @@ impl Delay {
     }
 
     fn compete(&mut self) {
+        // Who proves right twice in short time may be trusted for longer.
+        self.distrust = match self.truce {
+            0..LONG_TRUCE => (self.distrust + 1).min(MOST_DISTRUST),
+            _ => LEAST_DISTRUST,
+        };
         self.mode = Mode::Compete { short_queue: false };
-        let peak = self.before_yielding.max(self.window);
+        let peak = self.peak.max(self.window);
         self.curve.aim(peak);
         self.set_window((peak as f64 * AFTER_LOSS) as u64);
-        self.above = 0;
+        (self.above, self.stuck) = (0, 0);
     }
 
     fn end_round(&mut self, sample: &AckSample) {
@@ -295,14 +313,19 @@ impl Delay {
             self.on_congestion_loss(queue, sample.next);
             return;
         }
-        if self.base.is_probe_due(sample.now) && self.mode != Mode::SlowStart {
-            self.start_probe(self.window, sample.next);
+        let due = self.is_probe_due(sample.now, queue);
+        self.last_queue = queue;
+        if due && self.mode != Mode::SlowStart {
+            self.start_probe(self.window, queue, sample.next);
             return;
         }
         match self.mode {
             Mode::SlowStart => {}
             Mode::Steady => self.steer(queue, sample),
             Mode::Compete { short_queue } => {
+                if queue > SHORT_QUEUE {
+                    self.mode = Mode::Compete { short_queue: false };
+                }
                 self.below = if queue < TARGET / 4 {
                     self.below + 1
                 } else {
@@ -323,7 +346,9 @@ impl Delay {
             self.shrink(queue, target, sample.next);
             return;
         }
-        self.above = 0;
+        if queue < target / 2 {
+            self.above = 0;
+        }
         if !self.round.limited {
             return;
         }
@@ -334,21 +359,18 @@ impl Delay {
             rounds if queue < target / 2 => 0.5f64.min(f64::from(1u32 << rounds.min(8)) / 16.0),
             _ => 0.0,
         };
+        let step = step * (1.0 + f64::from(self.below) / 4.0);
         let grown = self.window as f64 * (1.0 + haste) + step;
         self.set_window(grown as u64);
     }
 
     fn shrink(&mut self, queue: u64, target: u64, next: u64) {
-        if self.above == 0 {
-            self.before_yielding = self.window;
-        }
-        self.above += u32::from(queue > target + target / 4);
-        if self.above >= YIELDS {
-            self.compete();
-            return;
-        }
-        let excess = (queue - target) as f64 / self.round.min_rtt as f64;
-        self.scale_window(1.0 - (DECREASE * excess).min(MOST_DECREASE));
+        self.before_yielding = self.before_yielding.max(self.window);
+        self.above += u32::from(queue > FAR_ABOVE);
+        let rtt = self.round.min_rtt as f64;
+        let excess = DECREASE * (queue - target) as f64 / rtt;
+        let least = (TARGET as f64 / 2.0 / rtt).clamp(LEAST_DECREASE, MOST_DECREASE);
+        self.scale_window(1.0 - excess.clamp(least, MOST_DECREASE));
         self.after_cut(next);
     }
 

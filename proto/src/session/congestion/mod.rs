@@ -83,6 +83,10 @@ pub(super) trait Controller {
 
 /// The controller that the configuration chose.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a session has one, and never moves it"
+)]
 pub(super) enum Chosen {
     Delay(Delay),
     Cubic(Cubic),
