@@ -470,6 +470,7 @@ impl Controller for Delay {
             (self.mode, self.curve) = (undo.mode, undo.curve);
             let window = self.window.max(undo.window);
             self.undo = None;
+            self.probe = None;
             self.curve.pause();
             self.set_window(window);
             self.recovery_start = 0;

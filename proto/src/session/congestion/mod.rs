@@ -142,3 +142,6 @@ fn rate(window: u64, srtt: u64, quarters: u64) -> u64 {
     let rate = u128::from(window) * u128::from(quarters) * 250_000_000 / u128::from(srtt.max(1));
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
