@@ -133,15 +133,15 @@ impl Connection {
         self.ground.datapath()
     }
 
-    /// The statistics of the first session, which carries all requests.
+    /// The statistics of the session that carries the requests.
     pub async fn statistics(&self) -> Result<Stats, ClientError> {
-        self.home.statistics().await
+        self.lead().statistics().await
     }
 
     /// Every flow that there has been, the first session first.
     pub async fn flows(&self) -> Vec<FlowInfo> {
         let mut infos = Vec::new();
-        for flow in std::iter::once(&self.home).chain(self.others()) {
+        for flow in self.sessions() {
             // Of a flow that was lost, what it carried is not known any more.
             let stats = flow.statistics().await.unwrap_or_default();
             infos.push(FlowInfo {
@@ -155,7 +155,7 @@ impl Connection {
 
     /// Sends a request and waits for its reply; a failure becomes [`ClientError::Refused`], saying `what`.
     pub async fn request(&self, what: &str, request: Request) -> Result<Reply, ClientError> {
-        self.home.request(what, request).await
+        self.lead().request(what, request).await
     }
 
     /// Closes the sessions and gives the interface back.
@@ -167,14 +167,17 @@ impl Connection {
         self.next_transfer.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The first session, which carries all requests.
-    pub(crate) fn home(&self) -> &Flow {
-        &self.home
+    /// The session that carries the requests: the first of those that live.
+    pub(crate) fn lead(&self) -> &Flow {
+        self.sessions()
+            .find(|flow| !flow.is_lost())
+            .unwrap_or(&self.home)
     }
 
-    /// The other flows, as far as they have been opened.
-    pub(crate) fn others(&self) -> &[Flow] {
-        self.others.get().map_or(&[], Vec::as_slice)
+    /// All flows that have been opened, the first session first.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &Flow> {
+        let others = self.others.get().map_or(&[][..], Vec::as_slice);
+        std::iter::once(&self.home).chain(others)
     }
 
     /// Whether there can be more than one flow.
@@ -182,8 +185,8 @@ impl Connection {
         self.ground.flows() > 1
     }
 
-    /// The other flows, opened now if they have not been: as many as are of use with a server of so many queues.
-    pub(crate) async fn open_others(&self, queues: u16) -> &[Flow] {
+    /// All flows; the others are opened now if they have not been, as many as are of use with a server of so many queues.
+    pub(crate) async fn open_others(&self, queues: u16) -> impl Iterator<Item = &Flow> {
         self.others
             .get_or_init(|| async {
                 let ground = Arc::clone(&self.ground);
@@ -200,14 +203,15 @@ impl Connection {
                 }
                 opened
             })
-            .await
+            .await;
+        self.sessions()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         // All at once; their own drops wait for them.
-        for flow in std::iter::once(&self.home).chain(self.others()) {
+        for flow in self.sessions() {
             flow.tell(Command::Finish);
         }
     }

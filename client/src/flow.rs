@@ -1,6 +1,7 @@
 //! One session of a connection, and the worker that carries it on its own queue of the interface.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::WorkerHandle;
@@ -19,6 +20,8 @@ pub(crate) struct Flow {
     remote: SocketAddr,
     queue: u32,
     port: u16,
+    /// The session is known to be over.
+    lost: AtomicBool,
 }
 
 impl Flow {
@@ -35,7 +38,13 @@ impl Flow {
             remote,
             queue,
             port,
+            lost: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the session is known to be over.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The queue of the interface that it took.
@@ -87,9 +96,12 @@ impl Flow {
         command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
     ) -> Result<T, ClientError> {
         let (answer, waiting) = oneshot::channel();
-        let lost = |source| ClientError::Lost {
-            remote: self.remote,
-            source,
+        let lost = |source| {
+            self.lost.store(true, Ordering::Relaxed);
+            ClientError::Lost {
+                remote: self.remote,
+                source,
+            }
         };
         if self.mail.send(command(answer)).is_err() {
             return Err(lost(ConnectionLost::Closed));

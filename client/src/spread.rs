@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{Coverage, Progress, ReceivedFile, SentFile, SharedWork};
-use blk_proto::message::{Reply, Request};
+use blk_proto::message::{ErrorCode, Reply, Request};
+use futures_util::future::{FusedFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::connection::Connection;
@@ -46,12 +47,13 @@ impl Connection {
     /// Sends what is left of `work`, over all flows if that is worth it; ready when all of it is acknowledged.
     pub(crate) async fn send_all(
         &self,
+        home: &Flow,
         shape: Shape<'_>,
         file: &Arc<BlockFile>,
         work: &Arc<SharedWork>,
         progress: &Progress,
     ) -> Result<SentFile, ClientError> {
-        self.spread(shape, Way::Put, async |flow: &Flow| {
+        self.spread(home, shape, Way::Put, async |flow: &Flow| {
             let (file, work) = (Arc::clone(file), Arc::clone(work));
             let (transfer, progress) = (shape.transfer, progress.clone());
             let sent = flow.ask(|answer| Command::Send {
@@ -69,12 +71,13 @@ impl Connection {
     /// Receives a file over all flows, if that is worth it; ready when every byte is written.
     pub(crate) async fn receive_all(
         &self,
+        home: &Flow,
         shape: Shape<'_>,
         file: &Arc<BlockFile>,
         coverage: &Arc<Coverage>,
         progress: &Progress,
     ) -> Result<ReceivedFile, ClientError> {
-        self.spread(shape, Way::Get, async |flow: &Flow| {
+        self.spread(home, shape, Way::Get, async |flow: &Flow| {
             let (file, coverage) = (Arc::clone(file), Arc::clone(coverage));
             let (transfer, progress) = (shape.transfer, progress.clone());
             let received = flow.ask(|answer| Command::Receive {
@@ -89,61 +92,97 @@ impl Connection {
         .await
     }
 
-    /// Does `carry` on the first session, and for a large file on the others, which join its transfer. Each of them tells
-    /// the end of the whole, so the first success is it. Another session's failure is only a warning: what it had to
-    /// carry goes to the rest.
+    /// Does `carry` on the session that opened the transfer, and for a large file on the others, which join it. Each of them
+    /// tells the end of the whole, so the first success is it. The loss of a session is only a warning while another
+    /// lives: what it had to carry goes to the rest.
     async fn spread<T>(
         &self,
+        home: &Flow,
         shape: Shape<'_>,
         way: Way,
         carry: impl AsyncFn(&Flow) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut home = pin!(carry(self.home()));
-        if shape.size < SPREAD_MIN || !self.may_spread() {
-            return home.await;
+        let mut first = pin!(carry(home));
+        if !self.is_spread(shape) {
+            return first.await;
         }
-        let carry = &carry;
-        let mut others = pin!(async {
-            let (token, queues) = match self.share(shape).await {
-                Ok(shared) => shared,
-                Err(error) => {
-                    tracing::warn!(%error, "over one flow only");
-                    return None;
-                }
-            };
-            let flows = self.open_others(queues).await;
-            let mut running: FuturesUnordered<_> = flows
-                .iter()
-                .map(|flow| async move {
-                    let outcome = carry_along(flow, shape, token, way, carry).await;
-                    (flow, outcome)
-                })
-                .collect();
-            while let Some((flow, outcome)) = running.next().await {
-                match outcome {
-                    Ok(done) => return Some(done),
-                    Err(error) => warn(flow, &error),
-                }
-            }
-            None
-        });
-        tokio::select! {
+        let mut rest = pin!(self.carry_on_others(home, shape, way, &carry).fuse());
+        let failure = tokio::select! {
             biased;
-            outcome = &mut home => outcome,
-            Some(done) = &mut others => Ok(done),
+            outcome = &mut first => match outcome {
+                Err(error @ ClientError::Lost { .. }) => error,
+                outcome => return outcome,
+            },
+            Some(done) = &mut rest => return Ok(done),
+        };
+        if rest.is_terminated() {
+            return Err(failure);
         }
+        warn(home, &failure);
+        rest.await.ok_or(failure)
     }
 
-    /// Lets other sessions join a transfer: the token, and the server's queues.
-    async fn share(&self, shape: Shape<'_>) -> Result<(u64, u16), ClientError> {
-        let transfer = shape.transfer;
-        let reply = self
-            .request(shape.what, Request::Share { transfer })
-            .await?;
-        expect(shape.what, reply, |reply| match reply {
-            Reply::Shared { token, queues } => Some((*token, *queues)),
-            _ => None,
-        })
+    /// Has the other sessions join a transfer and carry their parts; the first success, if there is one.
+    async fn carry_on_others<T>(
+        &self,
+        home: &Flow,
+        shape: Shape<'_>,
+        way: Way,
+        carry: &impl AsyncFn(&Flow) -> Result<T, ClientError>,
+    ) -> Option<T> {
+        let (token, queues) = match share(home, shape).await {
+            Ok(shared) => shared,
+            Err(error) => {
+                tracing::warn!(%error, "over one flow only");
+                return None;
+            }
+        };
+        let flows = self.open_others(queues).await;
+        let mut running: FuturesUnordered<_> = flows
+            .filter(|flow| !std::ptr::eq(*flow, home) && !flow.is_lost())
+            .map(|flow| async move {
+                let outcome = carry_along(flow, shape, token, way, carry).await;
+                (flow, outcome)
+            })
+            .collect();
+        while let Some((flow, outcome)) = running.next().await {
+            match outcome {
+                Ok(done) => return Some(done),
+                Err(error) => warn(flow, &error),
+            }
+        }
+        None
+    }
+
+    /// Whether a file is carried by several flows.
+    fn is_spread(&self, shape: Shape<'_>) -> bool {
+        shape.size >= SPREAD_MIN && self.may_spread()
+    }
+
+    /// Asks for the end of a transfer: by the session that opened it, or when that is lost by another one that carries it.
+    pub(crate) async fn ask_for(
+        &self,
+        home: &Flow,
+        shape: Shape<'_>,
+        request: Request,
+    ) -> Result<Reply, ClientError> {
+        let failure = match home.request(shape.what, request.clone()).await {
+            Err(error @ ClientError::Lost { .. }) if self.is_spread(shape) => error,
+            outcome => return outcome,
+        };
+        while let Some(flow) = self.sessions().find(|flow| !flow.is_lost()) {
+            match flow.request(shape.what, request.clone()).await {
+                Err(ClientError::Lost { .. }) => {}
+                // It has no part in the transfer; then that ended with its session.
+                Err(ClientError::Refused { failure: why, .. })
+                    if why.code == ErrorCode::Protocol =>
+                {
+                    break;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(failure)
     }
 
     /// Asks for what is missing of a file that was sent whole: a flow may have died with blocks that it had acknowledged.
@@ -169,6 +208,17 @@ impl Connection {
             }
         }
     }
+}
+
+/// Lets other sessions join a transfer: the token, and the server's queues.
+async fn share(home: &Flow, shape: Shape<'_>) -> Result<(u64, u16), ClientError> {
+    let transfer = shape.transfer;
+    let request = Request::Share { transfer };
+    let reply = home.request(shape.what, request).await?;
+    expect(shape.what, reply, |reply| match reply {
+        Reply::Shared { token, queues } => Some((*token, *queues)),
+        _ => None,
+    })
 }
 
 /// Has a session join a transfer and carry its part.

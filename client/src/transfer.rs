@@ -15,6 +15,7 @@ use blk_proto::message::{Attributes, Entry, FileKind, Reply, Request};
 use crate::address::RemotePath;
 use crate::connection::Connection;
 use crate::error::ClientError;
+use crate::flow::Flow;
 use crate::service::Command;
 use crate::spread::Shape;
 
@@ -51,6 +52,7 @@ impl Connection {
     ) -> Result<Copied, ClientError> {
         let what = target.to_string();
         let spec = source.attributes();
+        let home = self.lead();
         let transfer = Transfer::new(self);
         let request = Request::Put {
             transfer: transfer.number,
@@ -60,7 +62,7 @@ impl Connection {
             mode: spec.mode,
             mtime_ns: spec.mtime_ns,
         };
-        expect(&what, self.request(&what, request).await?, |reply| {
+        expect(&what, home.request(&what, request).await?, |reply| {
             matches!(reply, Reply::PutReady).then_some(())
         })?;
         let shape = Shape {
@@ -70,12 +72,12 @@ impl Connection {
         };
         let work = Arc::new(SharedWork::new(0, spec.size));
         let sent = self
-            .send_all(shape, source.file(), &work, &progress)
+            .send_all(home, shape, source.file(), &work, &progress)
             .await?;
         if !source.unchanged().unwrap_or(false) {
             return Err(ClientError::Changed { what });
         }
-        let reply = self.commit(shape, source, sent.crc).await?;
+        let reply = self.commit(home, shape, source, sent.crc).await?;
         transfer.over();
         expect(&what, reply, |reply| match reply {
             Reply::Committed {
@@ -95,6 +97,7 @@ impl Connection {
     /// again first.
     async fn commit(
         &self,
+        home: &Flow,
         shape: Shape<'_>,
         source: &SourceFile,
         crc: u32,
@@ -102,7 +105,7 @@ impl Connection {
         let transfer = shape.transfer;
         for _ in 0..COMMIT_TRIES {
             let request = Request::Commit { transfer, crc };
-            let reply = self.request(shape.what, request).await?;
+            let reply = self.ask_for(home, shape, request).await?;
             let Reply::Missing { ranges } = reply else {
                 return Ok(reply);
             };
@@ -118,7 +121,9 @@ impl Connection {
                 );
                 let work = Arc::new(SharedWork::new(offset, len));
                 let part = Shape { size: len, ..shape };
-                self.send_all(part, source.file(), &work, &Progress::default())
+                // Any session that has a part in the transfer.
+                let flow = if home.is_lost() { self.lead() } else { home };
+                self.send_all(flow, part, source.file(), &work, &Progress::default())
                     .await?;
             }
         }
@@ -137,8 +142,9 @@ impl Connection {
         progress: Progress,
     ) -> Result<Copied, ClientError> {
         let what = source.to_string();
+        let home = self.lead();
         let transfer = Transfer::new(self);
-        let attributes = self.open_remote(&what, source, transfer.number).await?;
+        let attributes = open_remote(home, &what, source, transfer.number).await?;
         let spec = TargetSpec {
             size: attributes.size,
             mode: attributes.mode,
@@ -151,10 +157,10 @@ impl Connection {
             size: spec.size,
         };
         let coverage = Arc::new(Coverage::new(spec.size));
-        let receive = self.receive_all(shape, target.file(), &coverage, &progress);
-        let read = self.read(shape, 0, spec.size);
+        let receive = self.receive_all(home, shape, target.file(), &coverage, &progress);
+        let read = self.read(home, shape, 0, spec.size);
         let fill = self.fill_holes(shape, &coverage, async |offset, len| {
-            self.read(shape, offset, len).await
+            self.read(home, shape, offset, len).await
         });
         let (received, sent) = both(&what, receive, read, fill, LAST_WRITES).await?;
         if received.crc != sent {
@@ -173,33 +179,20 @@ impl Connection {
         })
     }
 
-    /// Has the server open a file for reading.
-    async fn open_remote(
-        &self,
-        what: &str,
-        source: &RemotePath,
-        transfer: u32,
-    ) -> Result<Attributes, ClientError> {
-        let request = Request::Open {
-            transfer,
-            export: source.export.clone(),
-            path: source.path.clone(),
-        };
-        let reply = self.request(what, request).await?;
-        expect(what, reply, |reply| match reply {
-            Reply::Opened { attributes } => Some(*attributes),
-            _ => None,
-        })
-    }
-
     /// Has the server send a range of a file; ready, with the range's CRC32, when all was acknowledged.
-    async fn read(&self, shape: Shape<'_>, offset: u64, len: u64) -> Result<u32, ClientError> {
+    async fn read(
+        &self,
+        home: &Flow,
+        shape: Shape<'_>,
+        offset: u64,
+        len: u64,
+    ) -> Result<u32, ClientError> {
         let request = Request::Read {
             transfer: shape.transfer,
             offset,
             len,
         };
-        let reply = self.request(shape.what, request).await?;
+        let reply = self.ask_for(home, shape, request).await?;
         expect(shape.what, reply, |reply| match reply {
             Reply::ReadDone { crc } => Some(*crc),
             _ => None,
@@ -278,6 +271,25 @@ impl Connection {
     }
 }
 
+/// Has the server open a file for reading.
+async fn open_remote(
+    home: &Flow,
+    what: &str,
+    source: &RemotePath,
+    transfer: u32,
+) -> Result<Attributes, ClientError> {
+    let request = Request::Open {
+        transfer,
+        export: source.export.clone(),
+        path: source.path.clone(),
+    };
+    let reply = home.request(what, request).await?;
+    expect(what, reply, |reply| match reply {
+        Reply::Opened { attributes } => Some(*attributes),
+        _ => None,
+    })
+}
+
 /// Receives what is asked for: the first failure of either ends both. After the sender's last word the reception has
 /// `patience` to end as well, while `fill` asks for what is missing.
 async fn both<R, S>(
@@ -333,7 +345,7 @@ impl<'a> Transfer<'a> {
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         if !self.over {
-            for flow in std::iter::once(self.connection.home()).chain(self.connection.others()) {
+            for flow in self.connection.sessions() {
                 flow.tell(Command::Abandon {
                     transfer: self.number,
                 });

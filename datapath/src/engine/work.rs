@@ -50,6 +50,11 @@ impl SharedWork {
         }
     }
 
+    /// Offset and length of the whole, in bytes.
+    pub fn range(&self) -> (u64, u64) {
+        (self.start, self.len)
+    }
+
     /// One more flow shares the work.
     pub fn add_flow(&self) -> FlowId {
         self.state().work.add_flow()

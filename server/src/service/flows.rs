@@ -5,14 +5,16 @@
 //!   Share ──► token ─ ─ ─ ─ (by the client) ─ ─ ─ ─► Join ──► blocks come, or will
 //!   Read ────────────── Send: take your part ──────► blocks go
 //!   Commit, ReadDone ◄─ Received, Sent, Incomplete ─ whoever sees it first
-//!   Close, end ──────────────── Over ──────────────► forget it
+//!   Close ───────────────────── Over ──────────────► forget it
+//!                      ┌─────── Yield ◄───────────── Commit, Read: the owner's session may be dead
+//!   end of the session ┴─────── Adopt ─────────────► it is the owner now
 //! ```
 
 use std::sync::Arc;
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{ByteRange, ReceivedFile, SentFile, SharedWork, TransferError};
-use blk_proto::message::{ErrorCode, Failure, Reply};
+use blk_proto::message::{ErrorCode, Failure, Reply, Request};
 
 use super::ports::{At, Ports};
 use super::registry::{Common, Place};
@@ -21,7 +23,6 @@ use super::sessions::Sessions;
 use super::transfer::Transfer;
 
 /// What workers tell each other about a shared transfer.
-#[derive(Debug)]
 pub struct FlowMail {
     /// The receiver's transfer.
     pub(super) at: At,
@@ -31,7 +32,6 @@ pub struct FlowMail {
 }
 
 /// What there is to tell.
-#[derive(Debug)]
 pub(super) enum News {
     /// To a member: take part in sending this.
     Send {
@@ -42,6 +42,19 @@ pub(super) enum News {
     Stop,
     /// To a member: the transfer is over.
     Over,
+    /// To a member: it is the owner now, and shall carry out this request.
+    Adopt {
+        transfer: Box<Transfer>,
+        then: Option<(u32, Request)>,
+    },
+    /// To the owner: a member wants to be the owner, for the sake of this request.
+    Yield {
+        to: Place,
+        id: u32,
+        request: Request,
+    },
+    /// To a member that wanted to be the owner: it cannot be.
+    Refused { id: u32 },
     /// To the owner: every byte is written, or a flow has failed.
     Received(Result<ReceivedFile, TransferError>),
     /// To the owner: what arrived is written, and this is missing.
@@ -126,9 +139,19 @@ impl Sessions {
         let FlowMail { at, token, news } = mail;
         // Whoever it is for may be gone, and its number in use by another transfer.
         if self.transfer_mut(at).and_then(|transfer| transfer.token()) != Some(token) {
-            return;
+            return self.return_to_sender(ports, at, token, news);
         }
         match news {
+            News::Adopt { transfer, then } => {
+                self.put(at, *transfer);
+                if let Some((id, request)) = then {
+                    self.on_request(ports, at.session, id, request);
+                }
+            }
+            News::Yield { to, id, request } => self.give_up(ports, at, token, to, (id, request)),
+            News::Refused { id } => {
+                self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+            }
             News::Send { file, work } => {
                 if !ports.start_outbound(at, file, work) {
                     tracing::warn!(session = at.session.0, "a flow cannot take part in sending");
@@ -142,6 +165,93 @@ impl Sessions {
             News::Received(outcome) => self.on_received(ports, at, outcome),
             News::Incomplete(missing) => self.on_incomplete(ports, at, missing),
             News::Sent(outcome) => self.on_sent(ports, at, outcome),
+        }
+    }
+
+    /// Mail for a transfer that is gone: what must not be lost with it.
+    fn return_to_sender(&mut self, ports: &mut impl Ports, at: At, token: u64, news: News) {
+        match news {
+            News::Adopt { transfer, .. } => {
+                // The heir has ended too. It was the owner by then, so the rest goes on to the next, or ends here.
+                self.bequeath(ports, at, *transfer);
+            }
+            News::Yield { to, id, .. } => post(ports, to, token, News::Refused { id }),
+            News::Refused { id } => {
+                self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+            }
+            _ => {}
+        }
+    }
+
+    /// A member is asked for what only the owner can do: it asks the owner for the transfer.
+    pub(super) fn claim(&mut self, ports: &mut impl Ports, at: At, id: u32, request: Request) {
+        let token = self.transfer_mut(at).and_then(|transfer| transfer.token());
+        let owner = token.and_then(|token| Some((token, self.registry.owner(token)?)));
+        let Some((token, owner)) = owner else {
+            return self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+        };
+        let to = self.place(at);
+        post(ports, owner, token, News::Yield { to, id, request });
+    }
+
+    /// Hands a transfer to a member that asked for it.
+    fn give_up(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        token: u64,
+        to: Place,
+        then: (u32, Request),
+    ) {
+        match self.take(at) {
+            Some(Transfer::Joined { token }) => {
+                // It was handed on before this came: its owner is asked.
+                self.put(at, Transfer::Joined { token });
+                let (id, request) = then;
+                match self.registry.owner(token) {
+                    Some(owner) if owner != self.place(at) => {
+                        post(ports, owner, token, News::Yield { to, id, request });
+                    }
+                    _ => post(ports, to, token, News::Refused { id }),
+                }
+            }
+            Some(mut transfer) => {
+                self.put(at, Transfer::Joined { token });
+                if let Some(waiting) = transfer.forget_request() {
+                    let message = "another session has taken the transfer over";
+                    let moved = Reply::Failed(failure(ErrorCode::Protocol, message));
+                    self.reply(ports, at.session, waiting, moved);
+                }
+                let news = News::Adopt {
+                    transfer: Box::new(transfer),
+                    then: Some(then),
+                };
+                // In this order: who learns of the new owner writes to it after this.
+                post(ports, to, token, news);
+                self.registry.set_owner(token, to, true);
+            }
+            None => {}
+        }
+    }
+
+    /// The session of a transfer has ended: a member gets the transfer, if it has any; else it ends too.
+    pub(super) fn bequeath(&mut self, ports: &mut impl Ports, at: At, mut transfer: Transfer) {
+        let owned = !matches!(transfer, Transfer::Joined { .. });
+        let token = transfer.token().filter(|_| owned);
+        if let Some(token) = token
+            && let Some(heir) = self.registry.heir(token)
+        {
+            transfer.forget_request();
+            let news = News::Adopt {
+                transfer: Box::new(transfer),
+                then: None,
+            };
+            post(ports, heir, token, news);
+            return self.registry.set_owner(token, heir, false);
+        }
+        self.part(ports, at, &transfer);
+        if let (_, Some(target)) = transfer.into_remains() {
+            self.abandon_target(ports, at.session, target);
         }
     }
 

@@ -51,7 +51,6 @@ pub const MAX_TRANSFERS: usize = 64;
 pub const MAX_JOBS: usize = 128;
 
 /// What the namespace thread and other workers send to a worker.
-#[derive(Debug)]
 pub enum Mail {
     /// A job was carried out.
     Outcome(JobKey, Outcome),

@@ -1,7 +1,8 @@
 //! Transfers that several sessions carry, each on whatever worker its packets arrive at.
 //!
 //! The session that opened a transfer owns it; others join it by a random token, as members, and bring or send blocks of
-//! it. This table only says who belongs together; the workers tell each other by mail what happens.
+//! it. When the owner's session ends, or a member is asked what only the owner can do, the member becomes the owner. This
+//! table only says who belongs together; the workers tell each other by mail what happens.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -100,6 +101,30 @@ impl Registry {
     pub(super) fn leave(&self, token: u64, member: Place) {
         if let Some(shared) = self.table().get_mut(&token) {
             shared.members.retain(|other| *other != member);
+        }
+    }
+
+    /// Makes a member the owner. The former owner stays on as a member if its session lasts.
+    pub(super) fn set_owner(&self, token: u64, owner: Place, stays: bool) {
+        if let Some(shared) = self.table().get_mut(&token) {
+            shared.members.retain(|other| *other != owner);
+            let former = std::mem::replace(&mut shared.owner, owner);
+            if stays {
+                shared.members.push(former);
+            }
+        }
+    }
+
+    /// Who owns the transfer next when its owner's session ends.
+    pub(super) fn heir(&self, token: u64) -> Option<Place> {
+        self.table().get(&token)?.members.first().copied()
+    }
+
+    /// What is being read of an open file.
+    pub(super) fn work(&self, token: u64) -> Option<Arc<SharedWork>> {
+        match &self.table().get(&token)?.common {
+            Common::Source { work, .. } => work.clone(),
+            Common::Target { .. } => None,
         }
     }
 

@@ -53,6 +53,11 @@ impl Sessions {
                 let state = |pending| Transfer::Opening { pending };
                 self.begin(ports, at(transfer), id, state, job);
             }
+            Request::Commit { transfer, .. } | Request::Read { transfer, .. }
+                if self.is_member(at(transfer)) =>
+            {
+                self.claim(ports, at(transfer), id, request);
+            }
             Request::Commit { transfer, crc } => {
                 self.commit(ports, at(transfer), Commit { request: id, crc });
             }
@@ -185,7 +190,12 @@ impl Sessions {
         self.reply(ports, at.session, request, Reply::Failed(refusal));
     }
 
+    fn is_member(&mut self, at: At) -> bool {
+        matches!(self.transfer_mut(at), Some(Transfer::Joined { .. }))
+    }
+
     fn read(&mut self, ports: &mut impl Ports, at: At, id: u32, range: (u64, u64)) {
+        let registry = Arc::clone(&self.registry);
         let Some(Transfer::Open {
             source,
             reading,
@@ -195,6 +205,17 @@ impl Sessions {
             return self.reply(ports, at.session, id, no_such_transfer(at.transfer));
         };
         let (token, file) = (*token, Arc::clone(source.file()));
+        // A former owner's: the others send it still, or have sent it.
+        if reading.is_none()
+            && let Some(work) = token.and_then(|token| registry.work(token))
+            && work.range() == range
+        {
+            *reading = Some(id);
+            if let Some(sent) = work.sent() {
+                self.on_sent(ports, at, Ok(sent));
+            }
+            return;
+        }
         let checked = match reading {
             Some(_) => Err(failure(ErrorCode::Busy, "one read at a time on a transfer")),
             None => check_range(range, source.attributes().size),

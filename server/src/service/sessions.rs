@@ -68,10 +68,7 @@ impl Sessions {
                 session,
                 transfer: number,
             };
-            self.part(ports, at, &transfer);
-            if let (_, Some(target)) = transfer.into_remains() {
-                self.abandon_target(ports, session, target);
-            }
+            self.bequeath(ports, at, transfer);
         }
     }
 

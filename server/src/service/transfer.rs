@@ -79,6 +79,15 @@ impl Transfer {
         }
     }
 
+    /// Takes out the request that waits for the end of the sending or the receiving.
+    pub(super) fn forget_request(&mut self) -> Option<u32> {
+        match self {
+            Self::Receiving { commit, .. } => commit.take().map(|commit| commit.request),
+            Self::Open { reading, .. } => reading.take(),
+            _ => None,
+        }
+    }
+
     /// The token of a transfer that is shared.
     pub(super) fn token(&self) -> Option<u64> {
         match self {

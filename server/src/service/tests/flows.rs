@@ -200,14 +200,100 @@ fn a_member_may_close_its_part() {
 }
 
 #[test]
-fn the_end_of_the_owner_ends_the_members() {
+fn a_member_inherits_a_put() {
     let (mut bench, token) = Bench::shared_put();
+    bench.ask(2, commit(5));
     bench.sessions.on_closed(&mut bench.world, SESSION);
-    assert!(matches!(bench.job().1, Job::Abandon { .. }));
-    assert_eq!(bench.deliver(), ["over"]);
-    assert_eq!(bench.world.abandoned, [50]);
+    assert!(bench.world.jobs.is_empty(), "the target is kept");
+    assert_eq!(bench.deliver(), ["adopt"]);
+    bench.ask_by(OTHER, 9, commit(50));
+    bench
+        .sessions
+        .on_received(&mut bench.world, MEMBER, Ok(whole()));
+    let (key, job) = bench.job();
+    assert!(matches!(job, Job::Commit { .. }));
+    bench.answer(key, Outcome::Committed);
+    assert_eq!(bench.replies(), [(9, COMMITTED)]);
+    assert!(bench.world.mail.is_empty());
     let reply = bench.join(token);
     bench.assert_refused(reply, ErrorCode::NotFound);
+}
+
+#[test]
+fn the_last_flow_of_a_put_takes_it_along() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    // The heir ends before it learns of its luck.
+    bench.sessions.on_closed(&mut bench.world, OTHER);
+    assert!(bench.world.jobs.is_empty());
+    assert_eq!(bench.deliver(), ["adopt"]);
+    assert!(matches!(bench.job().1, Job::Abandon { .. }));
+}
+
+#[test]
+fn a_member_that_is_asked_to_commit_becomes_the_owner() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask(2, commit(5));
+    bench.ask_by(OTHER, 9, commit(50));
+    assert_eq!(bench.deliver(), ["yield"]);
+    assert_eq!(bench.refusal(2), ErrorCode::Protocol);
+    assert_eq!(bench.deliver(), ["adopt"]);
+    // The former owner is a member now, and tells the new one.
+    bench
+        .sessions
+        .on_received(&mut bench.world, HERE, Ok(whole()));
+    assert_eq!(bench.deliver(), ["received"]);
+    let (key, job) = bench.job();
+    assert!(matches!(job, Job::Commit { .. }));
+    assert_eq!(bench.deliver(), ["over"]);
+    bench.answer(key, Outcome::Committed);
+    assert_eq!(bench.replies(), [(9, COMMITTED)]);
+}
+
+#[test]
+fn a_claim_that_comes_too_late_is_refused() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask_by(OTHER, 9, commit(50));
+    bench.ask(3, close(5));
+    bench.replies();
+    assert!(matches!(bench.job().1, Job::Abandon { .. }));
+    assert_eq!(bench.deliver(), ["yield", "over"]);
+    assert_eq!(bench.deliver(), ["refused"]);
+    assert_eq!(bench.refusal(9), ErrorCode::Protocol);
+}
+
+#[test]
+fn a_member_goes_on_with_a_read() {
+    for done_before in [true, false] {
+        let mut bench = Bench::new();
+        bench.open(5);
+        let token = bench.share(5);
+        assert_eq!(bench.join(token), Reply::Joined);
+        bench.ask(2, read(5));
+        bench.deliver();
+        bench.sessions.on_closed(&mut bench.world, SESSION);
+        assert_eq!(bench.deliver(), ["adopt"]);
+        let work = Arc::clone(&bench.world.works[0]);
+        let flow = work.add_flow();
+        let finish = || {
+            let range = work.take(flow).unwrap();
+            assert!(work.done(flow, range, CRC));
+            work.sent().unwrap()
+        };
+        if done_before {
+            let sent = finish();
+            bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+            assert!(bench.replies().is_empty());
+            bench.ask_by(OTHER, 9, read(50));
+        } else {
+            bench.ask_by(OTHER, 9, read(50));
+            assert!(bench.replies().is_empty());
+            let sent = finish();
+            bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+        }
+        assert_eq!(bench.replies(), [(9, Reply::ReadDone { crc: CRC })]);
+        assert_eq!(bench.world.outbound, [5, 50], "nothing is sent again");
+    }
 }
 
 #[test]
@@ -223,11 +309,8 @@ fn what_cannot_be_shared_or_joined_is_refused() {
     bench.world.engine_refuses = true;
     let reply = bench.join(token);
     bench.assert_refused(reply, ErrorCode::Io);
-    // Only the owner can commit.
     bench.world.engine_refuses = false;
     assert_eq!(bench.join(token), Reply::Joined);
-    bench.ask_by(OTHER, 9, commit(50));
-    assert_eq!(bench.refusal(9), ErrorCode::Protocol);
     let reply = bench.join(token);
     bench.assert_refused(reply, ErrorCode::Protocol);
 }
