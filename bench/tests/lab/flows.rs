@@ -121,18 +121,43 @@ impl Scene {
         }
     }
 
-    /// Waits until the server's second queue has something to do with the copy, and takes that queue's packets away from
-    /// blockd for good.
-    fn kill_second_flow(&self, copy: &mut Running) {
+    /// Waits until a queue of the server has much to do with the copy, and takes that queue's packets away from blockd for
+    /// good.
+    fn kill_flow(&self, queue: usize, copy: &mut Running) {
         let before = self.frames();
         let under_way = within(Duration::from_secs(30), || {
             assert!(copy.is_running(), "the copy was over too early");
-            self.frames()[1].0 > before[1].0 + 300
+            let now = self.frames();
+            // The other one must have joined.
+            (0..self.queues).all(|queue| now[queue].0 > before[queue].0 + 300)
         });
-        assert!(under_way, "nothing comes on the second queue");
+        assert!(under_way, "nothing comes on a queue");
         copy.signal(Signal::STOP);
-        take_socket_away(&self.hosts, SLOTS_PER_QUEUE);
+        take_socket_away(&self.hosts, queue as u32 * SLOTS_PER_QUEUE);
         copy.signal(Signal::CONT);
+    }
+
+    /// A put during which the flow on that queue dies.
+    fn put_and_kill(&self, queue: usize) {
+        let source = self.directory.join("file");
+        files::write(&source, 3 * SIZE, 6);
+        let arguments = [&self.path("file"), "10.77.0.1:data/file"];
+        let mut copy = start(&self.hosts, &self.directory, &arguments);
+        self.kill_flow(queue, &mut copy);
+        copy.outcome().ok();
+        files::assert_same(&source, &self.export.join("file"));
+    }
+
+    /// A get during which the flow on that queue dies.
+    fn get_and_kill(&self, queue: usize) {
+        let source = self.export.join("file");
+        files::write(&source, 3 * SIZE, 7);
+        self.directory.subdirectory("back");
+        let arguments = ["10.77.0.1:data/file", &self.path("back/file")];
+        let mut copy = start(&self.hosts, &self.directory, &arguments);
+        self.kill_flow(queue, &mut copy);
+        copy.outcome().ok();
+        files::assert_same(&source, &self.directory.join("back/file"));
     }
 }
 
@@ -212,42 +237,30 @@ fn four_queues_carry_one_file() {
 
 #[test]
 fn a_put_goes_on_when_a_flow_dies() {
-    if !ready("a_put_goes_on_when_a_flow_dies") {
-        return;
+    if ready("a_put_goes_on_when_a_flow_dies") {
+        Scene::new(2, 1500).put_and_kill(1);
     }
-    let scene = Scene::new(2, 1500);
-    let source = scene.directory.join("file");
-    files::write(&source, 3 * SIZE, 6);
-    let (hosts, directory) = (&scene.hosts, &scene.directory);
-    let mut copy = start(
-        hosts,
-        directory,
-        &[&scene.path("file"), "10.77.0.1:data/file"],
-    );
-    scene.kill_second_flow(&mut copy);
-    let outcome = copy.outcome();
-    outcome.ok();
-    files::assert_same(&source, &scene.export.join("file"));
 }
 
 #[test]
 fn a_get_goes_on_when_a_flow_dies() {
-    if !ready("a_get_goes_on_when_a_flow_dies") {
-        return;
+    if ready("a_get_goes_on_when_a_flow_dies") {
+        Scene::new(2, 1500).get_and_kill(1);
     }
-    let scene = Scene::new(2, 1500);
-    let source = scene.export.join("file");
-    files::write(&source, 3 * SIZE, 7);
-    scene.directory.subdirectory("back");
-    let mut copy = start(
-        &scene.hosts,
-        &scene.directory,
-        &["10.77.0.1:data/file", &scene.path("back/file")],
-    );
-    scene.kill_second_flow(&mut copy);
-    let outcome = copy.outcome();
-    outcome.ok();
-    files::assert_same(&source, &scene.directory.join("back/file"));
+}
+
+#[test]
+fn a_put_goes_on_when_the_first_flow_dies() {
+    if ready("a_put_goes_on_when_the_first_flow_dies") {
+        Scene::new(2, 1500).put_and_kill(0);
+    }
+}
+
+#[test]
+fn a_get_goes_on_when_the_first_flow_dies() {
+    if ready("a_get_goes_on_when_the_first_flow_dies") {
+        Scene::new(2, 1500).get_and_kill(0);
+    }
 }
 
 #[test]
