@@ -1,5 +1,9 @@
 use super::*;
+use crate::session::{Config, Parameters, RetryPolicy};
+use crate::sim::client::Task;
+use crate::sim::disk::DiskPlan;
 use crate::sim::link::LinkPlan;
+use crate::sim::scenario::Action;
 
 /// What the invariants say of this mistake in the first runs; most runs do not reach every mistake.
 fn found(sabotage: Sabotage) -> Vec<Broken> {
@@ -106,4 +110,103 @@ fn a_clean_network_needs_no_retransmission() {
     let counts = [Count::Retransmitted, Count::Reconnected, Count::TimedOut];
     assert_eq!(counts.map(|count| outcome.tally.get(count)), [0, 0, 0]);
     assert!(outcome.tally.get(Count::Committed) > 0);
+}
+
+/// One client that puts a file of so many blocks of 512 bytes over a clean link of 8 MB/s and 1 ms round trip.
+fn one_put(blocks: u64) -> Scenario {
+    // One that has no odd limits on its side.
+    let mut scenario = Scenario::new(1);
+    scenario.parties.truncate(1);
+    scenario.actions.clear();
+    (scenario.doomed, scenario.flood, scenario.disk) = (None, None, DiskPlan::default());
+    let party = &mut scenario.parties[0];
+    let link = LinkPlan {
+        delay: 500_000,
+        rate: 8_000_000,
+        queue: 1_000_000,
+        ..LinkPlan::default()
+    };
+    (party.up, party.down) = (link.clone(), link);
+    party.plan.start = START;
+    party.plan.tasks = vec![Task::Put {
+        file: 0,
+        size: blocks * 512,
+        cancel_at: None,
+    }];
+    party.plan.block_len = 512;
+    party.plan.send_frames = 500;
+    for config in [&mut party.plan.config, &mut scenario.server.config] {
+        *config = Config {
+            local: Parameters {
+                initial_credit: 200,
+                ..Parameters::default()
+            },
+            ..Config::default()
+        };
+    }
+    scenario.server.receive_frames = 400;
+    scenario.server.retry = RetryPolicy::Above(4);
+    scenario
+}
+
+const fn at(millis: u64) -> Time {
+    Time::from_nanos(START.as_nanos() + millis * 1_000_000)
+}
+
+/// Runs until that time, or until something was counted so often.
+fn run_until(world: &mut World, end: Time, count: Count, times: u64) {
+    loop {
+        let next = world.step().unwrap().expect("not over yet");
+        if next > end || world.network.tally.get(count) >= times {
+            break;
+        }
+        world.now = next.max(world.now + Duration::from_nanos(1));
+    }
+}
+
+#[test]
+fn a_server_that_was_killed_is_noticed_by_the_first_packet_to_the_next() {
+    let mut scenario = one_put(5000);
+    scenario.actions = vec![
+        (at(100), Action::CrashServer),
+        (at(150), Action::StartServer),
+    ];
+    let mut world = World::new(scenario, None);
+    run_until(&mut world, at(5_000), Count::Resets, 1);
+    let answered = world.now;
+    run_until(&mut world, at(5_000), Count::PeerRestarted, 1);
+    let noticed = world.now.saturating_since(answered);
+    assert!(
+        noticed < Duration::from_millis(1),
+        "{noticed:?}: that is no longer half a round trip"
+    );
+    // The put begins again, and comes to its end.
+    run_until(&mut world, at(10_000), Count::Committed, 1);
+    assert_eq!(world.network.tally.get(Count::Connected), 2);
+    assert_eq!(world.network.tally.get(Count::Committed), 1);
+}
+
+#[test]
+fn a_stalled_disk_stops_the_sender_and_costs_nothing_else() {
+    let mut scenario = one_put(30_000);
+    scenario.disk.stalls = vec![(at(500), at(5_500))];
+    let mut world = World::new(scenario, None);
+    let mut delivered = |until| {
+        let before = world.network.tally.get(Count::Delivered);
+        run_until(&mut world, at(until), Count::Committed, 1);
+        world.network.tally.get(Count::Delivered) - before
+    };
+    delivered(300);
+    let usual = delivered(500);
+    assert!(usual > 1500, "{usual} blocks in 200 ms on a link of 8 MB/s");
+    assert!(delivered(5_500) <= 200, "no more than was granted");
+    delivered(5_600);
+    let again = delivered(5_800);
+    assert!(
+        again * 10 > usual * 9,
+        "{again} blocks in 200 ms, {usual} before the stall"
+    );
+    let counts = [Count::TimedOut, Count::TailDropped, Count::Reconnected];
+    let counts = counts.map(|count| world.network.tally.get(count));
+    assert_eq!(counts, [0, 0, 0]);
 }

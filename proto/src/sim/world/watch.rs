@@ -25,6 +25,8 @@ pub(super) struct Watch {
     pub(super) dog: Watchdog,
     /// When something last stood in its way.
     trouble: Time,
+    /// Whether something did when this was last looked at.
+    was_troubled: bool,
 }
 
 impl Watch {
@@ -35,6 +37,7 @@ impl Watch {
         Self {
             dog: Watchdog::new(START, patience),
             trouble: Time::default(),
+            was_troubled: false,
         }
     }
 }
@@ -57,9 +60,11 @@ impl World {
                 || down.plan().is_cut(now)
                 || !client.is_up(now)
                 || self.parking.is_still(Address::of_client(number));
-            if troubled {
+            // It may have lasted until just now.
+            if troubled || watch.was_troubled {
                 watch.trouble = now;
             }
+            watch.was_troubled = troubled;
             let excused = troubled || damage > TOO_BAD || client.over().is_some();
             watch.dog.look(now, number, client.moves(), excused)?;
             if let Some(ending) = client.take_ending() {
