@@ -21,16 +21,17 @@ fn bring(work: &SharedWork, coverage: &Coverage) -> u64 {
         let mut at = range.offset;
         while at < end {
             let len = BLOCK.min(end - at);
-            if !gather.is_open(at) {
-                assert!(!coverage.is_claimed(at, len), "nobody else has it");
+            // At the end a flow may take over what another one has, and brings it a second time.
+            if gather.is_open(at) || !coverage.is_claimed(at, len) {
+                let now = Time::from_nanos(blocks);
+                let taken = gather.insert(now, at, len as u32, 7, at, &mut runs);
+                assert!(taken.is_ok(), "a flow brings each block once");
             }
-            let now = Time::from_nanos(blocks);
-            let taken = gather.insert(now, at, len as u32, 7, at, &mut runs);
-            assert!(taken.is_ok(), "each block comes once");
             (at, blocks) = (at + len, blocks + 1);
             for run in runs.drain(..) {
-                assert_eq!(coverage.claim(run.offset, run.len), Claim::Granted);
-                coverage.written(run.offset, run.len, run.crc, Ways::default());
+                if coverage.claim(run.offset, run.len) == Claim::Granted {
+                    coverage.written(run.offset, run.len, run.crc, Ways::default());
+                }
             }
         }
         work.done(flow, range, 7);
