@@ -22,6 +22,7 @@
 mod state;
 
 use self::state::{Mode, Probe, Round, Undo};
+use super::ambient::AmbientLoss;
 use super::base::BaseRtt;
 use super::curve::{Curve, Growth};
 use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, MIN_PACKETS, rate};
@@ -81,6 +82,7 @@ pub(in super::super) struct Delay {
     srtt: u64,
     mode: Mode,
     base: BaseRtt,
+    ambient: AmbientLoss,
     round: Round,
     /// The packets that this round acknowledges were sent before the last cut: they do not show what it did.
     stale: bool,
@@ -122,6 +124,7 @@ impl Delay {
             srtt: u64::MAX,
             mode: Mode::SlowStart,
             base: BaseRtt::new(),
+            ambient: AmbientLoss::default(),
             round: Round::starting(0),
             stale: false,
             below: 0,
@@ -309,7 +312,10 @@ impl Delay {
             return;
         }
         self.marks -= self.marks / 16.0;
-        if self.round.lost > 0 && queue > self.empty() {
+        let (lost, acked) = (self.round.lost, self.round.acked);
+        if queue <= self.empty() {
+            self.ambient.learn(lost, acked);
+        } else if lost > 0 && !self.ambient.explains(lost, acked) {
             self.on_congestion_loss(queue, sample.next);
             return;
         }

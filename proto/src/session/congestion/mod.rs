@@ -8,6 +8,7 @@
 //! A *round* is a round trip, told by packet numbers: it ends when a packet is acknowledged that was sent after the
 //! round began. Times are nanoseconds, sizes bytes of UDP payload.
 
+mod ambient;
 mod base;
 mod cubic;
 mod curve;
