@@ -15,7 +15,7 @@ struct Bottleneck {
     rate: &'static str,
     delay: &'static str,
     product: u64,
-    /// Megabytes that one of two senders gets through in about ten seconds.
+    /// Megabytes that one of two senders gets through in about fifteen seconds.
     size: u64,
 }
 
@@ -25,14 +25,14 @@ const BOTTLENECKS: [Bottleneck; 2] = [
         rate: "200mbit",
         delay: "5ms",
         product: 250_000,
-        size: 120,
+        size: 150,
     },
     Bottleneck {
         name: "1 Gb/s, 2 ms",
         rate: "1gbit",
         delay: "1ms",
         product: 250_000,
-        size: 500,
+        size: 900,
     },
 ];
 
