@@ -10,6 +10,7 @@ use blk_proto::session::{CloseReason, ConnectionId};
 use super::coverage::ByteRange;
 use super::inbound::ReceivedFile;
 use super::outbound::SentFile;
+use super::work::SharedWork;
 
 /// Names a session within one engine: the bits of its [`ConnectionId`]. A place in the table has 16,383 ids, and then the
 /// first of them again.
@@ -64,6 +65,8 @@ pub enum EngineEvent {
         session: SessionId,
         /// The transfer.
         transfer: u32,
+        /// What was to be sent: a transfer sends one range after the other.
+        work: Arc<SharedWork>,
         /// What became of it.
         outcome: Result<SentFile, TransferError>,
     },

@@ -109,6 +109,11 @@ impl Outbound {
         &self.file
     }
 
+    /// What it takes its ranges from.
+    pub fn work(&self) -> &Arc<SharedWork> {
+        &self.work
+    }
+
     /// The next run to read, in blocks of at most `block_len` bytes, unless there is nothing to do or the transfer has
     /// failed.
     pub fn plan(&mut self, now: Time, block_len: u16) -> Option<ReadPlan> {

@@ -1,6 +1,7 @@
 //! One session with its path and its transfers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use blk_proto::message::MAX_RANGES;
 use blk_proto::net::Path;
@@ -184,6 +185,7 @@ impl Peer {
             events.push_back(EngineEvent::Sent {
                 session,
                 transfer,
+                work: Arc::clone(outbound.work()),
                 outcome,
             });
             leftovers.sending.extend(

@@ -93,6 +93,7 @@ impl Engine {
             self.events.push_back(EngineEvent::Sent {
                 session,
                 transfer,
+                work,
                 outcome: Ok(sent),
             });
             return true;
@@ -106,6 +107,19 @@ impl Engine {
                 false
             }
         }
+    }
+
+    /// Whether a session sends what it gets of this work.
+    pub fn is_sending(
+        &mut self,
+        session: SessionId,
+        transfer: u32,
+        work: &Arc<SharedWork>,
+    ) -> bool {
+        self.peers
+            .get_mut(session)
+            .and_then(|peer| peer.outbound.get_mut(transfer))
+            .is_some_and(|outbound| Arc::ptr_eq(outbound.work(), work))
     }
 
     /// Forgets a transfer in either direction. Writes in flight finish into the file; blocks that still come are

@@ -60,7 +60,11 @@ pub(super) enum News {
     /// To the owner: what arrived is written, and this is missing.
     Incomplete(Vec<ByteRange>),
     /// To the owner: every block is acknowledged, or a flow has failed.
-    Sent(Result<SentFile, TransferError>),
+    Sent {
+        /// What was to be sent.
+        work: Arc<SharedWork>,
+        outcome: Result<SentFile, TransferError>,
+    },
 }
 
 impl Sessions {
@@ -164,22 +168,38 @@ impl Sessions {
             }
             News::Received(outcome) => self.on_received(ports, at, outcome),
             News::Incomplete(missing) => self.on_incomplete(ports, at, missing),
-            News::Sent(outcome) => self.on_sent(ports, at, outcome),
+            News::Sent { work, outcome } => self.on_sent(ports, at, work, outcome),
         }
     }
 
     /// Mail for a transfer that is gone: what must not be lost with it.
     fn return_to_sender(&mut self, ports: &mut impl Ports, at: At, token: u64, news: News) {
         match news {
-            News::Adopt { transfer, .. } => {
+            News::Adopt { transfer, then } => {
+                if let Some((id, _)) = then {
+                    self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+                }
                 // The heir has ended too. It was the owner by then, so the rest goes on to the next, or ends here.
                 self.bequeath(ports, at, *transfer);
             }
-            News::Yield { to, id, .. } => post(ports, to, token, News::Refused { id }),
             News::Refused { id } => {
                 self.reply(ports, at.session, id, no_such_transfer(at.transfer));
             }
-            _ => {}
+            // For the owner, who has changed meanwhile.
+            News::Yield { .. } | News::Received(_) | News::Incomplete(_) | News::Sent { .. } => {
+                self.forward(ports, at, token, news)
+            }
+            News::Send { .. } | News::Stop | News::Over => {}
+        }
+    }
+
+    /// Mail for the owner of a transfer that came to a place where it is not any more: it goes where it is now.
+    fn forward(&self, ports: &mut impl Ports, at: At, token: u64, news: News) {
+        let owner = self.registry.owner(token);
+        match (owner.filter(|owner| *owner != self.place(at)), news) {
+            (Some(owner), news) => post(ports, owner, token, news),
+            (None, News::Yield { to, id, .. }) => post(ports, to, token, News::Refused { id }),
+            (None, _) => {}
         }
     }
 
@@ -203,17 +223,21 @@ impl Sessions {
         to: Place,
         then: (u32, Request),
     ) {
+        let (id, request) = then;
         match self.take(at) {
             Some(Transfer::Joined { token }) => {
-                // It was handed on before this came: its owner is asked.
+                // It was handed on before this came: its owner is asked, which may be who asks. When it is this place, the
+                // transfer is in the mail.
                 self.put(at, Transfer::Joined { token });
-                let (id, request) = then;
                 match self.registry.owner(token) {
-                    Some(owner) if owner != self.place(at) => {
-                        post(ports, owner, token, News::Yield { to, id, request });
-                    }
-                    _ => post(ports, to, token, News::Refused { id }),
+                    Some(owner) => post(ports, owner, token, News::Yield { to, id, request }),
+                    None => post(ports, to, token, News::Refused { id }),
                 }
+            }
+            Some(transfer) if to == self.place(at) => {
+                // It was handed to who asks before this came.
+                self.put(at, transfer);
+                self.on_request(ports, at.session, id, request);
             }
             Some(mut transfer) => {
                 self.put(at, Transfer::Joined { token });
@@ -224,11 +248,11 @@ impl Sessions {
                 }
                 let news = News::Adopt {
                     transfer: Box::new(transfer),
-                    then: Some(then),
+                    then: Some((id, request)),
                 };
-                // In this order: who learns of the new owner writes to it after this.
+                // In this order: when the heir has ended, it finds itself the owner, and hands the transfer on.
+                self.registry.set_owner(token, to);
                 post(ports, to, token, news);
-                self.registry.set_owner(token, to, true);
             }
             None => {}
         }
@@ -239,15 +263,14 @@ impl Sessions {
         let owned = !matches!(transfer, Transfer::Joined { .. });
         let token = transfer.token().filter(|_| owned);
         if let Some(token) = token
-            && let Some(heir) = self.registry.heir(token)
+            && let Some(heir) = self.registry.succeed(token)
         {
             transfer.forget_request();
             let news = News::Adopt {
                 transfer: Box::new(transfer),
                 then: None,
             };
-            post(ports, heir, token, news);
-            return self.registry.set_owner(token, heir, false);
+            return post(ports, heir, token, news);
         }
         self.part(ports, at, &transfer);
         if let (_, Some(target)) = transfer.into_remains() {

@@ -126,10 +126,11 @@ impl Service for StorageService {
             EngineEvent::Sent {
                 session,
                 transfer,
+                work,
                 outcome,
             } => {
                 let at = At { session, transfer };
-                self.sessions.on_sent(ports, at, outcome);
+                self.sessions.on_sent(ports, at, work, outcome);
             }
             EngineEvent::Closed { session, reason } => {
                 tracing::info!(session = session.0, %reason, "session over");

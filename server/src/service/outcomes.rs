@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{ByteRange, Coverage, ReceivedFile, SentFile, SessionId, TransferError};
+use blk_datapath::engine::{
+    ByteRange, Coverage, ReceivedFile, SentFile, SessionId, SharedWork, TransferError,
+};
 use blk_datapath::files::{PendingTarget, SourceFile};
 use blk_proto::message::{ErrorCode, Failure, Reply};
 
@@ -10,7 +12,7 @@ use super::flows::News;
 use super::ports::{At, Ports};
 use super::reply::{failure, failure_of};
 use super::sessions::Sessions;
-use super::transfer::Transfer;
+use super::transfer::{Reading, Transfer};
 use crate::namespace::{Asker, JobKey, Outcome};
 
 impl Sessions {
@@ -151,13 +153,16 @@ impl Sessions {
         }
     }
 
-    /// Every block of a range is acknowledged, or it failed.
+    /// Every block of a range is acknowledged, or it failed. Each flow tells the end, and the first one is answered; the
+    /// end of an earlier range is nobody's answer.
     pub(super) fn on_sent(
         &mut self,
         ports: &mut impl Ports,
         at: At,
+        work: Arc<SharedWork>,
         outcome: Result<SentFile, TransferError>,
     ) {
+        let registry = Arc::clone(&self.registry);
         let (source, reading, token) = match self.transfer_mut(at) {
             Some(Transfer::Open {
                 source,
@@ -166,15 +171,26 @@ impl Sessions {
             }) => (source, reading, *token),
             Some(Transfer::Joined { token }) => {
                 let token = *token;
-                return self.tell_owner(ports, token, News::Sent(outcome));
+                return self.tell_owner(ports, token, News::Sent { work, outcome });
             }
             _ => return,
         };
-        // Each flow tells the end: the first is answered.
-        let Some(request) = reading.take() else {
+        let failed = outcome.is_err();
+        let waiting = reading.take_if(|reading| Arc::ptr_eq(&reading.work, &work));
+        let Some(Reading { request, .. }) = waiting else {
+            // Nobody waits, because the owner is a new one: who asks for the same range again must not wait for what has
+            // failed.
+            let current = token.filter(|_| reading.is_none()).filter(|token| {
+                registry
+                    .work(*token)
+                    .is_some_and(|now| Arc::ptr_eq(&now, &work))
+            });
+            if failed && let Some(token) = current {
+                self.stop_members(ports, token, failed);
+                ports.abandon(at);
+            }
             return;
         };
-        let failed = outcome.is_err();
         let answer = match outcome.map(|sent| (sent, source.unchanged())) {
             Ok((sent, Ok(true))) => Reply::ReadDone { crc: sent.crc },
             Ok((_, Ok(false))) => {

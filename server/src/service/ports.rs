@@ -24,6 +24,8 @@ pub(super) trait Ports {
     fn start_inbound(&mut self, at: At, file: Arc<BlockFile>, coverage: Arc<Coverage>) -> bool;
     /// Has blocks of a file sent; `false`: it cannot be, and no event follows.
     fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool;
+    /// Whether blocks of this work are sent there.
+    fn is_sending(&mut self, at: At, work: &Arc<SharedWork>) -> bool;
     /// Has the engine forget a transfer, if it knows it.
     fn abandon(&mut self, at: At);
     /// Sends a control message; how many of the session's messages wait for room after that.
@@ -82,6 +84,10 @@ impl Ports for Daemon<'_> {
     fn start_outbound(&mut self, at: At, file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool {
         let Daemon { engine, .. } = self;
         engine.start_outbound(at.session, at.transfer, file, work, Progress::default())
+    }
+
+    fn is_sending(&mut self, at: At, work: &Arc<SharedWork>) -> bool {
+        self.engine.is_sending(at.session, at.transfer, work)
     }
 
     fn abandon(&mut self, at: At) {

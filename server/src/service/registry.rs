@@ -104,20 +104,26 @@ impl Registry {
         }
     }
 
-    /// Makes a member the owner. The former owner stays on as a member if its session lasts.
-    pub(super) fn set_owner(&self, token: u64, owner: Place, stays: bool) {
+    /// Makes a member the owner; the former owner stays on as a member.
+    pub(super) fn set_owner(&self, token: u64, owner: Place) {
         if let Some(shared) = self.table().get_mut(&token) {
             shared.members.retain(|other| *other != owner);
             let former = std::mem::replace(&mut shared.owner, owner);
-            if stays {
+            if former != owner {
                 shared.members.push(former);
             }
         }
     }
 
-    /// Who owns the transfer next when its owner's session ends.
-    pub(super) fn heir(&self, token: u64) -> Option<Place> {
-        self.table().get(&token)?.members.first().copied()
+    /// The owner's session has ended: the first of the members is the owner now. `None` when there is none.
+    pub(super) fn succeed(&self, token: u64) -> Option<Place> {
+        let mut table = self.table();
+        let shared = table.get_mut(&token)?;
+        if shared.members.is_empty() {
+            return None;
+        }
+        shared.owner = shared.members.remove(0);
+        Some(shared.owner)
     }
 
     /// What is being read of an open file.

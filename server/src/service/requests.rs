@@ -10,7 +10,7 @@ use super::MAX_TRANSFERS;
 use super::ports::{At, Ports};
 use super::reply::{failure, failure_of, no_such_transfer};
 use super::sessions::Sessions;
-use super::transfer::{Commit, Pending, Transfer};
+use super::transfer::{Commit, Pending, Reading, Transfer};
 use crate::namespace::{Asker, Job};
 
 /// Reads start at a multiple of so many bytes: what O_DIRECT asks for.
@@ -137,9 +137,16 @@ impl Sessions {
     fn commit(&mut self, ports: &mut impl Ports, at: At, wanted: Commit) {
         match self.transfer_mut(at) {
             Some(Transfer::Receiving {
-                commit, coverage, ..
+                commit,
+                coverage,
+                received,
+                ..
             }) if commit.is_none() => {
                 *commit = Some(wanted);
+                // Whoever wrote the last byte may have told it to an owner that was gone by then.
+                if received.is_none() {
+                    *received = coverage.received().map(Ok);
+                }
                 // Every block was acknowledged: when those are written, the file is whole, or something is missing.
                 coverage.settle();
                 self.try_commit(ports, at);
@@ -206,15 +213,11 @@ impl Sessions {
         };
         let (token, file) = (*token, Arc::clone(source.file()));
         // A former owner's: the others send it still, or have sent it.
-        if reading.is_none()
-            && let Some(work) = token.and_then(|token| registry.work(token))
-            && work.range() == range
-        {
-            *reading = Some(id);
-            if let Some(sent) = work.sent() {
-                self.on_sent(ports, at, Ok(sent));
-            }
-            return;
+        let going_on = token
+            .and_then(|token| registry.work(token))
+            .filter(|work| reading.is_none() && work.range() == range);
+        if let Some(work) = going_on {
+            return self.read_on(ports, at, id, work);
         }
         let checked = match reading {
             Some(_) => Err(failure(ErrorCode::Busy, "one read at a time on a transfer")),
@@ -223,7 +226,8 @@ impl Sessions {
         let work = Arc::new(SharedWork::new(range.0, range.1));
         let started = checked.and_then(|()| {
             if ports.start_outbound(at, Arc::clone(&file), Arc::clone(&work)) {
-                *reading = Some(id);
+                let work = Arc::clone(&work);
+                *reading = Some(Reading { request: id, work });
                 Ok(())
             } else {
                 let message = "the server cannot start to send this transfer";
@@ -234,6 +238,29 @@ impl Sessions {
             (Ok(()), Some(token)) => self.send_by_members(ports, token, &file, &work),
             (Ok(()), None) => {}
             (Err(refusal), _) => self.reply(ports, at.session, id, Reply::Failed(refusal)),
+        }
+    }
+
+    /// Goes on with the read of a former owner, with whatever part of it this session has.
+    fn read_on(&mut self, ports: &mut impl Ports, at: At, id: u32, work: Arc<SharedWork>) {
+        let Some(Transfer::Open {
+            source, reading, ..
+        }) = self.transfer_mut(at)
+        else {
+            return self.reply(ports, at.session, id, no_such_transfer(at.transfer));
+        };
+        let file = Arc::clone(source.file());
+        *reading = Some(Reading {
+            request: id,
+            work: Arc::clone(&work),
+        });
+        if let Some(sent) = work.sent() {
+            return self.on_sent(ports, at, work, Ok(sent));
+        }
+        if !ports.is_sending(at, &work) && !ports.start_outbound(at, file, Arc::clone(&work)) {
+            let message = "this session cannot take part in sending";
+            let failure = std::io::Error::other(message);
+            self.on_sent(ports, at, work, Err(TransferError::Disk(failure)));
         }
     }
 

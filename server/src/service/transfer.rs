@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{Coverage, ReceivedFile, TransferError};
+use blk_datapath::engine::{Coverage, ReceivedFile, SharedWork, TransferError};
 use blk_datapath::files::{PendingTarget, SourceFile};
 
 /// Where a transfer stands.
@@ -25,10 +25,10 @@ pub(super) enum Transfer {
     },
     /// The namespace thread opens the source.
     Opening { pending: Pending },
-    /// Open for reading; `reading` is the request to answer when the range is sent.
+    /// Open for reading.
     Open {
         source: SourceFile,
-        reading: Option<u32>,
+        reading: Option<Reading>,
         /// As of a put.
         token: Option<u64>,
     },
@@ -54,6 +54,14 @@ pub(super) struct Commit {
     pub(super) crc: u32,
 }
 
+/// A client's request to read.
+pub(super) struct Reading {
+    /// The request to answer when the range is sent.
+    pub(super) request: u32,
+    /// The range: the end of an earlier one may still be told.
+    pub(super) work: Arc<SharedWork>,
+}
+
 impl Transfer {
     /// The job that it waits for.
     pub(super) fn pending(&self) -> Option<Pending> {
@@ -74,7 +82,7 @@ impl Transfer {
             Self::Receiving { target, commit, .. } => {
                 (commit.map(|commit| commit.request), Some(target))
             }
-            Self::Open { reading, .. } => (reading, None),
+            Self::Open { reading, .. } => (reading.map(|reading| reading.request), None),
             Self::Joined { .. } => (None, None),
         }
     }
@@ -83,7 +91,7 @@ impl Transfer {
     pub(super) fn forget_request(&mut self) -> Option<u32> {
         match self {
             Self::Receiving { commit, .. } => commit.take().map(|commit| commit.request),
-            Self::Open { reading, .. } => reading.take(),
+            Self::Open { reading, .. } => reading.take().map(|reading| reading.request),
             _ => None,
         }
     }

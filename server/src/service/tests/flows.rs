@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blk_datapath::disk::Ways;
-use blk_datapath::engine::{ReceivedFile, SentFile, TransferError};
+use blk_datapath::engine::{Claim, ReceivedFile, SentFile, TransferError};
 use blk_proto::message::{ErrorCode, Reply, Request};
 
 use super::super::ports::At;
@@ -34,6 +34,23 @@ impl Bench {
         let token = bench.share(5);
         assert_eq!(bench.join(token), Reply::Joined);
         (bench, token)
+    }
+
+    /// A read that another session takes part in: request 2.
+    fn shared_read() -> Self {
+        let mut bench = Self::new();
+        bench.open(5);
+        let token = bench.share(5);
+        assert_eq!(bench.join(token), Reply::Joined);
+        bench.ask(2, read(5));
+        assert_eq!(bench.deliver(), ["send"]);
+        bench
+    }
+
+    /// The engine tells the end of the work that it was given as number `work`.
+    fn sent(&mut self, at: At, work: usize, outcome: Result<SentFile, TransferError>) {
+        let work = Arc::clone(&self.world.works[work]);
+        self.sessions.on_sent(&mut self.world, at, work, outcome);
     }
 
     fn assert_refused(&mut self, reply: Reply, wanted: ErrorCode) {
@@ -147,9 +164,9 @@ fn members_take_part_in_a_read() {
             bytes: 4096,
             crc: CRC,
         };
-        bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+        bench.sent(MEMBER, 0, Ok(sent));
         assert_eq!(bench.deliver(), ["sent"]);
-        bench.sessions.on_sent(&mut bench.world, HERE, Ok(sent));
+        bench.sent(HERE, 0, Ok(sent));
         assert_eq!(bench.replies(), [(2, Reply::ReadDone { crc: CRC })]);
         bench.ask(3, close(5));
         assert_eq!(bench.deliver(), ["over"]);
@@ -166,9 +183,7 @@ fn a_failed_read_stops_all_flows() {
     bench.ask(2, read(5));
     bench.deliver();
     let failure = TransferError::SourceShrank { offset: 1 };
-    bench
-        .sessions
-        .on_sent(&mut bench.world, MEMBER, Err(failure));
+    bench.sent(MEMBER, 0, Err(failure));
     assert_eq!(bench.deliver(), ["sent"]);
     assert_eq!(bench.refusal(2), ErrorCode::Io);
     assert_eq!(bench.deliver(), ["stop"]);
@@ -282,14 +297,14 @@ fn a_member_goes_on_with_a_read() {
         };
         if done_before {
             let sent = finish();
-            bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+            bench.sent(MEMBER, 0, Ok(sent));
             assert!(bench.replies().is_empty());
             bench.ask_by(OTHER, 9, read(50));
         } else {
             bench.ask_by(OTHER, 9, read(50));
             assert!(bench.replies().is_empty());
             let sent = finish();
-            bench.sessions.on_sent(&mut bench.world, MEMBER, Ok(sent));
+            bench.sent(MEMBER, 0, Ok(sent));
         }
         assert_eq!(bench.replies(), [(9, Reply::ReadDone { crc: CRC })]);
         assert_eq!(bench.world.outbound, [5, 50], "nothing is sent again");
@@ -313,4 +328,114 @@ fn what_cannot_be_shared_or_joined_is_refused() {
     assert_eq!(bench.join(token), Reply::Joined);
     let reply = bench.join(token);
     bench.assert_refused(reply, ErrorCode::Protocol);
+}
+
+#[test]
+fn what_a_member_tells_an_owner_that_has_ended_reaches_the_next_one() {
+    let (mut bench, _) = Bench::shared_put();
+    bench
+        .sessions
+        .on_received(&mut bench.world, MEMBER, Ok(whole()));
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    assert_eq!(bench.deliver(), ["received", "adopt"]);
+    assert_eq!(bench.deliver(), ["received"]);
+    bench.ask_by(OTHER, 9, commit(50));
+    let (key, job) = bench.job();
+    assert!(matches!(job, Job::Commit { .. }));
+    bench.answer(key, Outcome::Committed);
+    assert_eq!(bench.replies(), [(9, COMMITTED)]);
+}
+
+#[test]
+fn a_commit_looks_whether_the_file_is_whole() {
+    let (mut bench, _) = Bench::shared_put();
+    let coverage = Arc::clone(&bench.world.coverages[0]);
+    assert_eq!(coverage.claim(0, 4096), Claim::Granted);
+    coverage.written(0, 4096, CRC, whole().ways);
+    // Whoever wrote it has told nobody.
+    bench.ask(2, commit(5));
+    assert!(matches!(bench.job().1, Job::Commit { .. }));
+}
+
+#[test]
+fn a_read_that_failed_while_nobody_waited_is_begun_anew() {
+    let mut bench = Bench::shared_read();
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    assert_eq!(bench.deliver(), ["adopt"]);
+    let failure = TransferError::SourceShrank { offset: 1 };
+    bench.sent(MEMBER, 0, Err(failure));
+    assert_eq!(bench.world.abandoned, [50]);
+    bench.ask_by(OTHER, 9, read(50));
+    assert_eq!(bench.world.outbound, [5, 50, 50]);
+    assert!(!Arc::ptr_eq(&bench.world.works[0], &bench.world.works[2]));
+}
+
+#[test]
+fn an_heir_that_could_not_send_takes_part_in_the_read_it_goes_on_with() {
+    let mut bench = Bench::new();
+    bench.open(5);
+    let token = bench.share(5);
+    assert_eq!(bench.join(token), Reply::Joined);
+    bench.ask(2, read(5));
+    bench.world.mail.clear();
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    assert_eq!(bench.deliver(), ["adopt"]);
+    bench.ask_by(OTHER, 9, read(50));
+    assert_eq!(bench.world.outbound, [5, 50]);
+    assert!(Arc::ptr_eq(&bench.world.works[0], &bench.world.works[1]));
+    assert!(bench.replies().is_empty());
+}
+
+#[test]
+fn the_end_of_an_earlier_read_answers_no_later_one() {
+    let mut bench = Bench::shared_read();
+    let sent = SentFile {
+        bytes: 4096,
+        crc: CRC,
+    };
+    bench.sent(HERE, 0, Ok(sent));
+    assert_eq!(bench.replies(), [(2, Reply::ReadDone { crc: CRC })]);
+    bench.ask(3, read(5));
+    bench.deliver();
+    bench.sent(MEMBER, 0, Ok(SentFile { crc: 7, ..sent }));
+    assert_eq!(bench.deliver(), ["sent"]);
+    assert!(bench.replies().is_empty());
+    bench.sent(MEMBER, 2, Ok(sent));
+    assert_eq!(bench.deliver(), ["sent"]);
+    assert_eq!(bench.replies(), [(3, Reply::ReadDone { crc: CRC })]);
+}
+
+#[test]
+fn a_claim_that_crosses_the_inheritance_is_carried_out() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask_by(OTHER, 9, commit(50));
+    bench.sessions.on_closed(&mut bench.world, SESSION);
+    assert_eq!(bench.deliver(), ["yield", "adopt"]);
+    // Back to who asked, which is the owner by now.
+    assert_eq!(bench.deliver(), ["yield"]);
+    bench
+        .sessions
+        .on_received(&mut bench.world, MEMBER, Ok(whole()));
+    let (key, job) = bench.job();
+    assert!(matches!(job, Job::Commit { .. }));
+    // It is no member of its own.
+    assert!(bench.world.mail.is_empty());
+    bench.answer(key, Outcome::Committed);
+    assert_eq!(bench.replies(), [(9, COMMITTED)]);
+}
+
+#[test]
+fn a_claim_whose_transfer_was_closed_meanwhile_is_answered() {
+    let (mut bench, _) = Bench::shared_put();
+    bench.ask_by(OTHER, 9, commit(50));
+    assert_eq!(bench.deliver(), ["yield"]);
+    bench.ask_by(OTHER, 10, close(50));
+    assert_eq!(bench.replies(), [(10, Reply::Closed)]);
+    // It comes back to the former owner, which is a member still.
+    assert_eq!(bench.deliver(), ["adopt"]);
+    assert_eq!(bench.refusal(9), ErrorCode::Protocol);
+    assert_eq!(bench.deliver(), ["adopt"]);
+    bench.ask(3, commit(5));
+    bench.received(5, CRC);
+    assert!(matches!(bench.job().1, Job::Commit { .. }));
 }

@@ -57,6 +57,13 @@ impl Ports for World {
         !self.engine_refuses
     }
 
+    fn is_sending(&mut self, at: At, work: &Arc<SharedWork>) -> bool {
+        let started = self.outbound.iter().zip(&self.works);
+        started
+            .filter(|(transfer, _)| **transfer == at.transfer)
+            .any(|(_, sent)| Arc::ptr_eq(sent, work))
+    }
+
     fn abandon(&mut self, at: At) {
         self.abandoned.push(at.transfer);
     }
@@ -160,7 +167,7 @@ impl Bench {
                 News::Refused { .. } => "refused",
                 News::Received(_) => "received",
                 News::Incomplete(_) => "incomplete",
-                News::Sent(_) => "sent",
+                News::Sent { .. } => "sent",
             };
             self.sessions.on_flow_mail(&mut self.world, mail);
             word
