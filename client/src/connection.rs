@@ -1,14 +1,14 @@
 //! A connection with one blockd: found by route, carried by workers on the interface that leads there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use blk_datapath::xsk::BindMode;
 use blk_proto::message::{Reply, Request};
 use blk_proto::session::Stats;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::error::ClientError;
 use crate::flow::Flow;
@@ -68,6 +68,8 @@ pub struct FlowInfo {
     pub port: u16,
     /// Bytes of blocks that it has carried, in both directions.
     pub bytes: u64,
+    /// Blocks that it has sent again.
+    pub retransmitted: u64,
 }
 
 /// A connection with one blockd. Its drop blocks for the workers' farewells, some 100 ms.
@@ -76,7 +78,9 @@ pub struct Connection {
     // the packets again.
     home: Flow,
     /// Opened with the first large file.
-    others: OnceCell<Vec<Flow>>,
+    others: Arc<OnceLock<Vec<Flow>>>,
+    /// A thread is opening them; it goes on when whoever waits for it gives up.
+    opening: Mutex<Option<oneshot::Receiver<()>>>,
     ground: Arc<Ground>,
     remote: SocketAddr,
     next_transfer: AtomicU32,
@@ -111,15 +115,17 @@ impl Connection {
         options: &ConnectOptions,
     ) -> Result<Self, ClientError> {
         let options = options.clone();
-        let (home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        let (mut home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        home.connect(path);
         let connection = Self {
             home,
-            others: OnceCell::new(),
+            others: Arc::default(),
+            opening: Mutex::new(None),
             ground: Arc::new(ground),
             remote,
             next_transfer: AtomicU32::new(1),
         };
-        connection.home.connect(path).await?;
+        connection.home.connected().await?;
         Ok(connection)
     }
 
@@ -141,13 +147,14 @@ impl Connection {
     /// Every flow that there has been, the first session first.
     pub async fn flows(&self) -> Vec<FlowInfo> {
         let mut infos = Vec::new();
-        for flow in self.sessions() {
+        for flow in self.sessions().filter(|flow| flow.was_connected()) {
             // Of a flow that was lost, what it carried is not known any more.
             let stats = flow.statistics().await.unwrap_or_default();
             infos.push(FlowInfo {
                 queue: flow.queue(),
                 port: flow.port(),
                 bytes: stats.block_bytes_sent + stats.block_bytes_received,
+                retransmitted: stats.retransmitted,
             });
         }
         infos
@@ -170,8 +177,18 @@ impl Connection {
     /// The session that carries the requests: the first of those that live.
     pub(crate) fn lead(&self) -> &Flow {
         self.sessions()
-            .find(|flow| !flow.is_lost())
+            .find(|flow| flow.is_up())
             .unwrap_or(&self.home)
+    }
+
+    /// A session that has a part in a transfer: the one that opened it, or when that is lost another one that lives.
+    pub(crate) fn part_of<'a>(&'a self, home: &'a Flow, transfer: u32) -> &'a Flow {
+        let joined = |flow: &&Flow| flow.is_up() && flow.has_joined(transfer);
+        if home.is_lost() {
+            self.sessions().find(joined).unwrap_or(home)
+        } else {
+            home
+        }
     }
 
     /// All flows that have been opened, the first session first.
@@ -185,26 +202,46 @@ impl Connection {
         self.ground.flows() > 1
     }
 
-    /// All flows; the others are opened now if they have not been, as many as are of use with a server of so many queues.
+    /// All flows; the others are started now if they have not been, as many as are of use with a server of so many queues.
+    /// Their handshakes go on: see [`Flow::connected`].
     pub(crate) async fn open_others(&self, queues: u16) -> impl Iterator<Item = &Flow> {
-        self.others
-            .get_or_init(|| async {
-                let ground = Arc::clone(&self.ground);
-                let count = ground.flows().min(queues);
-                let started = on_thread(move || Ok(ground.start_others(count))).await;
-                let mut opened = Vec::new();
-                for (flow, path) in started.unwrap_or_default() {
-                    match flow.connect(path).await {
-                        Ok(()) => opened.push(flow),
-                        Err(error) => {
-                            tracing::warn!(%error, queue = flow.queue(), "no flow on this queue")
-                        }
-                    }
+        let mut opening = self.opening.lock().await;
+        if self.others.get().is_none() {
+            let started = match opening.take() {
+                Some(started) => Ok(started),
+                None => self.start_others(queues),
+            };
+            match started {
+                Ok(started) => {
+                    // Whoever gives up here leaves it to the next: queues that are being taken are not asked for twice.
+                    let _ = opening.insert(started).await;
+                    *opening = None;
                 }
-                opened
-            })
-            .await;
+                Err(error) => tracing::warn!(%error, "over one flow only"),
+            }
+        }
         self.sessions()
+    }
+
+    /// Starts the other flows on a thread of their own, which does so to the end.
+    fn start_others(&self, queues: u16) -> std::io::Result<oneshot::Receiver<()>> {
+        let (answer, started) = oneshot::channel();
+        let (ground, others) = (Arc::clone(&self.ground), Arc::clone(&self.others));
+        std::thread::Builder::new()
+            .name("blk-flows".to_owned())
+            .spawn(move || {
+                match ground.start_others(ground.flows().min(queues)) {
+                    // Only one thread at a time is here.
+                    Ok(flows) => drop(others.set(flows)),
+                    // The next large file may find a queue free.
+                    Err(error) => tracing::info!(%error, "over one flow only"),
+                }
+                // In this order, should the connection be gone: the program outlives the workers.
+                drop(others);
+                drop(ground);
+                let _ = answer.send(());
+            })?;
+        Ok(started)
     }
 }
 

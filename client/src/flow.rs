@@ -1,7 +1,9 @@
 //! One session of a connection, and the worker that carries it on its own queue of the interface.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::WorkerHandle;
@@ -20,8 +22,14 @@ pub(crate) struct Flow {
     remote: SocketAddr,
     queue: u32,
     port: u16,
+    /// The answer to the handshake, until somebody has waited for it.
+    handshake: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), ConnectionLost>>>>,
+    /// There has been a session.
+    connected: AtomicBool,
     /// The session is known to be over.
     lost: AtomicBool,
+    /// Transfers that it has joined.
+    joined: Mutex<HashSet<u32>>,
 }
 
 impl Flow {
@@ -38,8 +46,21 @@ impl Flow {
             remote,
             queue,
             port,
+            handshake: tokio::sync::Mutex::new(None),
+            connected: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            joined: Mutex::default(),
         }
+    }
+
+    /// Whether there has been a session.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a session, as far as is known.
+    pub(crate) fn is_up(&self) -> bool {
+        self.was_connected() && !self.is_lost()
     }
 
     /// Whether the session is known to be over.
@@ -57,13 +78,50 @@ impl Flow {
         self.port
     }
 
-    /// Opens the session.
-    pub(crate) async fn connect(&self, path: Path) -> Result<(), ClientError> {
-        self.ask(|answer| Command::Connect {
+    /// Begins to open the session, once in a flow's life; [`Flow::connected`] tells what comes of it.
+    pub(crate) fn connect(&mut self, path: Path) {
+        let (answer, waiting) = oneshot::channel();
+        self.handshake = tokio::sync::Mutex::new(Some(waiting));
+        // When the worker has ended, so has the other end of `waiting`.
+        self.tell(Command::Connect {
             path: Box::new(path),
             answer,
-        })
-        .await
+        });
+    }
+
+    /// Waits until the session is open. Whoever gives up waiting leaves the answer to the next.
+    pub(crate) async fn connected(&self) -> Result<(), ClientError> {
+        let mut handshake = self.handshake.lock().await;
+        if let Some(waiting) = handshake.as_mut() {
+            let outcome = waiting.await.unwrap_or(Err(ConnectionLost::Closed));
+            *handshake = None;
+            outcome.map_err(|source| self.failed(source))?;
+            self.connected.store(true, Ordering::Relaxed);
+        }
+        if self.is_up() {
+            Ok(())
+        } else {
+            Err(self.failed(ConnectionLost::Closed))
+        }
+    }
+
+    /// It carries blocks of this transfer.
+    pub(crate) fn join(&self, transfer: u32) {
+        self.joined().insert(transfer);
+    }
+
+    /// Whether it carries, or has carried, blocks of this transfer.
+    pub(crate) fn has_joined(&self, transfer: u32) -> bool {
+        self.joined().contains(&transfer)
+    }
+
+    /// The transfer is over.
+    pub(crate) fn forget(&self, transfer: u32) {
+        self.joined().remove(&transfer);
+    }
+
+    fn joined(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session's statistics.
@@ -96,20 +154,24 @@ impl Flow {
         command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
     ) -> Result<T, ClientError> {
         let (answer, waiting) = oneshot::channel();
-        let lost = |source| {
-            self.lost.store(true, Ordering::Relaxed);
-            ClientError::Lost {
-                remote: self.remote,
-                source,
-            }
-        };
         if self.mail.send(command(answer)).is_err() {
-            return Err(lost(ConnectionLost::Closed));
+            return Err(self.failed(ConnectionLost::Closed));
         }
         waiting
             .await
             .unwrap_or(Err(ConnectionLost::Closed))
-            .map_err(lost)
+            .map_err(|source| self.failed(source))
+    }
+
+    /// What the worker says went wrong, and what that means for the session.
+    fn failed(&self, source: ConnectionLost) -> ClientError {
+        if ends_session(&source) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        ClientError::Lost {
+            remote: self.remote,
+            source,
+        }
     }
 }
 
@@ -122,5 +184,24 @@ impl Drop for Flow {
         {
             tracing::error!(%error, "a worker did not end well");
         }
+    }
+}
+
+/// Whether the session is over. A request that cannot be sent leaves it as it was.
+fn ends_session(reason: &ConnectionLost) -> bool {
+    !matches!(reason, ConnectionLost::Request(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_cannot_be_sent_ends_no_session() {
+        assert!(!ends_session(&ConnectionLost::Request(
+            "too long".to_owned()
+        )));
+        assert!(ends_session(&ConnectionLost::Closed));
+        assert!(ends_session(&ConnectionLost::DaemonGone));
     }
 }

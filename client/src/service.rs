@@ -58,6 +58,13 @@ pub enum Command {
     Finish,
 }
 
+/// Who waits for the end of what is sent.
+struct Sending {
+    /// A transfer sends one range after the other, and each tells its end.
+    work: Arc<SharedWork>,
+    answer: Answer<Result<SentFile, TransferError>>,
+}
+
 /// The service of a client's worker: one session.
 #[derive(Default)]
 pub struct ClientService {
@@ -65,7 +72,7 @@ pub struct ClientService {
     connecting: Option<Answer<()>>,
     next_request: u32,
     requests: Pending,
-    sending: HashMap<u32, Answer<Result<SentFile, TransferError>>>,
+    sending: HashMap<u32, Sending>,
     receiving: HashMap<u32, Answer<Result<ReceivedFile, TransferError>>>,
     lost: Option<ConnectionLost>,
     /// When the kernel first said that the port is closed, and how many packets had been received then.
@@ -135,11 +142,27 @@ impl ClientService {
             let _ = answer.send(Err(reason.clone()));
         }
         self.requests.lose(&reason);
-        for (_, answer) in self.sending.drain() {
-            let _ = answer.send(Err(reason.clone()));
+        for (_, sending) in self.sending.drain() {
+            let _ = sending.answer.send(Err(reason.clone()));
         }
         for (_, answer) in self.receiving.drain() {
             let _ = answer.send(Err(reason.clone()));
+        }
+    }
+
+    /// The end of what is sent. That of an earlier range answers nobody who waits for a later one.
+    fn on_sent(
+        &mut self,
+        transfer: u32,
+        work: &Arc<SharedWork>,
+        outcome: Result<SentFile, TransferError>,
+    ) {
+        let waiting = self
+            .sending
+            .get(&transfer)
+            .is_some_and(|sending| Arc::ptr_eq(&sending.work, work));
+        if waiting && let Some(sending) = self.sending.remove(&transfer) {
+            let _ = sending.answer.send(Ok(outcome));
         }
     }
 
@@ -163,12 +186,11 @@ impl Service for ClientService {
             }
             EngineEvent::Message { session, bytes } => self.on_reply(engine, session, &bytes),
             EngineEvent::Sent {
-                transfer, outcome, ..
-            } => {
-                if let Some(answer) = self.sending.remove(&transfer) {
-                    let _ = answer.send(Ok(outcome));
-                }
-            }
+                transfer,
+                work,
+                outcome,
+                ..
+            } => self.on_sent(transfer, &work, outcome),
             EngineEvent::Received {
                 transfer, outcome, ..
             } => {
@@ -200,12 +222,15 @@ impl Service for ClientService {
                 progress,
                 answer,
             } => {
-                self.sending.insert(transfer, answer);
-                let started = self
-                    .session
-                    .is_some_and(|id| engine.start_outbound(id, transfer, file, work, progress));
-                if !started && let Some(answer) = self.sending.remove(&transfer) {
+                let Some(session) = self.session else {
                     let _ = answer.send(Err(self.why_lost()));
+                    return;
+                };
+                let same = Arc::clone(&work);
+                if engine.start_outbound(session, transfer, file, same, progress) {
+                    self.sending.insert(transfer, Sending { work, answer });
+                } else {
+                    let _ = answer.send(Ok(Err(TransferError::Busy)));
                 }
             }
             Command::Receive {
@@ -215,12 +240,14 @@ impl Service for ClientService {
                 progress,
                 answer,
             } => {
-                self.receiving.insert(transfer, answer);
-                let started = self
-                    .session
-                    .is_some_and(|id| engine.start_inbound(id, transfer, file, coverage, progress));
-                if !started && let Some(answer) = self.receiving.remove(&transfer) {
+                let Some(session) = self.session else {
                     let _ = answer.send(Err(self.why_lost()));
+                    return;
+                };
+                if engine.start_inbound(session, transfer, file, coverage, progress) {
+                    self.receiving.insert(transfer, answer);
+                } else {
+                    let _ = answer.send(Ok(Err(TransferError::Busy)));
                 }
             }
             Command::Abandon { transfer } => self.abandon(engine, transfer),
@@ -258,6 +285,25 @@ impl Service for ClientService {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_an_earlier_range_answers_nobody() {
+        let mut service = ClientService::default();
+        let (answer, mut waiting) = oneshot::channel();
+        let work = || Arc::new(SharedWork::new(0, 0));
+        let (earlier, now) = (work(), work());
+        let sending = Sending {
+            work: Arc::clone(&now),
+            answer,
+        };
+        service.sending.insert(5, sending);
+        let sent = now.sent().unwrap();
+        service.on_sent(5, &earlier, Ok(SentFile { crc: 7, ..sent }));
+        assert!(waiting.try_recv().is_err());
+        service.on_sent(5, &now, Ok(sent));
+        let outcome = waiting.try_recv().unwrap().unwrap();
+        assert_eq!(outcome.unwrap(), sent);
+    }
 
     #[test]
     fn the_first_reason_of_a_loss_stands() {

@@ -132,23 +132,26 @@ impl Ground {
         &self.datapath
     }
 
-    /// Starts flows until there are `count`, the first one included, or as many as there are queues for.
-    pub fn start_others(&self, count: u16) -> Vec<(Flow, Path)> {
+    /// Starts flows, and their handshakes, until there are `count`, the first one included, or as many as there are queues
+    /// for. `Err`: all queues are taken for now.
+    pub fn start_others(&self, count: u16) -> Result<Vec<Flow>, ClientError> {
         let mut started = Vec::new();
         let mut queue = self.datapath.queue + 1;
         for number in 1..count.min(self.flows()) {
             match self.start_flow(number, queue) {
-                Ok((flow, path, _)) => {
+                Ok((mut flow, path, _)) => {
                     queue = flow.queue() + 1;
-                    started.push((flow, path));
+                    flow.connect(path);
+                    started.push(flow);
                 }
+                Err(error) if started.is_empty() && is_busy(&error) => return Err(error),
                 Err(error) => {
                     tracing::info!(%error, flows = number, "no more flows");
                     break;
                 }
             }
         }
-        started
+        Ok(started)
     }
 
     /// Starts the worker of a flow, on the first queue from `queue` on that nobody has, and directs its packets to it. The
@@ -185,6 +188,7 @@ impl Ground {
             let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
             config.mode = options.mode;
             config.cpu = options.cpu.filter(|_| first);
+            config.engine.workers = self.flows();
             config.engine.unanswered_timeout = options.silence;
             config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
             match spawn(config, Arc::clone(companion), ClientService::default) {
@@ -198,6 +202,14 @@ impl Ground {
             }
         }
     }
+}
+
+/// Whether somebody else has the queue: that may change.
+fn is_busy(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Worker(WorkerError::Xsk(XskError::QueueBusy { .. }))
+    )
 }
 
 /// A link-local address means nothing without its link, which packets of a session do not carry.

@@ -1,11 +1,12 @@
 //! Large files over all flows of a connection: each other session joins the transfer that the first one has opened.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{Coverage, Progress, ReceivedFile, SentFile, SharedWork};
+use blk_datapath::engine::{Coverage, Progress, ReceivedFile, SentFile, SharedWork, TransferError};
 use blk_proto::message::{ErrorCode, Reply, Request};
 use futures_util::future::{FusedFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -20,6 +21,8 @@ use crate::transfer::expect;
 const SPREAD_MIN: u64 = 16 << 20;
 /// How often a reception is looked at that should be over.
 const LOOK: Duration = Duration::from_millis(20);
+/// A worker sees well within this time that the others have finished what it sent with them, and can send the next.
+const STILL_BUSY: Duration = Duration::from_secs(5);
 /// Ranges that are asked for again at once.
 const HOLES_MAX: usize = 64;
 
@@ -54,16 +57,19 @@ impl Connection {
         progress: &Progress,
     ) -> Result<SentFile, ClientError> {
         self.spread(home, shape, Way::Put, async |flow: &Flow| {
-            let (file, work) = (Arc::clone(file), Arc::clone(work));
-            let (transfer, progress) = (shape.transfer, progress.clone());
-            let sent = flow.ask(|answer| Command::Send {
-                transfer,
-                file,
-                work,
-                progress,
-                answer,
-            });
-            sent.await?.map_err(|source| failed(shape.what, source))
+            while_busy(STILL_BUSY, async || {
+                let (file, work) = (Arc::clone(file), Arc::clone(work));
+                let (transfer, progress) = (shape.transfer, progress.clone());
+                let sent = flow.ask(|answer| Command::Send {
+                    transfer,
+                    file,
+                    work,
+                    progress,
+                    answer,
+                });
+                sent.await?.map_err(|source| failed(shape.what, source))
+            })
+            .await
         })
         .await
     }
@@ -93,8 +99,8 @@ impl Connection {
     }
 
     /// Does `carry` on the session that opened the transfer, and for a large file on the others, which join it. Each of them
-    /// tells the end of the whole, so the first success is it. The loss of a session is only a warning while another
-    /// lives: what it had to carry goes to the rest.
+    /// tells the end of the whole, so the first success is it. The loss of a session is only a warning when another one
+    /// brings it to a good end: what it had to carry goes to the rest.
     async fn spread<T>(
         &self,
         home: &Flow,
@@ -102,11 +108,28 @@ impl Connection {
         way: Way,
         carry: impl AsyncFn(&Flow) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut first = pin!(carry(home));
         if !self.is_spread(shape) {
-            return first.await;
+            return carry(home).await;
         }
-        let mut rest = pin!(self.carry_on_others(home, shape, way, &carry).fuse());
+        let losses = Losses::default();
+        let done = self.first_success(home, shape, way, carry, &losses).await?;
+        losses.warn();
+        Ok(done)
+    }
+
+    async fn first_success<'a, T>(
+        &'a self,
+        home: &'a Flow,
+        shape: Shape<'_>,
+        way: Way,
+        carry: impl AsyncFn(&Flow) -> Result<T, ClientError>,
+        losses: &Losses<'a>,
+    ) -> Result<T, ClientError> {
+        let mut first = pin!(carry(home));
+        let mut rest = pin!(
+            self.carry_on_others(home, shape, way, &carry, losses)
+                .fuse()
+        );
         let failure = tokio::select! {
             biased;
             outcome = &mut first => match outcome {
@@ -118,20 +141,25 @@ impl Connection {
         if rest.is_terminated() {
             return Err(failure);
         }
-        warn(home, &failure);
+        losses.add(home, &failure);
         rest.await.ok_or(failure)
     }
 
     /// Has the other sessions join a transfer and carry their parts; the first success, if there is one.
-    async fn carry_on_others<T>(
-        &self,
+    async fn carry_on_others<'a, T>(
+        &'a self,
         home: &Flow,
         shape: Shape<'_>,
         way: Way,
         carry: &impl AsyncFn(&Flow) -> Result<T, ClientError>,
+        losses: &Losses<'a>,
     ) -> Option<T> {
         let (token, queues) = match share(home, shape).await {
             Ok(shared) => shared,
+            Err(error @ ClientError::Lost { .. }) => {
+                tracing::info!(%error, "over one flow only");
+                return None;
+            }
             Err(error) => {
                 tracing::warn!(%error, "over one flow only");
                 return None;
@@ -141,14 +169,21 @@ impl Connection {
         let mut running: FuturesUnordered<_> = flows
             .filter(|flow| !std::ptr::eq(*flow, home) && !flow.is_lost())
             .map(|flow| async move {
+                if let Err(error) = flow.connected().await {
+                    tracing::warn!(%error, queue = flow.queue(), "no flow on this queue");
+                    // Somebody else may have the queue.
+                    flow.tell(Command::Finish);
+                    return None;
+                }
                 let outcome = carry_along(flow, shape, token, way, carry).await;
-                (flow, outcome)
+                Some((flow, outcome))
             })
             .collect();
-        while let Some((flow, outcome)) = running.next().await {
-            match outcome {
-                Ok(done) => return Some(done),
-                Err(error) => warn(flow, &error),
+        while let Some(ended) = running.next().await {
+            match ended {
+                Some((_, Ok(done))) => return Some(done),
+                Some((flow, Err(error))) => losses.add(flow, &error),
+                None => {}
             }
         }
         None
@@ -170,15 +205,15 @@ impl Connection {
             Err(error @ ClientError::Lost { .. }) if self.is_spread(shape) => error,
             outcome => return outcome,
         };
-        while let Some(flow) = self.sessions().find(|flow| !flow.is_lost()) {
+        for flow in self.sessions() {
+            if !flow.is_up() || !flow.has_joined(shape.transfer) {
+                continue;
+            }
             match flow.request(shape.what, request.clone()).await {
                 Err(ClientError::Lost { .. }) => {}
-                // It has no part in the transfer; then that ended with its session.
+                // It has no part in the transfer any more; another one may have.
                 Err(ClientError::Refused { failure: why, .. })
-                    if why.code == ErrorCode::Protocol =>
-                {
-                    break;
-                }
+                    if why.code == ErrorCode::Protocol => {}
                 outcome => return outcome,
             }
         }
@@ -231,11 +266,16 @@ async fn carry_along<T>(
 ) -> Result<T, ClientError> {
     let transfer = shape.transfer;
     let mut join = pin!(async {
+        if flow.has_joined(transfer) {
+            return Ok::<_, ClientError>(());
+        }
         let request = Request::Join { transfer, token };
         let reply = flow.request(shape.what, request).await?;
         expect(shape.what, reply, |reply| {
             matches!(reply, Reply::Joined).then_some(())
-        })
+        })?;
+        flow.join(transfer);
+        Ok(())
     });
     match way {
         // The server must know where blocks belong before they come,
@@ -256,13 +296,80 @@ async fn carry_along<T>(
     }
 }
 
-fn failed(what: &str, source: blk_datapath::engine::TransferError) -> ClientError {
+fn failed(what: &str, source: TransferError) -> ClientError {
     ClientError::Transfer {
         what: what.to_owned(),
         source,
     }
 }
 
-fn warn(flow: &Flow, error: &ClientError) {
-    tracing::warn!(queue = flow.queue(), port = flow.port(), %error, "a flow is lost; the others go on");
+/// Flows that were lost on the way. That is a warning only when the others brought the transfer to its end; else the
+/// failure of the whole says it all.
+#[derive(Default)]
+struct Losses<'a>(RefCell<Vec<(&'a Flow, String)>>);
+
+impl<'a> Losses<'a> {
+    fn add(&self, flow: &'a Flow, error: &ClientError) {
+        tracing::info!(queue = flow.queue(), port = flow.port(), %error, "a flow is lost");
+        self.0.borrow_mut().push((flow, error.to_string()));
+    }
+
+    fn warn(self) {
+        for (flow, error) in self.0.into_inner() {
+            tracing::warn!(
+                queue = flow.queue(),
+                port = flow.port(),
+                error,
+                "a flow is lost; the others go on"
+            );
+        }
+    }
+}
+
+/// Does `attempt` until the session has done with an earlier part of the transfer, for so long.
+async fn while_busy<T>(
+    patience: Duration,
+    attempt: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let busy = |outcome: &Result<T, ClientError>| {
+        matches!(
+            outcome,
+            Err(ClientError::Transfer {
+                source: TransferError::Busy,
+                ..
+            })
+        )
+    };
+    let until = tokio::time::Instant::now() + patience;
+    loop {
+        let outcome = attempt().await;
+        if !busy(&outcome) || tokio::time::Instant::now() >= until {
+            return outcome;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_busy_session_is_asked_again() {
+        tokio_uring::start(async {
+            let tries = Cell::new(0);
+            let attempt = async || {
+                tries.set(tries.get() + 1);
+                match tries.get() {
+                    3 => Ok(7),
+                    _ => Err(failed("x", TransferError::Busy)),
+                }
+            };
+            assert_eq!(while_busy(STILL_BUSY, attempt).await.unwrap(), 7);
+            assert_eq!(tries.get(), 3);
+            let never = async || Err::<(), _>(failed("x", TransferError::Busy));
+            assert!(while_busy(Duration::ZERO, never).await.is_err());
+        });
+    }
 }

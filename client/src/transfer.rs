@@ -26,8 +26,6 @@ const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// So often a commit is asked for, and what is missing sent again.
 const COMMIT_TRIES: usize = 8;
-/// A worker sees within this time that the others have finished what it sends with them.
-const NEXT_SENDING: Duration = Duration::from_millis(600);
 
 /// What a copy amounts to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -109,8 +107,6 @@ impl Connection {
             let Reply::Missing { ranges } = reply else {
                 return Ok(reply);
             };
-            // Every worker sees within this time that the sending is over, and can begin another one.
-            tokio::time::sleep(NEXT_SENDING).await;
             for (offset, len) in ranges {
                 check_range(shape, (offset, len))?;
                 tracing::info!(
@@ -121,8 +117,7 @@ impl Connection {
                 );
                 let work = Arc::new(SharedWork::new(offset, len));
                 let part = Shape { size: len, ..shape };
-                // Any session that has a part in the transfer.
-                let flow = if home.is_lost() { self.lead() } else { home };
+                let flow = self.part_of(home, transfer);
                 self.send_all(flow, part, source.file(), &work, &Progress::default())
                     .await?;
             }
@@ -344,8 +339,9 @@ impl<'a> Transfer<'a> {
 
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            for flow in self.connection.sessions() {
+        for flow in self.connection.sessions() {
+            flow.forget(self.number);
+            if !self.over {
                 flow.tell(Command::Abandon {
                     transfer: self.number,
                 });

@@ -94,6 +94,9 @@ pub enum TransferError {
     /// The other end broke the rules of a transfer.
     #[error("protocol: {0}")]
     Protocol(&'static str),
+    /// The session still has an earlier part of the transfer: try again.
+    #[error("the session still carries an earlier part of the transfer")]
+    Busy,
 }
 
 /// A count of payload bytes done, shared with whoever shows the progress.

@@ -28,6 +28,7 @@ pub(super) fn failure_of(error: &TransferError) -> Failure {
         },
         TransferError::SourceShrank { .. } => ErrorCode::Io,
         TransferError::Protocol(_) => ErrorCode::Protocol,
+        TransferError::Busy => ErrorCode::Busy,
     };
     failure(code, error.to_string())
 }

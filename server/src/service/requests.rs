@@ -258,9 +258,7 @@ impl Sessions {
             return self.on_sent(ports, at, work, Ok(sent));
         }
         if !ports.is_sending(at, &work) && !ports.start_outbound(at, file, Arc::clone(&work)) {
-            let message = "this session cannot take part in sending";
-            let failure = std::io::Error::other(message);
-            self.on_sent(ports, at, work, Err(TransferError::Disk(failure)));
+            self.on_sent(ports, at, work, Err(TransferError::Busy));
         }
     }
 

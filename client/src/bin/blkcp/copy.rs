@@ -58,8 +58,8 @@ async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, F
         copied,
         elapsed,
         datapath,
+        retransmitted: flows.iter().map(|flow| flow.retransmitted).sum(),
         flows,
-        retransmitted: stats.retransmitted,
         payload: stats.payload_limit,
         skipped,
     })
