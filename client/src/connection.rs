@@ -68,7 +68,7 @@ pub struct FlowInfo {
     pub port: u16,
     /// Bytes of blocks that it has carried, in both directions.
     pub bytes: u64,
-    /// Blocks that it has sent again.
+    /// Packets that it has sent again.
     pub retransmitted: u64,
 }
 

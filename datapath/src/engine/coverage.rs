@@ -8,7 +8,7 @@
 //! block.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ReceivedFile;
 use super::checksum::FileChecksum;
@@ -53,6 +53,42 @@ pub enum Claim {
     Overlap,
     /// There are too many holes already to remember one more.
     TooScattered,
+}
+
+/// A run that was claimed and is being written. When it is dropped before its end, because the write failed or its worker
+/// ended early, it is given back: nobody must wait for it.
+#[derive(Debug)]
+pub struct ClaimedRun {
+    coverage: Arc<Coverage>,
+    offset: u64,
+    len: u64,
+    is_written: bool,
+}
+
+impl ClaimedRun {
+    /// A run that was [granted](Claim::Granted).
+    pub fn new(coverage: Arc<Coverage>, offset: u64, len: u64) -> Self {
+        Self {
+            coverage,
+            offset,
+            len,
+            is_written: false,
+        }
+    }
+
+    /// It was written; `crc` is its CRC32.
+    pub fn written(mut self, crc: u32, ways: Ways) {
+        self.is_written = true;
+        self.coverage.written(self.offset, self.len, crc, ways);
+    }
+}
+
+impl Drop for ClaimedRun {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.coverage.give_back(self.offset, self.len);
+        }
+    }
 }
 
 impl Coverage {

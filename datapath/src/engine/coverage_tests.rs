@@ -142,3 +142,16 @@ proptest! {
         prop_assert_eq!(found, taken);
     }
 }
+
+#[test]
+fn what_a_worker_that_ended_early_was_writing_is_missing_again() {
+    let coverage = Arc::new(Coverage::new(10));
+    assert_eq!(coverage.claim(0, 4), Claim::Granted);
+    assert_eq!(coverage.claim(4, 6), Claim::Granted);
+    let run = |offset, len| ClaimedRun::new(Arc::clone(&coverage), offset, len);
+    let (lost, written) = (run(0, 4), run(4, 6));
+    written.written(0, Ways::default());
+    assert_eq!(coverage.missing(9), None, "a write is on its way");
+    drop(lost);
+    assert_eq!(coverage.missing(9), Some(vec![(0, 4)]));
+}

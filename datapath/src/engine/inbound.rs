@@ -215,7 +215,13 @@ impl Inbound {
     /// Gives up: every frame still here.
     pub fn into_frames(mut self) -> Vec<Frame<Disk>> {
         let runs = self.take_runs();
-        self.coverage.leave(self.gathering);
         runs.into_iter().flat_map(|run| run.blocks).collect()
+    }
+}
+
+impl Drop for Inbound {
+    /// Also when its worker ends early: the other flows must not wait for what it held.
+    fn drop(&mut self) {
+        self.coverage.leave(self.gathering);
     }
 }

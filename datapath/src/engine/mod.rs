@@ -47,7 +47,7 @@ use blk_proto::wire::PAYLOAD_OFFSET;
 
 pub use checksum::{FileChecksum, combine};
 pub use config::{EngineConfig, EngineCounters, Seed};
-pub use coverage::{ByteRange, Claim, Coverage};
+pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage};
 pub use cutting::{Cutter, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};

@@ -9,7 +9,7 @@ use blk_proto::session::BlockMeta;
 use super::cutting::ReadPlan;
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
-use super::{Coverage, Engine, GATHER_PATIENCE, combine};
+use super::{ClaimedRun, Engine, GATHER_PATIENCE, combine};
 use crate::disk::{Completion, RUN_MAX, Ways};
 use crate::umem::{Disk, Frame};
 
@@ -22,9 +22,7 @@ pub(super) enum Operation {
     /// A gathered run of a file being received, claimed from its coverage.
     Write {
         of: Owner,
-        coverage: Arc<Coverage>,
-        offset: u64,
-        len: u64,
+        run: ClaimedRun,
         crc: u32,
     },
     /// A planned run of a file being sent.
@@ -79,19 +77,13 @@ impl Engine {
     fn written(&mut self, tag: usize, frames: Vec<Frame<Disk>>, result: io::Result<Ways>) {
         let count = frames.len() as u64;
         self.release_all(frames);
-        let Some(Operation::Write {
-            of,
-            coverage,
-            offset,
-            len,
-            crc,
-        }) = self.take_operation(tag)
-        else {
+        let Some(Operation::Write { of, run, crc }) = self.take_operation(tag) else {
             return;
         };
         match &result {
-            Ok(ways) => coverage.written(offset, len, crc, *ways),
-            Err(_) => coverage.give_back(offset, len),
+            Ok(ways) => run.written(crc, *ways),
+            // Whoever brings it again may write it.
+            Err(_) => drop(run),
         }
         let Some(peer) = self.peers.get_mut(of.session) else {
             return;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::events::SessionId;
 use super::storage::{Operation, Owner, next_tag};
-use super::{Claim, Coverage, Engine, Inbound, Run, combine};
+use super::{Claim, ClaimedRun, Coverage, Engine, Inbound, Run, combine};
 use crate::disk::BlockFile;
 use crate::umem::{Disk, Frame};
 
@@ -136,13 +136,8 @@ impl Engine {
         let disk = &mut self.disk;
         match disk.write(&mut self.umem, file, offset, blocks, tag as u64) {
             Ok(()) => {
-                self.operations[tag] = Some(Operation::Write {
-                    of,
-                    coverage,
-                    offset,
-                    len,
-                    crc,
-                });
+                let run = ClaimedRun::new(coverage, offset, len);
+                self.operations[tag] = Some(Operation::Write { of, run, crc });
                 Ok(())
             }
             Err(blocks) => {
