@@ -242,7 +242,11 @@ impl Pmtu {
 
     /// A block of this length arrived.
     pub(super) fn on_block_acked(&mut self, len: u16) {
-        if self.losses > 0 && len >= self.longest_lost {
+        let fits = self.losses > 0 && len >= self.longest_lost;
+        // Losses are found in the order of sending. So once the first probe is lost, nothing that was sent before it is
+        // outstanding: this block was sent after the doubt arose, and answers it as well as a probe.
+        let verified = self.phase == Phase::Verify && self.failures > 0 && len >= self.limit;
+        if fits || verified {
             self.trust();
         }
     }

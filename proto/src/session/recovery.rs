@@ -30,7 +30,7 @@ use crate::time::Time;
 const MAX_RECORDS: usize = 1 << 16;
 /// Most runs kept of acknowledged numbers.
 const MAX_ACKED_RUNS: usize = 512;
-/// Longest time between two probes, in nanoseconds, unless the round trip is longer.
+/// Longest time between two probes, in nanoseconds, unless two round trips are longer.
 const MAX_PROBE_INTERVAL: u64 = 1_000_000_000;
 /// Probe timeouts in a row after which nothing is known about the path any more (RFC 9002, section 7.6).
 const PERSISTENT: u32 = 3;
@@ -39,6 +39,9 @@ const ACKS_PER_WINDOW: u64 = 8;
 const MAX_ACK_INTERVAL: u64 = 64;
 /// Largest factor of the reordering window.
 const MAX_REORDER_FACTOR: u64 = 8;
+/// After so many rounds without a loss that was none, the factor falls by one. (RFC 8985, section 6.2, step 4, lets it fall
+/// to the first value at once, after 16 recoveries.)
+const CALM_ROUNDS: u32 = 16;
 
 /// What a packet carried.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -117,6 +120,10 @@ pub(super) struct Recovery {
     reorder_factor: u64,
     /// A loss found out to be none does not raise the factor again before this number is acknowledged.
     factor_raised: u64,
+    /// The round is over when this number is acknowledged.
+    round_end: u64,
+    /// Rounds since the factor was last changed or a loss turned out to be none.
+    calm: u32,
     /// When the packet at the cursor is lost; it was overtaken.
     loss_deadline: Option<u64>,
     last_sent: u64,
@@ -147,6 +154,8 @@ impl Recovery {
             rack_rtt: 0,
             reorder_factor: 1,
             factor_raised: 0,
+            round_end: 0,
+            calm: 0,
             loss_deadline: None,
             last_sent: 0,
             probe_count: 0,
@@ -276,6 +285,10 @@ impl Recovery {
         if largest >= self.acked_end {
             self.acked_end = largest + 1;
             rtt = self.sample(now, largest, ack.delay);
+            if largest >= self.round_end {
+                self.round_end = next;
+                self.on_round();
+            }
         }
         let ce_packets = ack.ce_packets.max(self.ce_packets);
         self.controller.on_ack(&AckSample {
@@ -295,6 +308,15 @@ impl Recovery {
         self.forget(now);
         self.retune();
         Ok(())
+    }
+
+    /// A round is over: the reordering window narrows if it has been wide enough for long.
+    fn on_round(&mut self) {
+        self.calm += 1;
+        if self.calm >= CALM_ROUNDS {
+            self.calm = 0;
+            self.reorder_factor = (self.reorder_factor - 1).max(1);
+        }
     }
 
     /// What follows from the window.
@@ -347,6 +369,9 @@ impl Recovery {
         self.outstanding -= packets;
         self.in_flight -= bytes;
         self.counters.spurious += spurious;
+        if overtaken {
+            self.calm = 0;
+        }
         if overtaken && self.acked_end >= self.factor_raised {
             self.reorder_factor = (self.reorder_factor + 1).min(MAX_REORDER_FACTOR);
             self.factor_raised = self.next();
@@ -430,16 +455,23 @@ impl Recovery {
     }
 
     fn probe_interval(&self) -> u64 {
-        let first = self.first_probe_interval();
-        let longest = first.max(MAX_PROBE_INTERVAL);
-        first
+        self.first_probe_interval()
             .saturating_mul(1 << self.probe_count.min(20))
-            .min(longest)
+            .min(self.longest_probe_interval())
+    }
+
+    /// The variation does not count: after a single long pause it is several times the pause, and the peer would be taken
+    /// for dead after one probe.
+    fn longest_probe_interval(&self) -> u64 {
+        MAX_PROBE_INTERVAL.max(self.rtt.smoothed().saturating_mul(2))
     }
 
     /// How long after the last packet a missing Ack calls for a probe (RFC 9002, section 6.2.1).
     pub(super) fn first_probe_interval(&self) -> u64 {
-        self.rtt.probe_timeout().saturating_add(self.peer_ack_delay)
+        self.rtt
+            .probe_timeout()
+            .saturating_add(self.peer_ack_delay)
+            .min(self.longest_probe_interval())
     }
 
     /// Probe timeouts since something was last acknowledged.

@@ -6,11 +6,18 @@ const INITIAL: u64 = 100_000_000;
 /// Finest time that timers tell apart (RFC 9002, section 6.1.2).
 pub(super) const GRANULARITY: u64 = 1_000_000;
 
+/// Samples in a run.
+const RUN: u32 = 4;
+
 /// Estimate of the round-trip time.
 #[derive(Debug)]
 pub(super) struct Rtt {
     sampled: bool,
+    /// The shortest of all.
     min: u64,
+    /// The shortest of the current run of samples and of the one before; the number of samples in the current one.
+    recent: [u64; 2],
+    count: u32,
     smoothed: u64,
     variation: u64,
 }
@@ -20,6 +27,8 @@ impl Rtt {
         Self {
             sampled: false,
             min: INITIAL,
+            recent: [INITIAL; 2],
+            count: 0,
             smoothed: INITIAL,
             variation: INITIAL / 2,
         }
@@ -32,12 +41,20 @@ impl Rtt {
             *self = Self {
                 sampled: true,
                 min: sample,
+                recent: [sample; 2],
+                count: 1,
                 smoothed: sample,
                 variation: sample / 2,
             };
             return;
         }
         self.min = self.min.min(sample);
+        if self.count == RUN {
+            self.recent = [u64::MAX, self.recent[0]];
+            self.count = 0;
+        }
+        self.recent[0] = self.recent[0].min(sample);
+        self.count += 1;
         // A delay that would lead below the minimum is not to be believed.
         let adjusted = match sample.checked_sub(ack_delay) {
             Some(adjusted) if adjusted >= self.min => adjusted,
@@ -52,8 +69,10 @@ impl Rtt {
         self.smoothed
     }
 
-    pub(super) const fn min(&self) -> u64 {
-        self.min
+    /// The shortest of the last four to eight samples: it follows a path that becomes longer, and a standing queue of
+    /// others, also at a receiver, which has few samples.
+    pub(super) fn min(&self) -> u64 {
+        self.recent[0].min(self.recent[1])
     }
 
     /// How long to wait for an acknowledgement that the peer sends at once (RFC 9002, section 6.2.1).
@@ -83,6 +102,22 @@ mod tests {
             rtt.update(1_100_000, 1_000_000);
         }
         assert!((95_000..=101_000).contains(&rtt.smoothed()), "{rtt:?}");
+    }
+
+    #[test]
+    fn the_shortest_one_ages() {
+        let mut rtt = Rtt::new();
+        rtt.update(1_000_000, 0);
+        for _ in 0..3 {
+            rtt.update(100_000_000, 0);
+        }
+        assert_eq!(rtt.min(), 1_000_000);
+        for _ in 0..5 {
+            rtt.update(100_000_000, 0);
+        }
+        assert_eq!(rtt.min(), 100_000_000);
+        rtt.update(2_000_000, 0);
+        assert_eq!(rtt.min(), 2_000_000, "a shorter one counts at once");
     }
 
     #[test]

@@ -6,9 +6,14 @@
 //! `net/ipv4/tcp_input.c`): a sender in slow start is never held back by it.
 //!
 //! ```text
-//!   demand = blocks in the last round x (2 x shortest round trip + 2 ms) / length of the round
+//!   demand = blocks in the last round x (2 x round trip + 2 ms) / length of the round
 //!   window = demand, at least the floor, at most the application's limit
 //! ```
+//!
+//! The round trip is the shortest of the last few samples ([`super::rtt`]), so it grows with the path, and with the queue
+//! that others keep there. When nothing comes for some rounds, the sender paused, or it sends a window at once and waits
+//! for a round trip that is longer than this side knows: then what came before is taken as the blocks of one round. It
+//! can raise the demand, but silence never lowers it.
 
 use core::time::Duration;
 
@@ -19,6 +24,8 @@ use crate::time::Time;
 const SLACK: u64 = 2_000_000;
 /// A round is not measured in less time, in nanoseconds.
 const MIN_ROUND: u64 = 1_000_000;
+/// After so many rounds without a block the sender paused.
+const PAUSE: u32 = 4;
 
 /// Watches blocks come, and says how large a window their sender can use.
 #[derive(Debug)]
@@ -28,6 +35,7 @@ pub(super) struct Tuner {
     demand: u64,
     /// `None` before the first block.
     round_start: Option<Time>,
+    last_block: Time,
     /// Blocks received when the round began.
     received: u64,
 }
@@ -38,6 +46,7 @@ impl Tuner {
             floor,
             demand: floor,
             round_start: None,
+            last_block: Time::from_nanos(0),
             received: 0,
         }
     }
@@ -47,27 +56,33 @@ impl Tuner {
         self.demand
     }
 
-    /// `received` blocks have come, all told. Says whether the demand changed.
-    pub(super) fn on_block(&mut self, now: Time, received: u64, min_rtt: u64) -> bool {
+    /// `received` blocks have come, all told, over a path with this round trip. Says whether the demand changed.
+    pub(super) fn on_block(&mut self, now: Time, received: u64, rtt: u64) -> bool {
         let Some(start) = self.round_start else {
             self.begin(now, received);
             return false;
         };
-        let elapsed = now.saturating_since(start);
-        let round = Duration::from_nanos(min_rtt.max(MIN_ROUND));
-        if elapsed < round {
+        let last = core::mem::replace(&mut self.last_block, now);
+        let round = Duration::from_nanos(rtt.max(MIN_ROUND));
+        let paused = now.saturating_since(last) > PAUSE * round;
+        // The block that ends a pause belongs to what comes after it.
+        let (end, blocks) = match paused {
+            true => (last, received.saturating_sub(1)),
+            false => (now, received),
+        };
+        let elapsed = end.saturating_since(start);
+        if elapsed < round && !paused {
             return false;
         }
-        let blocks = received - self.received;
-        self.begin(now, received);
-        if elapsed > 4 * round {
-            // The sender paused: the round says nothing about the path.
-            return false;
-        }
+        let blocks = blocks.saturating_sub(self.received);
+        self.begin(now, received - u64::from(paused));
         let before = self.demand;
-        let wanted = rate_times(blocks, elapsed, 2 * min_rtt + SLACK);
+        let nanos = rtt.saturating_mul(2).saturating_add(SLACK);
+        let wanted = rate_times(blocks, elapsed.max(round), nanos);
         self.demand = if wanted >= self.demand {
             wanted
+        } else if paused {
+            self.demand
         } else {
             // Slowly: a round may have been a bad one.
             self.demand - (self.demand - wanted) / 8
@@ -78,6 +93,7 @@ impl Tuner {
 
     const fn begin(&mut self, now: Time, received: u64) {
         self.round_start = Some(now);
+        self.last_block = now;
         self.received = received;
     }
 }
@@ -145,6 +161,35 @@ mod tests {
         received += 1;
         assert!(!tuner.on_block(Time::from_nanos(at), received, 50 * MS));
         assert_eq!(tuner.demand(), before);
+    }
+
+    #[test]
+    fn bursts_count_even_when_the_round_trip_has_become_longer() {
+        let (mut tuner, mut at, mut received) = (Tuner::new(64), 0, 0);
+        for round in 0..8 {
+            let window = 64u64 << round;
+            for _ in 0..window {
+                received += 1;
+                tuner.on_block(Time::from_nanos(at), received, MS);
+            }
+            at += 100 * MS;
+            received += 1;
+            tuner.on_block(Time::from_nanos(at), received, MS);
+            assert!(tuner.demand() >= 2 * window, "round {round}: {tuner:?}");
+        }
+    }
+
+    #[test]
+    fn a_trickle_needs_little() {
+        let (mut tuner, mut at, mut received) = (Tuner::new(64), 0, 0);
+        stream(&mut tuner, &mut at, &mut received, 40, 500, 50 * MS);
+        assert!(tuner.demand() > 1024, "{tuner:?}");
+        for _ in 0..200 {
+            at += 60 * MS;
+            received += 1;
+            tuner.on_block(Time::from_nanos(at), received, 50 * MS);
+        }
+        assert_eq!(tuner.demand(), 64);
     }
 
     #[test]

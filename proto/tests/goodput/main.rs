@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use blk_proto::session::Congestion;
+use blk_proto::session::{Config, Congestion};
 
 use path::Path;
 use world::{World, jain};
@@ -26,7 +26,14 @@ const fn ms(ms: u64) -> Duration {
 fn join(world: &mut World, congestion: Congestion) {
     let id = world.bottleneck.random(1 << 20) as u32;
     let (now, rtt) = (world.now, world.bottleneck.path.rtt);
-    world.join(session::flow(id, congestion, now, rtt, LEN));
+    world.join(session::flow(
+        id,
+        congestion,
+        now,
+        rtt,
+        LEN,
+        session::CREDIT,
+    ));
 }
 
 /// Part of the link that one session uses after a while.
@@ -122,11 +129,12 @@ fn eight_sessions_become_equal() {
 }
 
 /// Shares of a session and of TCP, which joins it.
-fn beside_tcp(rtt: u64, queue: f64) -> (f64, f64) {
+fn beside_tcp(rtt: u64, queue: f64, window_floor: u64) -> (f64, f64) {
     let rate = if rtt > 10 { GIGABIT / 5 } else { GIGABIT };
     let mut world = World::new(Path::new(rate, ms(rtt), queue));
     let (now, round_trip) = (world.now, world.bottleneck.path.rtt);
-    world.join(session::flow(1, Congestion::Delay, now, round_trip, 1408));
+    let flow = session::flow(1, Congestion::Delay, now, round_trip, 1408, window_floor);
+    world.join(flow);
     world.run(ms(1000));
     world.join(tcp::flow(1500));
     world.run(ms(1000));
@@ -149,12 +157,31 @@ fn tcp_and_a_session_leave_each_other_room() {
         (50, 0.5),
         (50, 1.0),
     ] {
-        let (session, tcp) = beside_tcp(rtt, queue);
+        let (session, tcp) = beside_tcp(rtt, queue, session::CREDIT);
         assert!(
             session > 0.3 && tcp > 0.3,
             "{rtt} ms, {queue}: {session:.2} {tcp:.2}"
         );
     }
+}
+
+/// With the window that a receiver has by default, and which it makes larger when the path calls for it.
+#[test]
+fn the_receive_window_follows_the_path() {
+    let floor = Config::default().window_floor;
+    for rtt in [ms(10), ms(100)] {
+        let mut world = World::new(Path::new(GIGABIT, rtt, 1.0));
+        let now = world.now;
+        world.join(session::flow(1, Congestion::Delay, now, rtt, LEN, floor));
+        for second in 1..5 {
+            println!("{second} s: {:.3?}", world.measure(ms(1000)));
+        }
+        let share = world.measure(ms(1000))[0];
+        println!("{rtt:?}: {share:.3} {:?}", world.describe());
+        assert!(share > 0.8 * CLEAN, "{rtt:?}: {share}");
+    }
+    let (session, tcp) = beside_tcp(10, 1.0, floor);
+    assert!(session > 0.3 && tcp > 0.3, "{session:.2} {tcp:.2}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use zerocopy::IntoBytes;
 
 use crate::world::Host;
 
-const CREDIT: u64 = 1 << 14;
+/// Blocks that a receiver can hold.
+pub const CREDIT: u64 = 1 << 14;
 static ZEROS: [u8; 8192] = [0; 8192];
 
 pub struct End {
@@ -45,13 +46,15 @@ fn block(len: u16) -> BlockMeta {
     }
 }
 
-/// Sender and receiver that have greeted each other, with blocks of at most `len` bytes.
+/// Sender and receiver that have greeted each other, with blocks of at most `len` bytes. The receiver begins with a window
+/// of `window_floor` blocks.
 pub fn flow(
     id: u32,
     congestion: Congestion,
     now: Time,
     rtt: Duration,
     len: u16,
+    window_floor: u64,
 ) -> (Box<dyn Host>, Box<dyn Host>) {
     let config = |initial_credit| Config {
         local: Parameters {
@@ -61,7 +64,7 @@ pub fn flow(
         },
         congestion,
         max_window: CREDIT,
-        window_floor: CREDIT,
+        window_floor,
         ..Config::default()
     };
     let start = Time::from_nanos(now.as_nanos() - rtt.as_nanos() as u64);
@@ -69,7 +72,8 @@ pub fn flow(
     let hello = bytes(&sender.poll_transmit(start, |_| true).expect("a Hello"));
     let hello = wire::open(&hello).expect("whole");
     let mut receiver =
-        Session::accept(config(CREDIT), 2 * id + 2, &hello, now).expect("acceptable");
+        Session::accept(config(window_floor), 2 * id + 2, &hello, now).expect("acceptable");
+    receiver.set_window(CREDIT);
     let reply = bytes(&receiver.poll_transmit(now, |_| true).expect("a reply"));
     let reply = wire::open(&reply).expect("whole");
     sender

@@ -21,7 +21,7 @@
 
 mod state;
 
-use self::state::{Mode, Probe, Round, Undo};
+use self::state::{Mode, PROBE_LEAST, PROBE_LENGTH, PROBE_MOST, PROBE_ROUNDS, Probe, Round, Undo};
 use super::ambient::AmbientLoss;
 use super::base::BaseRtt;
 use super::curve::{Curve, Growth};
@@ -44,6 +44,8 @@ const AFTER_LOSS: f64 = 0.7;
 const INCREASE_TIME: u64 = 5_000_000;
 /// After so many rounds below the target it grows faster.
 const PATIENCE: u32 = 4;
+/// More of them are not counted: a step is at most 17 times the first.
+const MOST_BELOW: u32 = 64;
 /// After so many rounds far above it, though the window shrank in each, somebody else does not yield.
 const YIELDS: u32 = 5;
 /// What is far above: the target of the smallest window.
@@ -56,12 +58,6 @@ const STUCK: u32 = 2;
 const LONG_TRUCE: u32 = 8;
 const LEAST_DISTRUST: u32 = 2;
 const MOST_DISTRUST: u32 = 5;
-/// Time between two probes: in round trips without a queue, but at least and at most so long.
-const PROBE_ROUNDS: u64 = 50;
-const PROBE_LEAST: u64 = 1_000_000_000;
-const PROBE_MOST: u64 = 5_000_000_000;
-/// How long a probe lasts, in rounds: long enough that those who join in a round late are seen.
-const PROBE_LENGTH: u32 = 3;
 /// A probe takes this many times the sender's share of the queue away, but leaves this part of the window.
 const PROBE_DEPTH: f64 = 1.1;
 const LEAST_PROBE: f64 = 0.1;
@@ -111,6 +107,7 @@ pub(in super::super) struct Delay {
     first_lost: u64,
     /// Losses of packets before this one belong to the last cut.
     recovery_start: u64,
+    /// `None` after a cut for another reason: that one stays.
     undo: Option<Undo>,
 }
 
@@ -276,6 +273,7 @@ impl Delay {
             self.mode = Mode::Steady;
         }
         self.curve.aim(self.window);
+        self.undo = None;
         self.after_cut(next);
     }
 
@@ -289,7 +287,7 @@ impl Delay {
         let peak = self.peak.max(self.window);
         self.curve.aim(peak);
         self.set_window((peak as f64 * AFTER_LOSS) as u64);
-        (self.above, self.stuck) = (0, 0);
+        (self.above, self.stuck, self.undo) = (0, 0, None);
     }
 
     fn end_round(&mut self, sample: &AckSample) {
@@ -333,7 +331,7 @@ impl Delay {
                     self.mode = Mode::Compete { short_queue: false };
                 }
                 self.below = if queue < TARGET / 4 {
-                    self.below + 1
+                    self.below.saturating_add(1).min(MOST_BELOW)
                 } else {
                     0
                 };
@@ -358,7 +356,7 @@ impl Delay {
         if !self.round.limited {
             return;
         }
-        self.below += 1;
+        self.below = self.below.saturating_add(1).min(MOST_BELOW);
         let step = self.packet_size as f64 * (sample.srtt as f64 / INCREASE_TIME as f64).max(1.0);
         let haste = match self.below.saturating_sub(PATIENCE) {
             0 => 0.0,
@@ -377,6 +375,7 @@ impl Delay {
         let excess = DECREASE * (queue - target) as f64 / rtt;
         let least = (TARGET as f64 / 2.0 / rtt).clamp(LEAST_DECREASE, MOST_DECREASE);
         self.scale_window(1.0 - excess.clamp(least, MOST_DECREASE));
+        self.undo = None;
         self.after_cut(next);
     }
 
@@ -462,7 +461,10 @@ impl Controller for Delay {
 
     fn on_spurious_loss(&mut self, sample: &LossSample) {
         if sample.number >= self.recovery_start {
-            self.round.lost = self.round.lost.saturating_sub(sample.bytes);
+            // A loss of an earlier round is not in this round's sum.
+            if self.round.lost > 0 && sample.number >= self.first_lost {
+                self.round.lost = self.round.lost.saturating_sub(sample.bytes);
+            }
             return;
         }
         let Some(undo) = &mut self.undo else {
@@ -491,3 +493,6 @@ impl Controller for Delay {
         self.undo = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,31 @@ fn losses_that_were_none_are_taken_back() {
 }
 
 #[test]
+fn a_late_packet_of_an_earlier_round_does_not_hide_losses() {
+    let cut = |late: bool| {
+        let mut test = Rounds::new(Congestion::Delay);
+        test.rounds(5, MS);
+        let before = test.chosen.window();
+        let old = test.next;
+        // Few losses without a queue: no congestion.
+        test.round(MS, 3, 0);
+        let heavy = test.chosen.window() / PACKET / 32 + 1;
+        let first = test.next;
+        test.next += test.chosen.window() / PACKET;
+        for number in first..first + heavy {
+            let loss = test.loss(number);
+            test.chosen.on_loss(&loss);
+            if late && number < first + 3 {
+                let loss = test.loss(old + number - first);
+                test.chosen.on_spurious_loss(&loss);
+            }
+        }
+        test.chosen.window() < before
+    };
+    assert!(cut(false) && cut(true));
+}
+
+#[test]
 fn a_standing_queue_shrinks_the_window_by_delay() {
     let mut test = Rounds::new(Congestion::Delay);
     test.rounds(6, MS);

@@ -164,6 +164,22 @@ fn silence_is_looked_into_but_is_no_proof() {
 }
 
 #[test]
+fn a_block_ends_the_doubt_that_silence_raised() {
+    let mut p = pmtu(3584);
+    search(&mut p, NOW, u16::MAX, || false);
+    p.on_silence();
+    let probe = p.send().unwrap();
+    p.on_block_acked(3584);
+    assert_eq!(p.phase, Phase::Verify, "it may be older than the silence");
+    p.on_probe_lost(probe);
+    p.on_block_acked(1536);
+    assert!(p.due(NOW), "it was short");
+    p.on_block_acked(3584);
+    assert!(!p.due(NOW));
+    assert_eq!((p.limit(), p.counters.black_holes), (3584, 0));
+}
+
+#[test]
 fn repeated_black_holes_slow_the_search_down() {
     let mut p = pmtu(3584);
     let mut now = NOW;

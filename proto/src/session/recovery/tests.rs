@@ -233,3 +233,59 @@ fn records_are_bounded_and_forgotten() {
     assert!(test.log.lost.len() > 2900);
     assert!(test.recovery.acked.runs().len() <= MAX_ACKED_RUNS);
 }
+
+#[test]
+fn one_long_pause_does_not_make_probes_rare() {
+    let mut test = Test::new();
+    for pause in [RTT, Duration::from_secs(3)] {
+        let end = test.recovery.next() + 1;
+        test.send(1);
+        test.now += pause;
+        test.ack(&[(end - 1, end)]).unwrap();
+    }
+    assert!(test.recovery.rtt.probe_timeout() > 3_000_000_000);
+    test.send(1);
+    let sent = test.now;
+    for probe in 1..=7 {
+        assert!(test.timeout());
+        assert_eq!(
+            test.now.saturating_since(sent),
+            Duration::from_secs(probe),
+            "often enough within the time after which a peer is given up"
+        );
+    }
+}
+
+#[test]
+fn a_long_round_trip_is_waited_for() {
+    let mut test = Test::new();
+    let rtt = Duration::from_secs(2);
+    for number in 0..40 {
+        test.send(1);
+        test.now += rtt;
+        test.ack(&[(number, number + 1)]).unwrap();
+    }
+    test.send(1);
+    let sent = test.now;
+    assert!(test.timeout());
+    assert!(test.now.saturating_since(sent) > rtt);
+}
+
+#[test]
+fn the_reordering_window_narrows_when_nothing_is_late() {
+    let mut test = Test::new();
+    test.send(3);
+    test.now += RTT;
+    test.ack(&[(1, 3)]).unwrap();
+    test.timeout();
+    test.ack(&[(0, 3)]).unwrap();
+    assert_eq!(test.recovery.reorder_factor, 2);
+    for round in 1..=3 * CALM_ROUNDS {
+        let number = test.recovery.next();
+        test.send(1);
+        test.now += RTT;
+        test.ack(&[(number, number + 1)]).unwrap();
+        let wide = round < CALM_ROUNDS;
+        assert_eq!(test.recovery.reorder_factor, 1 + u64::from(wide), "{round}");
+    }
+}

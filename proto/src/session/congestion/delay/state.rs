@@ -2,6 +2,13 @@
 
 use super::super::curve::Curve;
 
+/// Time between two probes: in round trips without a queue, but at least and at most so long.
+pub(super) const PROBE_ROUNDS: u64 = 50;
+pub(super) const PROBE_LEAST: u64 = 1_000_000_000;
+pub(super) const PROBE_MOST: u64 = 5_000_000_000;
+/// How long a probe lasts, in rounds: long enough that those who join in a round late are seen.
+pub(super) const PROBE_LENGTH: u32 = 3;
+
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     SlowStart,
