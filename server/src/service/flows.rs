@@ -157,7 +157,7 @@ impl Sessions {
                 self.reply(ports, at.session, id, no_such_transfer(at.transfer));
             }
             News::Send { file, work } => {
-                if !ports.start_outbound(at, file, work) {
+                if !start_sending(ports, at, &file, &work) {
                     tracing::warn!(session = at.session.0, "a flow cannot take part in sending");
                 }
             }
@@ -327,6 +327,33 @@ impl Sessions {
             at,
         }
     }
+}
+
+/// Has a session take part in sending. What it still has of an earlier range nobody waits for any more: a flow may end
+/// later than the others.
+pub(super) fn start_sending(
+    ports: &mut impl Ports,
+    at: At,
+    file: &Arc<BlockFile>,
+    work: &Arc<SharedWork>,
+) -> bool {
+    if ports.is_sending(at, work) {
+        return true;
+    }
+    if start_outbound(ports, at, file, work) {
+        return true;
+    }
+    ports.abandon(at);
+    start_outbound(ports, at, file, work)
+}
+
+fn start_outbound(
+    ports: &mut impl Ports,
+    at: At,
+    file: &Arc<BlockFile>,
+    work: &Arc<SharedWork>,
+) -> bool {
+    ports.start_outbound(at, Arc::clone(file), Arc::clone(work))
 }
 
 fn post(ports: &mut impl Ports, to: Place, token: u64, news: News) {

@@ -7,6 +7,7 @@ use blk_datapath::files::TargetSpec;
 use blk_proto::message::{ErrorCode, Failure, Reply, Request};
 
 use super::MAX_TRANSFERS;
+use super::flows::start_sending;
 use super::ports::{At, Ports};
 use super::reply::{failure, failure_of, no_such_transfer};
 use super::sessions::Sessions;
@@ -225,7 +226,7 @@ impl Sessions {
         };
         let work = Arc::new(SharedWork::new(range.0, range.1));
         let started = checked.and_then(|()| {
-            if ports.start_outbound(at, Arc::clone(&file), Arc::clone(&work)) {
+            if start_sending(ports, at, &file, &work) {
                 let work = Arc::clone(&work);
                 *reading = Some(Reading { request: id, work });
                 Ok(())
@@ -257,7 +258,7 @@ impl Sessions {
         if let Some(sent) = work.sent() {
             return self.on_sent(ports, at, work, Ok(sent));
         }
-        if !ports.is_sending(at, &work) && !ports.start_outbound(at, file, Arc::clone(&work)) {
+        if !start_sending(ports, at, &file, &work) {
             self.on_sent(ports, at, work, Err(TransferError::Busy));
         }
     }

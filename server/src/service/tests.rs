@@ -141,7 +141,8 @@ fn what_the_engine_cannot_start_is_answered() {
     bench.ask(4, read(6));
     bench.ask(5, put(5));
     assert!(bench.replies().is_empty());
-    assert_eq!(bench.world.outbound, [6, 6]);
+    // Tried again without what the session might still have of an earlier read.
+    assert_eq!(bench.world.outbound, [6, 6, 6]);
 }
 
 #[test]

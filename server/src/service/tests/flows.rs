@@ -439,3 +439,19 @@ fn a_claim_whose_transfer_was_closed_meanwhile_is_answered() {
     bench.received(5, CRC);
     assert!(matches!(bench.job().1, Job::Commit { .. }));
 }
+
+#[test]
+fn a_flow_that_ends_later_than_the_others_takes_part_in_the_next_read() {
+    for late in [HERE, MEMBER] {
+        let mut bench = Bench::new();
+        bench.open(5);
+        let token = bench.share(5);
+        assert_eq!(bench.join(token), Reply::Joined);
+        bench.world.busy = Some(late.transfer);
+        bench.ask(2, read(5));
+        assert_eq!(bench.deliver(), ["send"]);
+        assert_eq!(bench.world.abandoned, [late.transfer]);
+        assert_eq!(bench.world.outbound, [5, 50]);
+        assert!(bench.replies().is_empty());
+    }
+}

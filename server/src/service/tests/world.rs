@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) abandoned: Vec<u32>,
     pub(super) closed: Vec<SessionId>,
     pub(super) engine_refuses: bool,
+    /// A transfer of which the engine still has an earlier part, until it is abandoned.
+    pub(super) busy: Option<u32>,
     pub(super) queue_full: bool,
     pub(super) stopped: bool,
     /// Whether the client reads nothing, so that all replies wait.
@@ -52,6 +54,9 @@ impl Ports for World {
     }
 
     fn start_outbound(&mut self, at: At, _file: Arc<BlockFile>, work: Arc<SharedWork>) -> bool {
+        if self.busy == Some(at.transfer) {
+            return false;
+        }
         self.works.push(work);
         self.outbound.push(at.transfer);
         !self.engine_refuses
@@ -65,6 +70,7 @@ impl Ports for World {
     }
 
     fn abandon(&mut self, at: At) {
+        self.busy.take_if(|busy| *busy == at.transfer);
         self.abandoned.push(at.transfer);
     }
 
@@ -117,6 +123,7 @@ impl Bench {
                 abandoned: Vec::new(),
                 closed: Vec::new(),
                 engine_refuses: false,
+                busy: None,
                 queue_full: false,
                 stopped: false,
                 deaf: false,
