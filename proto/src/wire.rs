@@ -317,10 +317,12 @@ fn span_of(header: &Header, kind: Kind) -> Result<usize, WireError> {
             _ => Err(WireError::BadSpan(span)),
         };
     }
-    if usize::from(span) < HEADER_LEN {
-        return Err(WireError::BadSpan(span));
+    let is_padded = matches!(kind, Kind::Data | Kind::Probe);
+    match usize::from(span) {
+        HEADER_LEN => Ok(HEADER_LEN),
+        longer if longer > HEADER_LEN && is_padded => Ok(longer),
+        _ => Err(WireError::BadSpan(span)),
     }
-    Ok(usize::from(span))
 }
 
 /// The sender's session id in a Hello of another version; 0 if there is nobody to answer.

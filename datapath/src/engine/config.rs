@@ -54,8 +54,8 @@ impl EngineConfig {
 pub struct Seed {
     /// Keys the cookies; nobody else may know it.
     pub secret: [u8; 32],
-    /// Where the generations of the session ids start.
-    pub generation: u32,
+    /// Keys the generations of the session ids; nobody else may know it.
+    pub generations: [u8; 16],
 }
 
 impl Seed {
@@ -64,8 +64,8 @@ impl Seed {
     /// # Errors
     /// The kernel gives none.
     pub fn random() -> io::Result<Self> {
-        let (mut secret, mut generation) = ([0; 32], [0; 4]);
-        for buffer in [&mut secret[..], &mut generation[..]] {
+        let (mut secret, mut generations) = ([0; 32], [0; 16]);
+        for buffer in [&mut secret[..], &mut generations[..]] {
             // Up to 256 bytes come whole, or not at all (getrandom(2)).
             let filled = getrandom(&mut *buffer, GetRandomFlags::empty())?;
             if filled != buffer.len() {
@@ -74,7 +74,7 @@ impl Seed {
         }
         Ok(Self {
             secret,
-            generation: u32::from_ne_bytes(generation),
+            generations,
         })
     }
 }

@@ -102,6 +102,8 @@ pub struct Engine {
     serial: u64,
     /// Frames for reception that are not promised to any session.
     unpromised: Cell<u64>,
+    /// Frames in disk writes of sessions that have ended: nobody's window holds them.
+    orphaned: u64,
     /// Whether the kernel refused to transmit at the last try.
     transmit_refused: bool,
     /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
@@ -134,7 +136,7 @@ impl Engine {
     ) -> Self {
         let frames = umem.counts().total();
         let receive_frames = config.receive_frames;
-        let peers = Peers::new(config.worker, seed.generation);
+        let peers = Peers::new(config.worker, &seed.generations);
         let acceptor = Acceptor::new(config.acceptor(), &seed.secret);
         Self {
             disk,
@@ -154,6 +156,7 @@ impl Engine {
             turn: 0,
             serial: 0,
             unpromised: Cell::new(receive_frames),
+            orphaned: 0,
             transmit_refused: false,
             slept: false,
             wakeups: Vec::new(),
@@ -424,6 +427,7 @@ impl Engine {
             return;
         };
         self.counters.dropped += &peer.session.stats().dropped;
+        self.orphaned += peer.writing;
         for (transfer, mut inbound) in peer.inbound.drain() {
             // Other flows go on, and these blocks were acknowledged: nobody would send them again by himself.
             if inbound.coverage().flows() > 1 {

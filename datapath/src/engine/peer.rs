@@ -24,6 +24,8 @@ pub struct Peer {
     pub outbound: Transfers<Outbound>,
     /// Blocks that it may have outstanding here, as last told to the session; 0 until then.
     pub window: u64,
+    /// Frames of its blocks in disk writes now.
+    pub writing: u64,
     /// Frames that its outgoing transfers use now.
     pub sending: usize,
     /// The control stream is full: messages that wait for room.
@@ -106,6 +108,7 @@ impl Peer {
             inbound: Transfers::default(),
             outbound: Transfers::default(),
             window: 0,
+            writing: 0,
             sending: 0,
             messages: VecDeque::new(),
         }

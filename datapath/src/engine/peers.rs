@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use blk_proto::session::{ConnectionId, Occupancy, Reset, hello_id};
+use blk_proto::session::{ConnectionId, Generations, Occupancy, Reset, hello_id};
 use blk_proto::time::Time;
 use blk_proto::wire::{Kind, Packet};
 
@@ -12,6 +12,7 @@ use super::peer::Peer;
 
 #[derive(Debug)]
 struct Slot {
+    /// Of who is here, or was last; 0 before the first.
     generation: u32,
     peer: Option<Box<Peer>>,
     /// Since when the session is half open, if it is; counted in [`Peers::half_open`].
@@ -22,7 +23,7 @@ struct Slot {
 #[derive(Debug)]
 pub struct Peers {
     worker: u32,
-    first_generation: u32,
+    generations: Generations,
     slots: Vec<Slot>,
     /// Places to use again, the one that has been free for longest first: so an id does not come back soon.
     free: VecDeque<usize>,
@@ -32,12 +33,12 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// An empty table of worker number `worker`. `random` makes the ids of two processes differ, so that a packet for a
-    /// daemon's earlier life finds no session.
-    pub fn new(worker: u32, random: u32) -> Self {
+    /// An empty table of worker number `worker`. With a random `key` nobody can predict an id, and those of two processes
+    /// differ, so that a packet for a daemon's earlier life finds no session.
+    pub fn new(worker: u32, key: &[u8; 16]) -> Self {
         Self {
             worker,
-            first_generation: ConnectionId::first_generation(random),
+            generations: Generations::new(key),
             slots: Vec::new(),
             free: VecDeque::new(),
             by_peer: HashMap::new(),
@@ -50,7 +51,7 @@ impl Peers {
     pub fn reserve(&mut self) -> Option<SessionId> {
         let index = if self.slots.len() < ConnectionId::INDEXES && self.free.is_empty() {
             self.slots.push(Slot {
-                generation: self.first_generation,
+                generation: 0,
                 peer: None,
                 half_open: None,
             });
@@ -59,7 +60,7 @@ impl Peers {
             self.free.pop_front()?
         };
         let slot = &mut self.slots[index];
-        slot.generation = ConnectionId::next_generation(slot.generation);
+        slot.generation = self.generations.draw(slot.generation);
         self.id_of(index)
     }
 
@@ -118,7 +119,12 @@ impl Peers {
 
     /// The session that has been half open for longest.
     pub fn oldest_half_open(&self) -> Option<SessionId> {
-        let since = |at: &usize| self.slots[*at].half_open;
+        let since = |at: &usize| {
+            let slot = &self.slots[*at];
+            // One that was proved just now is not taken note of before its event is fetched.
+            let still = slot.peer.as_ref()?.session.is_half_open();
+            slot.half_open.filter(|_| still)
+        };
         let oldest = (0..self.slots.len())
             .filter(|at| since(at).is_some())
             .min_by_key(since)?;
@@ -222,25 +228,56 @@ mod tests {
 
     #[test]
     fn ids_name_the_worker_and_do_not_come_back_soon() {
-        let mut peers = Peers::new(WORKER, 99);
-        let mut seen = Vec::new();
+        let mut peers = Peers::new(WORKER, &[99; 16]);
+        let mut seen: Vec<SessionId> = Vec::new();
         for round in 0..100 {
             let id = accept(&mut peers, T0, 1, round + 1);
             assert_eq!(id.connection().worker(), WORKER);
             assert!(peers.get_mut(id).is_some());
-            assert!(!seen.contains(&id), "{id:?} came back");
+            assert!(seen.last() != Some(&id), "{id:?} came back at once");
             assert!(peers.remove(id).is_some() && peers.get_mut(id).is_none());
             seen.push(id);
         }
-        let other_life = Peers::new(WORKER, 100).reserve();
-        assert_ne!(Peers::new(WORKER, 99).reserve(), other_life);
+        let other_life = Peers::new(WORKER, &[100; 16]).reserve();
+        assert_ne!(Peers::new(WORKER, &[99; 16]).reserve(), other_life);
         let other_worker = SessionId(ConnectionId::new(99, WORKER + 1, 0).unwrap().bits());
         assert!(peers.get_mut(other_worker).is_none());
     }
 
     #[test]
+    fn ids_that_follow_each_other_follow_no_rule() {
+        let mut peers = Peers::new(WORKER, &[3; 16]);
+        let fresh: Vec<u32> = (0..100)
+            .filter_map(|_| peers.reserve())
+            .map(|id| id.connection().generation())
+            .collect();
+        let used_again: Vec<u32> = (0..100)
+            .filter_map(|_| {
+                let id = peers.reserve()?;
+                peers.unreserve(id);
+                Some(id.connection().generation())
+            })
+            .collect();
+        for generations in [fresh, used_again] {
+            let steps = generations.windows(2).map(|pair| pair[1].abs_diff(pair[0]));
+            let small = steps.filter(|step| *step <= 1).count();
+            assert!(generations.len() == 100 && small <= 2, "{generations:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_proved_just_now_is_not_the_oldest_half_open() {
+        let mut peers = Peers::new(WORKER, &[0; 16]);
+        let ids =
+            [1, 2].map(|id| accept(&mut peers, Time::from_nanos(u64::from(id)), id as u16, id));
+        assert_eq!(peers.oldest_half_open(), Some(ids[0]));
+        peers.get_mut(ids[0]).unwrap().session.mark_validated();
+        assert_eq!(peers.oldest_half_open(), Some(ids[1]));
+    }
+
+    #[test]
     fn a_table_has_an_end() {
-        let mut peers = Peers::new(WORKER, 0);
+        let mut peers = Peers::new(WORKER, &[0; 16]);
         let ids: Vec<SessionId> = std::iter::from_fn(|| peers.reserve()).collect();
         assert_eq!(ids.len(), ConnectionId::INDEXES);
         peers.unreserve(ids[7]);
@@ -252,7 +289,7 @@ mod tests {
 
     #[test]
     fn two_lives_of_a_client_at_one_address_are_told_apart() {
-        let mut peers = Peers::new(WORKER, 0);
+        let mut peers = Peers::new(WORKER, &[0; 16]);
         let first = accept(&mut peers, T0, 1, 11);
         let second = accept(&mut peers, T0, 1, 22);
         let named = |peers: &Peers, id: u32| {
@@ -278,7 +315,7 @@ mod tests {
 
     #[test]
     fn half_open_sessions_are_counted_and_the_oldest_found() {
-        let mut peers = Peers::new(WORKER, 0);
+        let mut peers = Peers::new(WORKER, &[0; 16]);
         let at = |nanos| Time::from_nanos(nanos);
         let ids = [(30, 1), (10, 2), (20, 3)].map(|(nanos, id)| {
             let port = id as u16;

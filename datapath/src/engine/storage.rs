@@ -86,8 +86,10 @@ impl Engine {
             Err(_) => drop(run),
         }
         let Some(peer) = self.peers.get_mut(of.session) else {
+            self.orphaned = self.orphaned.saturating_sub(count);
             return;
         };
+        peer.writing = peer.writing.saturating_sub(count);
         peer.session.release_credit(count);
         match peer.inbound.get_mut(of.transfer) {
             Some(inbound) if inbound.serial() == of.serial => inbound.written(result),

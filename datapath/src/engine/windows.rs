@@ -1,7 +1,8 @@
 //! How many blocks each session may have outstanding here: the frames for reception, divided among the sessions.
 //!
 //! What has been granted is not taken back, so a frame is promised to one session only: the sum of what the sessions
-//! have outstanding and what they may still be granted never exceeds the frames. A packet of a peer that keeps to its
+//! have outstanding and what they may still be granted, and of what disk writes hold of sessions that have ended, never exceeds
+//! the frames. A packet of a peer that keeps to its
 //! grant always finds a frame, however long the disk stalls.
 //!
 //! ```text
@@ -46,7 +47,7 @@ impl Engine {
     pub(super) fn share_windows(&mut self) {
         let frames = self.config.receive_frames;
         let positions = self.peers.positions();
-        let (mut sessions, mut receiving, mut promised) = (0, 0, 0);
+        let (mut sessions, mut receiving, mut promised) = (0, 0, self.orphaned);
         for at in 0..positions {
             if let Some((_, peer)) = self.peers.at(at) {
                 sessions += 1;

@@ -132,10 +132,15 @@ impl Engine {
             crc,
             blocks,
         } = run;
+        let frames = blocks.len() as u64;
         let tag = next_tag(&mut self.operations, &mut self.free_operations);
         let disk = &mut self.disk;
         match disk.write(&mut self.umem, file, offset, blocks, tag as u64) {
             Ok(()) => {
+                match self.peers.get_mut(of.session) {
+                    Some(peer) => peer.writing += frames,
+                    None => self.orphaned += frames,
+                }
                 let run = ClaimedRun::new(coverage, offset, len);
                 self.operations[tag] = Some(Operation::Write { of, run, crc });
                 Ok(())

@@ -79,9 +79,11 @@ pub struct Config {
     pub max_send_payload: u16,
     /// The versions that this side speaks; others than [`Versions::SUPPORTED`] are for tests of the negotiation.
     pub versions: Versions,
-    /// Without any packet from the peer for this long, the session closes.
+    /// Without any packet from the peer for this long, the session closes, though not before it was asked for a sign of life
+    /// and had [`Self::keep_alive`] to answer.
     pub idle_timeout: Duration,
-    /// Without any packet from the peer for this long while it owes an acknowledgement, the session closes. At least
+    /// Without any packet from the peer for this long while it owes an acknowledgement, the session closes; counted from the
+    /// last packet that came, but the peer has this less [`Self::keep_alive`] for the first answer it owes. At least
     /// twice [`Self::keep_alive`], which makes the peer owe one.
     pub unanswered_timeout: Duration,
     /// Without any packet from the peer for this long, it is asked for a sign of life.

@@ -1,6 +1,6 @@
 //! The control stream: bytes in order, cut into Control packets, that carry length-prefixed messages.
 //!
-//! Each message is a 32-bit little-endian length and so many bytes. At most [`CONTROL_WINDOW`] bytes are on their way,
+//! Each message is a 32-bit little-endian length, at least 1, and so many bytes. At most [`CONTROL_WINDOW`] bytes are on their way,
 //! so a receiver never has to store more than that out of order.
 
 use std::collections::VecDeque;
@@ -72,8 +72,8 @@ impl ControlSender {
     /// Appends a message.
     pub(super) fn push(&mut self, message: &[u8]) -> Result<(), ControlFull> {
         let (len, capacity) = (message.len(), self.capacity());
-        // Room for no message at all shows as capacity 0, for which an empty one would pass.
-        if len > capacity || capacity == 0 {
+        // The peer takes no empty ones.
+        if len > capacity || len == 0 {
             return Err(ControlFull { len, capacity });
         }
         self.append(&(len as u32).to_le_bytes());
@@ -283,6 +283,10 @@ impl ControlReceiver {
                 *place = *byte;
             }
             let len = u32::from_le_bytes(prefix);
+            // Nothing encodes to nothing, and each one takes memory here.
+            if len == 0 {
+                return Err(Violation::EmptyMessage);
+            }
             if len as usize > MAX_MESSAGE {
                 return Err(Violation::MessageTooLong(len));
             }

@@ -1,5 +1,9 @@
 //! What a session id says about the process that chose it.
 
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
 /// The session id of an engine: which place in which worker's table, and which of those that were ever there.
 ///
 /// ```text
@@ -11,8 +15,14 @@
 /// * `worker`: the number of the worker, which is that of its receive queue. A packet that reaches another worker took a
 ///   wrong turn in the NIC, and that is worth knowing; and whatever spreads packets over workers can read the right one
 ///   from the four bytes at [`crate::wire::SESSION_AT`], without a table.
-/// * `generation`: never 0, one more each time the place is used again. It starts at random, so the ids of a process's
-///   two lives differ, but for one in 16,383.
+/// * `generation`: never 0, drawn at random each time the place is used ([`Generations`]), and never the same twice in a
+///   row. So the ids of a process's two lives differ, but for one in 16,383; and who has an id, or had many, cannot tell
+///   the next one.
+///
+/// A packet with the right id from an address is what proves that its sender receives there. Without seeing the reply it
+/// has to be guessed: index and worker are no secret, so that takes 8,192 packets of 56 bytes on average, all forged from
+/// one address, within the handshake timeout. This keeps off stray and casual forgeries; it is no key. Who must withstand
+/// more has cookies asked for each time ([`super::RetryPolicy::Always`]): those have 128 bits to guess.
 ///
 /// On the wire it is a number without meaning to the other side, which may choose its own in another way.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,22 +80,45 @@ impl ConnectionId {
         (self.0 >> INDEX_BITS) & (Self::WORKERS as u32 - 1)
     }
 
-    /// How often the place had been used.
+    /// Which of the sessions that were ever at the place, at random.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.0 >> (INDEX_BITS + WORKER_BITS)
     }
+}
 
-    /// A place's first generation, from any random number.
+/// Draws generations that nobody without the key can predict: SipHash-2-4 of a counter.
+pub struct Generations {
+    key: [u8; 16],
+    drawn: u64,
+}
+
+impl core::fmt::Debug for Generations {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Generations(secret)")
+    }
+}
+
+impl Generations {
+    /// `key` must be random, and known to nobody else.
     #[must_use]
-    pub const fn first_generation(random: u32) -> u32 {
-        1 + random % Self::MAX_GENERATION
+    pub const fn new(key: &[u8; 16]) -> Self {
+        Self {
+            key: *key,
+            drawn: 0,
+        }
     }
 
-    /// The generation after this one.
-    #[must_use]
-    pub const fn next_generation(generation: u32) -> u32 {
-        1 + generation % Self::MAX_GENERATION
+    /// A generation, 1 to [`ConnectionId::MAX_GENERATION`], other than `last`.
+    pub fn draw(&mut self, last: u32) -> u32 {
+        let most = u64::from(ConnectionId::MAX_GENERATION);
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u64(self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        // One of all but one, and those from `last` on are moved up by one.
+        let all_but_one = most - u64::from((1..=most).contains(&u64::from(last)));
+        let generation = 1 + (hasher.finish() % all_but_one) as u32;
+        generation + u32::from(last != 0 && generation >= last)
     }
 }
 
@@ -108,18 +141,31 @@ mod tests {
         }
 
         #[test]
-        fn generations_are_never_0_and_walk_through_all(random: u32) {
-            let first = ConnectionId::first_generation(random);
-            prop_assert!((1..=ConnectionId::MAX_GENERATION).contains(&first));
-            let mut generation = ConnectionId::next_generation(first);
-            let mut steps = 1;
-            while generation != first {
-                prop_assert!((1..=ConnectionId::MAX_GENERATION).contains(&generation));
-                generation = ConnectionId::next_generation(generation);
-                steps += 1;
+        fn generations_are_in_range_and_never_the_last_one(key: [u8; 16], first in 0..=ConnectionId::MAX_GENERATION) {
+            let mut generations = Generations::new(&key);
+            let mut last = first;
+            for _ in 0..100 {
+                let next = generations.draw(last);
+                prop_assert!((1..=ConnectionId::MAX_GENERATION).contains(&next));
+                prop_assert_ne!(next, last);
+                last = next;
             }
-            prop_assert_eq!(steps, ConnectionId::MAX_GENERATION);
         }
+    }
+
+    #[test]
+    fn generations_follow_no_step_and_depend_on_the_key() {
+        let draw = |key| {
+            let mut generations = Generations::new(&[key; 16]);
+            (0..1000).map(|_| generations.draw(0)).collect::<Vec<_>>()
+        };
+        let drawn = draw(1);
+        assert_ne!(drawn, draw(2));
+        let steps: std::collections::HashSet<i64> = drawn
+            .windows(2)
+            .map(|pair| i64::from(pair[1]) - i64::from(pair[0]))
+            .collect();
+        assert!(steps.len() > 900, "{} steps", steps.len());
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub use acceptor::{
 };
 pub use config::{Config, Congestion, MIN_MAX_PAYLOAD, Parameters};
 pub use handshake::{Refusal, RefuseReason, Reset, Versions, hello_id, negotiate};
-pub use id::ConnectionId;
+pub use id::{ConnectionId, Generations};
 pub use stats::Stats;
 pub use types::{BlockMeta, CloseCode, CloseReason, ControlFull, Event, Transmit, Violation};
 
@@ -142,6 +142,10 @@ pub struct Session<B> {
     told_limit: u16,
     last_received: Time,
     keepalive_at: Time,
+    /// When it was first asked for a sign of life since.
+    asked_alive_at: Option<Time>,
+    /// When an Ack last brought news.
+    acked_at: Time,
     /// When to ask a peer that grants nothing whether it still does not.
     starved_at: Option<Time>,
     /// How often it was asked in vain.
@@ -204,6 +208,7 @@ impl<B> Session<B> {
             blocks: Blocks::new(config.max_queued_blocks, config.max_unacked_blocks),
             control: ControlSender::new(),
             pmtu: Pmtu::closed(),
+            acked: false,
         };
         Self {
             local_id,
@@ -226,6 +231,8 @@ impl<B> Session<B> {
             told_limit: 0,
             last_received: now,
             keepalive_at: now + config.keep_alive,
+            asked_alive_at: None,
+            acked_at: now,
             starved_at: None,
             starved_count: 0,
             paced_at: None,
@@ -296,10 +303,11 @@ impl<B> Session<B> {
         self.peer.as_ref()
     }
 
-    /// Sends a control message of at most [`crate::message::MAX_MESSAGE`] bytes, after all those before it.
+    /// Sends a control message of 1 to [`crate::message::MAX_MESSAGE`] bytes, after all those before it.
     ///
     /// # Errors
-    /// There is no room for it now: too much waits to be acknowledged. Also when the session is closed.
+    /// There is no room for it now: too much waits to be acknowledged. Also when the session is closed, or the message
+    /// empty.
     pub fn send_message(&mut self, message: &[u8]) -> Result<(), ControlFull> {
         if self.is_closed() {
             return Err(ControlFull {

@@ -12,10 +12,13 @@ pub(super) struct Outbox<B> {
     pub(super) control: ControlSender,
     /// Not sent reliably, but it learns from the same news.
     pub(super) pmtu: Pmtu,
+    /// Something was acknowledged for the first time; whoever takes note takes it back.
+    pub(super) acked: bool,
 }
 
 impl<B> Fate for Outbox<B> {
     fn on_acked(&mut self, content: Content) {
+        self.acked = true;
         match content {
             Content::Block { slot, number } => {
                 if let Some(len) = self.blocks.on_acked(slot, number) {

@@ -132,6 +132,7 @@ impl<B> Session<B> {
     ) -> Result<Option<BlockMeta>, NotTaken> {
         self.last_received = now;
         self.keepalive_at = now + self.config.keep_alive;
+        self.asked_alive_at = None;
         match packet.kind {
             Kind::Data => return self.on_data(now, packet, ecn),
             Kind::Control => self.on_control(now, packet, ecn)?,
@@ -252,6 +253,9 @@ impl<B> Session<B> {
         self.stats.acks_received += 1;
         self.stats.marked = self.stats.marked.max(ack.ce_packets);
         self.recovery.on_ack(now, &ack, &mut self.outbox)?;
+        if core::mem::take(&mut self.outbox.acked) {
+            self.acked_at = now;
+        }
         self.acks.set_rtt(self.recovery.rtt.smoothed());
         self.heed_path();
         if self.outbox.blocks.grant(ack.max_blocks) {

@@ -12,7 +12,8 @@
 //! | path | [`Session::poll_transmit`] gives a probe: perhaps longer blocks fit by now |
 //! | keep-alive | nothing was heard for a while: ask for a sign of life |
 //! | unanswered | something is outstanding, and nothing was heard for long: the peer is gone |
-//! | idle | the same when nothing could be sent either |
+//! | unacknowledged | the peer speaks, but acknowledges nothing |
+//! | idle | a sign of life was asked for, and none came, though nothing could be sent perhaps |
 
 use core::time::Duration;
 
@@ -27,6 +28,9 @@ pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 const SUSPICIOUS_TIMEOUTS: u32 = 2;
 /// Longest time between two questions for credit.
 const MAX_STARVED_INTERVAL: Duration = Duration::from_millis(250);
+/// A peer that has acknowledged nothing for so long, although something was in flight all the time, is not one to wait
+/// for, even if it speaks.
+pub(super) const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<B> Session<B> {
     /// When to call [`Self::handle_timeout`] (and then [`Self::poll_transmit`]) at the latest; changes with every
@@ -44,8 +48,9 @@ impl<B> Session<B> {
                 self.retry_at,
                 self.outbox.pmtu.deadline(),
                 Some(self.keepalive_at),
-                Some(self.idle_at()),
+                self.idle_at(),
                 self.unanswered_at(),
+                self.unacknowledged_at(),
             ]
             .into_iter()
             .flatten()
@@ -68,7 +73,12 @@ impl<B> Session<B> {
     }
 
     fn handle_connected_timeout(&mut self, now: Time) {
-        if self.idle_at() <= now || self.unanswered_at().is_some_and(|at| at <= now) {
+        let given_up = [
+            self.idle_at(),
+            self.unanswered_at(),
+            self.unacknowledged_at(),
+        ];
+        if given_up.into_iter().flatten().any(|at| at <= now) {
             self.close(CloseReason::TimedOut);
             return;
         }
@@ -82,6 +92,7 @@ impl<B> Session<B> {
         if self.keepalive_at <= now {
             self.ping_due = true;
             self.keepalive_at = now + self.config.keep_alive;
+            self.asked_alive_at.get_or_insert(now);
         }
         if self.starved_at.is_some_and(|at| at <= now) {
             self.ping_due = true;
@@ -93,16 +104,29 @@ impl<B> Session<B> {
         }
     }
 
-    fn idle_at(&self) -> Time {
-        self.last_received + self.config.idle_timeout
+    /// When a peer is gone that was asked for a sign of life. Not before it was asked, and had time to answer: who stood
+    /// still for long has not asked.
+    fn idle_at(&self) -> Option<Time> {
+        let asked = self.asked_alive_at?;
+        let answered = asked + self.config.keep_alive;
+        Some(answered.max(self.last_received + self.config.idle_timeout))
     }
 
     /// When a peer that answers nothing is gone. Probes go out all the while, so it is not just late; and keep-alives see to
     /// it that the last packet from a peer that is there is never much older than [`super::Config::keep_alive`].
     fn unanswered_at(&self) -> Option<Time> {
-        // Whoever stood still for long has heard nothing either, and asks only now.
+        let unanswered = self.config.unanswered_timeout;
+        // Whoever stood still for long has heard nothing either, and asks only now. Else the first question goes out after
+        // `keep_alive` of silence, and the time that passed until then counts.
         let asked = self.recovery.busy_since()?;
-        Some(self.last_received.max(asked) + self.config.unanswered_timeout)
+        let patience = unanswered.saturating_sub(self.config.keep_alive);
+        Some((self.last_received + unanswered).max(asked + patience))
+    }
+
+    /// When a peer is given up that sends, but acknowledges nothing of what is in flight.
+    fn unacknowledged_at(&self) -> Option<Time> {
+        let busy_since = self.recovery.busy_since()?;
+        Some(busy_since.max(self.acked_at) + UNACKNOWLEDGED_TIMEOUT)
     }
 
     /// How long to wait before the next question for credit.

@@ -86,7 +86,9 @@ pub enum CloseReason {
     )]
     HandshakeTimeout,
     /// The peer knows nothing of the session: it is another process than the one that had it, or it gave up before.
-    #[error("the other end was restarted and does not know this session any more")]
+    #[error(
+        "the other end does not know this session any more: it was restarted, or gave the session up"
+    )]
     PeerRestarted,
     /// The peer fell silent.
     #[error("the peer has fallen silent")]
@@ -187,6 +189,9 @@ pub enum Violation {
     /// A control message longer than [`crate::message::MAX_MESSAGE`].
     #[error("control message of {0} bytes is too long")]
     MessageTooLong(u32),
+    /// A control message without bytes.
+    #[error("empty control message")]
+    EmptyMessage,
     /// A Close that is not well-formed.
     #[error("malformed Close")]
     MalformedClose,

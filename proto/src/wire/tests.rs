@@ -54,7 +54,7 @@ fn padding_is_ignored() {
 
 #[test]
 fn each_fault_has_its_error() {
-    let good = packet(Kind::Control, 60, b"abc");
+    let good = packet(Kind::Data, 60, b"abc");
     let broken = |at: usize, byte: u8| {
         let mut bytes = good.clone();
         bytes[at] = byte;
@@ -75,6 +75,21 @@ fn each_fault_has_its_error() {
     assert_eq!(broken(1, 11), WireError::UnknownKind(11));
     assert_eq!(broken(2, 4), WireError::UnknownFlags(4));
     assert_eq!(broken(22, 55), WireError::BadSpan(55));
+    for kind in [
+        Kind::Hello,
+        Kind::Control,
+        Kind::Ack,
+        Kind::Close,
+        Kind::Reset,
+    ] {
+        let padded = packet(kind, 60, b"abc");
+        assert_eq!(
+            open(&padded).unwrap_err(),
+            WireError::BadSpan(60),
+            "{kind:?}"
+        );
+    }
+    assert!(open(&packet(Kind::Probe, 60, b"abc")).is_ok());
     assert_eq!(
         open(&good[..62]).unwrap_err(),
         WireError::BadLength {

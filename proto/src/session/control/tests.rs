@@ -14,7 +14,7 @@ fn outgoing(sender: &mut ControlSender) -> Vec<(u64, u64, Vec<u8>)> {
 #[test]
 fn messages_arrive_in_order_whatever_the_network_does() {
     let mut sender = ControlSender::new();
-    let messages: Vec<Vec<u8>> = (0..40usize).map(|n| vec![n as u8; n * n * 5]).collect();
+    let messages: Vec<Vec<u8>> = (1..40usize).map(|n| vec![n as u8; n * n * 5]).collect();
     for message in &messages {
         sender.push(message).unwrap();
     }
@@ -63,7 +63,7 @@ fn the_window_bounds_what_is_unacknowledged() {
 #[test]
 fn tiny_segments_are_bounded_too() {
     let mut sender = ControlSender::new();
-    while sender.push(b"").is_ok() {
+    while sender.push(b"x").is_ok() {
         outgoing(&mut sender);
     }
     assert!(sender.segments.len() <= MAX_SEGMENTS);
@@ -121,28 +121,29 @@ fn pieces_and_unfetched_messages_are_bounded() {
         .count();
     assert!(taken < MAX_PIECES);
     assert_eq!(
-        receiver.receive(0, &[0; 4]),
+        receiver.receive(0, &[6, 0, 0, 0]),
         Ok(true),
         "what closes the gap is always taken"
     );
 
     let mut receiver = ControlReceiver::new();
-    let empty = [0; 1024];
+    // As much memory for as few bytes as there can be.
+    let tiny = [1, 0, 0, 0, 7].repeat(200);
     let taken = (0..10_000u64)
-        .take_while(|n| receiver.receive(n * 1024, &empty) == Ok(true))
+        .take_while(|n| receiver.receive(n * 1000, &tiny) == Ok(true))
         .count();
     assert!(
-        receiver.waiting <= CONTROL_WINDOW + 256 * cost(&[]),
+        receiver.waiting <= CONTROL_WINDOW + 200 * cost(&[7]),
         "{taken}"
     );
     while receiver.pop().is_some() {}
-    assert_eq!(receiver.receive(taken as u64 * 1024, &empty), Ok(true));
+    assert_eq!(receiver.receive(taken as u64 * 1000, &tiny), Ok(true));
 }
 
 proptest! {
     #[test]
     fn any_cut_of_the_stream_gives_the_same_messages(
-        messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..30),
+        messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..200), 1..30),
         cuts in proptest::collection::vec((any::<prop::sample::Index>(), 1usize..400), 0..60),
     ) {
         let stream: Vec<u8> = messages.iter().flat_map(|m| (m.len() as u32).to_le_bytes().into_iter().chain(m.iter().copied())).collect();
@@ -165,4 +166,13 @@ proptest! {
             prop_assert!(receiver.buffer.len() <= CONTROL_WINDOW + MAX_MESSAGE + PREFIX_LEN);
         }
     }
+}
+
+#[test]
+fn an_empty_message_is_a_violation_and_is_not_sent() {
+    assert!(ControlSender::new().push(b"").is_err());
+    let mut receiver = ControlReceiver::new();
+    let result = receiver.receive(0, &[0; 8]);
+    assert_eq!(result, Err(Violation::EmptyMessage));
+    assert_eq!(receiver.pop(), None);
 }

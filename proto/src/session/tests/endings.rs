@@ -179,7 +179,7 @@ fn a_host_that_stood_still_asks_before_it_gives_up() {
     pair.client.session.handle_timeout(next);
     assert!(!pair.client.session.is_closed());
     // Nobody answers, for as long as it takes from the question on.
-    let give_up = pair.now + limits.unanswered_timeout;
+    let give_up = pair.now + (limits.unanswered_timeout - limits.keep_alive);
     while !pair.client.session.is_closed() {
         pair.now = pair.client.session.poll_timeout().unwrap();
         pair.client.session.handle_timeout(pair.now);
