@@ -75,7 +75,7 @@ impl Tuner {
             return false;
         }
         let blocks = blocks.saturating_sub(self.received);
-        self.begin(now, received - u64::from(paused));
+        self.begin(now, received.saturating_sub(u64::from(paused)));
         let before = self.demand;
         let nanos = rtt.saturating_mul(2).saturating_add(SLACK);
         let wanted = rate_times(blocks, elapsed.max(round), nanos);
