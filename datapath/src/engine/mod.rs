@@ -20,6 +20,7 @@ mod coverage;
 mod cutting;
 mod events;
 mod gather;
+mod graves;
 mod held;
 mod inbound;
 mod outbound;
@@ -60,6 +61,7 @@ use crate::disk::{Completion, DiskCounters, DiskQueue};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
 use crate::xsk::{XskSocket, XskStatistics};
 use admit::can_obey;
+use graves::Graves;
 use peers::Peers;
 use storage::Operation;
 
@@ -79,6 +81,9 @@ const QUEUED_BLOCKS: usize = 4 * crate::disk::RUN_MAX;
 /// is found out soon even when nothing else is to be sent to it.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
+/// So long a session that has ended waits for room in the TX ring, to tell its peer.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(10);
+
 /// One AF_XDP socket with its sessions and its disk queue.
 pub struct Engine {
     // Dropped in this order: the disk queue drains its operations, then the socket leaves the queue, then the memory goes.
@@ -87,6 +92,7 @@ pub struct Engine {
     umem: Umem,
     peers: Peers,
     acceptor: Acceptor,
+    graves: Graves,
     held: HeldBlocks,
     operations: Vec<Option<Operation>>,
     free_operations: Vec<usize>,
@@ -145,6 +151,7 @@ impl Engine {
             umem,
             peers,
             acceptor,
+            graves: Graves::default(),
             operations: Vec::new(),
             free_operations: Vec::new(),
             events: VecDeque::new(),
@@ -354,6 +361,14 @@ impl Engine {
             let Some((session, peer)) = self.peers.at(at) else {
                 continue;
             };
+            if peer.session.has_close_to_send() {
+                // There was no room for it. Not for long: its peer is told again when it sends.
+                let since = *peer.closing_since.get_or_insert(self.now);
+                if self.now < since + CLOSE_PATIENCE {
+                    again = true;
+                    continue;
+                }
+            }
             let (mut closed, mut opened) = (None, false);
             while let Some(event) = peer.session.poll_event() {
                 use blk_proto::session::Event;
@@ -428,6 +443,11 @@ impl Engine {
         };
         self.counters.dropped += &peer.session.stats().dropped;
         self.orphaned += peer.writing;
+        if let Some(peer_id) = peer.session.peer_id() {
+            let remote = peer.path.destination;
+            let code = reason.told();
+            self.graves.dig(self.now, session, remote, peer_id, code);
+        }
         for (transfer, mut inbound) in peer.inbound.drain() {
             // Other flows go on, and these blocks were acknowledged: nobody would send them again by himself.
             if inbound.coverage().flows() > 1 {

@@ -24,6 +24,8 @@ pub struct Peer {
     pub outbound: Transfers<Outbound>,
     /// Blocks that it may have outstanding here, as last told to the session; 0 until then.
     pub window: u64,
+    /// Since when its Close has waited for room to be sent.
+    pub closing_since: Option<Time>,
     /// Frames of its blocks in disk writes now.
     pub writing: u64,
     /// Frames that its outgoing transfers use now.
@@ -108,6 +110,7 @@ impl Peer {
             inbound: Transfers::default(),
             outbound: Transfers::default(),
             window: 0,
+            closing_since: None,
             writing: 0,
             sending: 0,
             messages: VecDeque::new(),

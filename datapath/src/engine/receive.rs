@@ -2,7 +2,7 @@
 
 use blk_proto::drops::DropReason;
 use blk_proto::net::{self, Ecn, Path};
-use blk_proto::session::{Answer, BlockMeta, CloseReason, Verdict};
+use blk_proto::session::{Answer, BlockMeta, CloseCode, CloseReason, Verdict};
 use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
 
 use super::admit::{Door, is_another_workers, unserved};
@@ -47,7 +47,7 @@ impl Engine {
                 self.counters.dropped.count(reason);
                 self.send_answer(&path, &answer);
             }
-            Arrival::Displaces(old) => self.bury(old, CloseReason::HandshakeTimeout),
+            Arrival::Displaces(old) => self.bury(old, CloseReason::Local(CloseCode::BUSY)),
         }
         self.umem.release(frame);
     }
@@ -90,6 +90,15 @@ impl Engine {
             return Arrival::Dropped(DropReason::WrongWorker);
         }
         let path = Path::reply_to(&udp);
+        if let Some(id) = named
+            && let Some(answer) = self.graves.visit(self.now, id, remote, &packet)
+        {
+            let reason = DropReason::SessionClosed;
+            return match answer {
+                Some(answer) => Arrival::Answered(path, answer, reason),
+                None => Arrival::Dropped(reason),
+            };
+        }
         let mut config = self.session_config(&path);
         let occupancy = self.peers.occupancy();
         let verdict = self

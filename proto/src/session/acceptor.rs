@@ -20,11 +20,15 @@ mod cookie;
 
 use std::net::SocketAddr;
 
+use super::CLOSE_LEN;
 use super::config::Config;
 use super::handshake::{self, Refusal, RefuseReason, Reset, Versions, retry_packet};
+use super::types::CloseCode;
 use crate::drops::DropReason;
 use crate::time::Time;
-use crate::wire::{Kind, Packet, REFUSE_LEN, WireError};
+use crate::wire::{self, HEADER_LEN, Header, Kind, Packet, REFUSE_LEN, WireError};
+
+use zerocopy::IntoBytes;
 
 use bucket::Bucket;
 use cookie::CookieMaker;
@@ -103,6 +107,7 @@ pub struct Answer {
 
 const ANSWER_LEN: usize = handshake::RETRY_LEN;
 const _: () = assert!(REFUSE_LEN <= ANSWER_LEN && handshake::RESET_LEN <= ANSWER_LEN);
+const _: () = assert!(CLOSE_LEN <= ANSWER_LEN);
 
 impl Answer {
     fn new(kind: Kind, packet: &[u8]) -> Self {
@@ -115,7 +120,20 @@ impl Answer {
         }
     }
 
-    /// Retry, Refuse or Reset.
+    /// A Close for the session that the receiver knows by the id `session`, of which nothing else is left here.
+    #[must_use]
+    pub fn close(session: u32, code: CloseCode) -> Self {
+        let payload = code.0.to_le_bytes();
+        let mut header = Header::new(Kind::Close, session);
+        header.payload_len = (payload.len() as u16).into();
+        wire::seal(&mut header, wire::payload_crc(&payload));
+        let mut packet = [0; CLOSE_LEN];
+        packet[..HEADER_LEN].copy_from_slice(header.as_bytes());
+        packet[HEADER_LEN..].copy_from_slice(&payload);
+        Self::new(Kind::Close, &packet)
+    }
+
+    /// Retry, Refuse, Reset or Close.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -127,6 +145,7 @@ impl Answer {
         match self.kind {
             Kind::Retry => DropReason::Unproven,
             Kind::Refuse => DropReason::Refused,
+            Kind::Close => DropReason::SessionClosed,
             _ => DropReason::NoSession,
         }
     }

@@ -291,6 +291,12 @@ impl<B> Session<B> {
         matches!(self.state, State::Closed { .. })
     }
 
+    /// Whether the session is over, and a Close is still to be fetched by [`Self::poll_transmit`].
+    #[must_use]
+    pub const fn has_close_to_send(&self) -> bool {
+        matches!(self.state, State::Closed { tell: true, .. })
+    }
+
     /// Whether all messages and blocks given to the session were acknowledged.
     #[must_use]
     pub fn is_drained(&self) -> bool {

@@ -56,7 +56,8 @@ impl Greeter {
         self.wait = FIRST_HELLO_WAIT;
     }
 
-    /// The round trip that a token coming back tells of; `None` if it is not one that was sent.
+    /// The round trip that a token coming back tells of; `None` if it cannot be one that was sent: it is the clock at the time.
+    /// That it is a round trip at all nobody checks; what a wrong one does fades with the samples that follow.
     fn round_trip(&self, now: Time, token: u64) -> Option<u64> {
         (self.started.as_nanos()..=now.as_nanos())
             .contains(&token)

@@ -102,6 +102,15 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// What a peer that still sends is to be told; `None` if it knows of the end.
+    #[must_use]
+    pub const fn told(self) -> Option<CloseCode> {
+        match self {
+            Self::ByPeer(_) | Self::Refused(_) | Self::PeerRestarted => None,
+            _ => Some(self.code()),
+        }
+    }
+
     /// What a Close packet tells the peer.
     pub(super) const fn code(self) -> CloseCode {
         match self {
@@ -131,6 +140,8 @@ impl CloseCode {
     pub const INTERNAL: Self = Self(4);
     /// The sender of this code cannot obey what the other side announced in the handshake.
     pub const PARAMETERS: Self = Self(5);
+    /// The sender of this code gave the place of the session, which was not open yet, to another one.
+    pub const BUSY: Self = Self(6);
 }
 
 impl core::fmt::Display for CloseCode {
@@ -141,6 +152,7 @@ impl core::fmt::Display for CloseCode {
             Self::VIOLATION => f.write_str("protocol violation"),
             Self::TIMED_OUT => f.write_str("timed out"),
             Self::INTERNAL => f.write_str("internal error"),
+            Self::BUSY => f.write_str("too busy; try again"),
             Self::PARAMETERS => f.write_str("parameters that cannot be obeyed"),
             Self(code) => write!(f, "code {code}"),
         }

@@ -373,7 +373,7 @@ proptest! {
             let kind = match step {
                 0 => None,
                 1 => {
-                    session.close(CloseReason::Local(crate::session::CloseCode::SHUTDOWN));
+                    session.close(CloseReason::Local(CloseCode::SHUTDOWN));
                     None
                 }
                 2 => Some(Kind::HelloReply),
