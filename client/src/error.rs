@@ -25,8 +25,10 @@ pub enum ConnectionLost {
     /// No answer to the handshake.
     #[error("no answer: is blockd running on the interface that has this address?")]
     NoAnswer,
-    /// Another blockd runs there than the one that had the session.
-    #[error("the connection was lost: blockd was restarted there; run the copy again")]
+    /// The blockd there does not know the session: another one runs there now, or it gave the session up.
+    #[error(
+        "the connection was lost: blockd was restarted there, or gave the connection up; run the copy again"
+    )]
     Restarted,
     /// The other end has gone silent.
     #[error("the connection was lost: no packet from the other end for too long")]

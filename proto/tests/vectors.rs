@@ -1,7 +1,7 @@
 //! The test vectors in `docs/protocol.md` are what this implementation sends, and what it understands.
 //!
 //! In the document a vector is a fenced block with the info string `vector NAME`; its text is hexadecimal, blanks are
-//! ignored. When the format changes on purpose, the failing test prints what the document must say; with
+//! ignored; a last line `zeros N` stands for so many zero bytes. When the format changes on purpose, the failing test prints what the document must say; with
 //! `BLK_WRITE_VECTORS=1` in the environment it writes that into the document, in place of the old vector.
 
 use blk_proto::net::Ecn;
@@ -32,15 +32,19 @@ fn documented() -> BTreeMap<String, Vec<u8>> {
         let Some(name) = line.strip_prefix("```vector ") else {
             continue;
         };
-        let digits: String = lines
-            .by_ref()
-            .take_while(|line| *line != "```")
-            .flat_map(|line| line.chars().filter(|c| !c.is_whitespace()))
-            .collect();
-        let bytes = (0..digits.len())
+        let mut digits = String::new();
+        let mut zeros = 0;
+        for line in lines.by_ref().take_while(|line| *line != "```") {
+            match line.strip_prefix("zeros ") {
+                Some(count) => zeros = count.parse().expect("a count"),
+                None => digits.extend(line.chars().filter(|c| !c.is_whitespace())),
+            }
+        }
+        let mut bytes: Vec<u8> = (0..digits.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal"))
             .collect();
+        bytes.resize(bytes.len() + zeros, 0);
         let before = vectors.insert(name.trim().to_owned(), bytes);
         assert!(before.is_none(), "{name} is there twice");
     }
@@ -48,6 +52,15 @@ fn documented() -> BTreeMap<String, Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
+    let said = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |at| at + 1);
+    // Whole lines, and the zeros after them only if they are many.
+    let said = said.next_multiple_of(32);
+    if bytes.len() > said + 512 {
+        return format!("{}zeros {}\n", hex(&bytes[..said]), bytes.len() - said);
+    }
     bytes.chunks(32).fold(String::new(), |mut text, line| {
         for four in line.chunks(4) {
             four.iter()
@@ -129,6 +142,61 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
         ("ack", ack),
         ("close", close),
     ]
+}
+
+/// A probe of the path, and an Ack of what came with gaps in it.
+fn probe_and_gaps() -> Vec<(&'static str, Vec<u8>)> {
+    let probing = Config {
+        max_send_payload: 1536,
+        ..config(16)
+    };
+    let (mut client, mut server) = connected(probing);
+    let probe = std::iter::from_fn(|| Some(next(&mut client, T0)))
+        .take(3)
+        .find(|packet| wire::open(packet).expect("whole").kind == Kind::Probe)
+        .expect("a probe");
+    let (mut sender, _) = connected(config(16));
+    for block in 0..6u64 {
+        let payload = vec![block as u8; 512];
+        let meta = BlockMeta {
+            transfer: 7,
+            offset: 512 * block,
+            len: 512,
+            crc: wire::payload_crc(&payload),
+        };
+        sender.queue_block(meta, payload).expect("there is room");
+        let packet = next(&mut sender, T0);
+        // Numbers 1, 3 and 4 get lost.
+        if ![1, 3, 4].contains(&block) {
+            server
+                .handle_packet(T0, &wire::open(&packet).expect("whole"), Ecn::Congested)
+                .expect("no violation");
+        }
+    }
+    let ack = next(&mut server, T0 + Duration::from_millis(1));
+    vec![("probe", probe), ("ack-with-gaps", ack)]
+}
+
+/// A client with this configuration, and a server, after the handshake.
+fn connected(client: Config) -> (Session<Vec<u8>>, Session<Vec<u8>>) {
+    let mut client = Session::connect(client, 0x1122_3344, T0);
+    let hello = next(&mut client, T0);
+    let opened = wire::open(&hello).expect("whole");
+    let mut server = Session::accept(config(64), 0x5566_7788, &opened, T0).expect("acceptable");
+    let reply = next(&mut server, T0);
+    client
+        .handle_packet(T0, &wire::open(&reply).expect("whole"), Ecn::Capable0)
+        .expect("a good reply");
+    (client, server)
+}
+
+/// All that the document shows.
+fn everything() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = packets();
+    all.extend(probe_and_gaps());
+    all.extend(without_a_session());
+    all.extend(messages());
+    all
 }
 
 /// What is said outside of an open session: a server that wants a proof, and one that was restarted.
@@ -218,11 +286,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
 fn write_vectors() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
     let mut text = std::fs::read_to_string(path).expect("the document");
-    for (name, bytes) in packets()
-        .into_iter()
-        .chain(without_a_session())
-        .chain(messages())
-    {
+    for (name, bytes) in everything() {
         let opening = format!("```vector {name}\n");
         let start = text.find(&opening).expect("a vector of that name") + opening.len();
         let end = start + text[start..].find("```").expect("its end");
@@ -239,11 +303,7 @@ fn the_document_shows_what_is_sent() {
     }
     let mut documented = documented();
     let mut wrong = String::new();
-    for (name, bytes) in packets()
-        .into_iter()
-        .chain(without_a_session())
-        .chain(messages())
-    {
+    for (name, bytes) in everything() {
         if documented.remove(name).as_ref() != Some(&bytes) {
             write!(wrong, "```vector {name}\n{}```\n\n", hex(&bytes)).expect("a String");
         }
