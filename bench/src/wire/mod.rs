@@ -1,7 +1,7 @@
 //! A link between two network interfaces that loses, delays, reorders, duplicates and corrupts frames, and that has a
 //! rate with a queue in front of it.
 //!
-//! [`impairment`] decides (pure, seeded, virtual time), with [`line`] for the rate and [`burst`] for losses in bursts;
+//! [`impairment`] decides (pure, seeded, virtual time), with [`mod@line`] for the rate and [`burst`] for losses in bursts;
 //! [`socket`] moves frames, [`relay`] joins the two. [`settings`] reads what they shall do, [`trace`] tells who got how much.
 
 pub mod burst;
