@@ -393,8 +393,6 @@ impl Door {
             self.check();
         }
         let client = &self.clients[0];
-        assert!(
-            client.is_connected() || client.is_closed() || !self.serve
-        );
+        assert!(client.is_connected() || client.is_closed() || !self.serve);
     }
 }
