@@ -320,6 +320,7 @@ impl Engine {
             l4_overhead: path.header_len() as u16,
             max_send_payload: self.config.max_payload,
             max_queued_blocks: QUEUED_BLOCKS,
+            window_floor: windows::FLOOR,
             ..Config::default()
         }
     }

@@ -16,6 +16,10 @@ const IDLE_PART: u64 = 4;
 /// An idle session has no more: enough to begin a transfer with, until its share arrives.
 const IDLE_WINDOW: u64 = 256;
 
+/// Of its share a session is granted so many blocks in any case. Where packets get lost, the blocks of a write wait for
+/// those that are sent again: some milliseconds, which at full speed are more blocks than the path holds.
+pub(super) const FLOOR: u64 = 3072;
+
 /// What a session has of the frames, and what it shall have.
 struct Claim {
     /// Blocks granted and not released.
