@@ -9,10 +9,12 @@
 //!                   wire0 <- [impairment] <- wire1
 //! ```
 //!
-//! [`lab`] drives such hosts, blockd and blkcp on them, for the namespace tests and for measurements.
+//! [`blockdev`] is a disk that logs, loses power and breaks as told. [`lab`] drives such hosts, blockd and blkcp on them, for the namespace tests and for measurements.
 //!
 //! Invariants: a direction's decisions depend on its seed and on the frames only, never on the clock; every frame that
 //! enters is delivered, or counted with the reason why not; memory is bounded by the queue's limit.
 
+pub mod blockdev;
 pub mod lab;
+pub mod powerloss;
 pub mod wire;

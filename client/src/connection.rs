@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use crate::error::ClientError;
 use crate::flow::Flow;
+use crate::remote_file::{Limits, Link};
 use crate::service::Command;
 use crate::setup::{Ground, more_telling, on_thread, prepare, resolve};
 
@@ -30,7 +31,8 @@ pub struct ConnectOptions {
     /// Without a packet from the server for so long, though it owes an answer, the session is over. A server that was
     /// restarted is found out sooner.
     pub silence: Duration,
-    /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and the server has.
+    /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and CPUs
+    /// but one, and the server has queues.
     pub flows: Option<u16>,
 }
 
@@ -83,7 +85,8 @@ pub struct Connection {
     opening: Mutex<Option<oneshot::Receiver<()>>>,
     ground: Arc<Ground>,
     remote: SocketAddr,
-    next_transfer: AtomicU32,
+    next_transfer: Arc<AtomicU32>,
+    limits: Arc<Limits>,
 }
 
 impl Connection {
@@ -123,7 +126,8 @@ impl Connection {
             opening: Mutex::new(None),
             ground: Arc::new(ground),
             remote,
-            next_transfer: AtomicU32::new(1),
+            next_transfer: Arc::new(AtomicU32::new(1)),
+            limits: Arc::default(),
         };
         connection.home.connected().await?;
         Ok(connection)
@@ -172,6 +176,12 @@ impl Connection {
 
     pub(crate) fn new_transfer(&self) -> u32 {
         self.next_transfer.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a file in place needs of the connection.
+    pub(crate) fn link(&self, what: String) -> Link {
+        let (numbers, limits) = (Arc::clone(&self.next_transfer), Arc::clone(&self.limits));
+        Link::new(self.lead().line().clone(), numbers, limits, what)
     }
 
     /// The session that carries the requests: the first of those that live.

@@ -141,6 +141,9 @@ pub enum ClientError {
         #[source]
         source: ConnectionLost,
     },
+    /// No thread for small files can be started.
+    #[error("cannot start a thread for small files: {0}; check the limits of processes and memory")]
+    Threads(io::Error),
     /// The server refused.
     #[error("{what}: {}", failure.message)]
     Refused {
@@ -248,6 +251,7 @@ impl ClientError {
             | Self::Slot(_)
             | Self::Worker(WorkerError::Umem(UmemError::NoAfXdp))
             | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
+            Self::Threads(_) => ErrorKind::Other,
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
                 ConnectionLost::Refused(_)
@@ -305,6 +309,7 @@ fn kind_of_file(kind: FileErrorKind) -> ErrorKind {
             ErrorKind::WrongKind
         }
         FileErrorKind::NoSpace => ErrorKind::NoSpace,
+        FileErrorKind::ChecksumMismatch => ErrorKind::Checksum,
         FileErrorKind::PermissionDenied | FileErrorKind::ReadOnly => ErrorKind::Permission,
         FileErrorKind::OutsideExport | FileErrorKind::InvalidName => ErrorKind::NotAllowed,
         _ => ErrorKind::Other,

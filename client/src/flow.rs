@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::WorkerHandle;
@@ -18,16 +18,13 @@ use crate::service::Command;
 /// One session with its worker. Dropped, both end.
 pub(crate) struct Flow {
     worker: Option<WorkerHandle<Command>>,
-    mail: MailSender<Command>,
-    remote: SocketAddr,
+    line: Line,
     queue: u32,
     port: u16,
     /// The answer to the handshake, until somebody has waited for it.
     handshake: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), ConnectionLost>>>>,
     /// There has been a session.
     connected: AtomicBool,
-    /// The session is known to be over.
-    lost: AtomicBool,
     /// Transfers that it has joined.
     joined: Mutex<HashSet<u32>>,
 }
@@ -41,14 +38,16 @@ impl Flow {
         port: u16,
     ) -> Self {
         Self {
-            mail: worker.mail().clone(),
+            line: Line {
+                mail: worker.mail().clone(),
+                remote,
+                lost: Arc::default(),
+            },
             worker: Some(worker),
-            remote,
             queue,
             port,
             handshake: tokio::sync::Mutex::new(None),
             connected: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
             joined: Mutex::default(),
         }
     }
@@ -65,7 +64,7 @@ impl Flow {
 
     /// Whether the session is known to be over.
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.line.lost.load(Ordering::Relaxed)
     }
 
     /// The queue of the interface that it took.
@@ -95,13 +94,13 @@ impl Flow {
         if let Some(waiting) = handshake.as_mut() {
             let outcome = waiting.await.unwrap_or(Err(ConnectionLost::Closed));
             *handshake = None;
-            outcome.map_err(|source| self.failed(source))?;
+            outcome.map_err(|source| self.line.failed(source))?;
             self.connected.store(true, Ordering::Relaxed);
         }
         if self.is_up() {
             Ok(())
         } else {
-            Err(self.failed(ConnectionLost::Closed))
+            Err(self.line.failed(ConnectionLost::Closed))
         }
     }
 
@@ -129,6 +128,39 @@ impl Flow {
         self.ask(|answer| Command::Statistics { answer }).await
     }
 
+    /// The way to its worker, for who may outlive it.
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// As [`Line::request`].
+    pub(crate) async fn request(&self, what: &str, request: Request) -> Result<Reply, ClientError> {
+        self.line.request(what, request).await
+    }
+
+    pub(crate) fn tell(&self, command: Command) {
+        self.line.tell(command);
+    }
+
+    /// As [`Line::ask`].
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
+    ) -> Result<T, ClientError> {
+        self.line.ask(command).await
+    }
+}
+
+/// The way to the worker of a session. When that has ended, everything asked fails.
+#[derive(Clone)]
+pub(crate) struct Line {
+    mail: MailSender<Command>,
+    remote: SocketAddr,
+    /// The session is known to be over.
+    lost: Arc<AtomicBool>,
+}
+
+impl Line {
     /// Sends a request and waits for its reply; a failure becomes [`ClientError::Refused`], saying `what`.
     pub(crate) async fn request(&self, what: &str, request: Request) -> Result<Reply, ClientError> {
         match self
@@ -148,19 +180,22 @@ impl Flow {
         let _ = self.mail.send(command);
     }
 
-    /// Asks the worker something and waits for the answer.
-    pub(crate) async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
-    ) -> Result<T, ClientError> {
+    /// Asks the worker something, now; the answer is for whoever waits for the result.
+    pub(crate) fn ask<T, C>(&self, command: C) -> impl Future<Output = Result<T, ClientError>>
+    where
+        C: FnOnce(oneshot::Sender<Result<T, ConnectionLost>>) -> Command,
+    {
         let (answer, waiting) = oneshot::channel();
-        if self.mail.send(command(answer)).is_err() {
-            return Err(self.failed(ConnectionLost::Closed));
+        let sent = self.mail.send(command(answer)).is_ok();
+        async move {
+            if !sent {
+                return Err(self.failed(ConnectionLost::Closed));
+            }
+            waiting
+                .await
+                .unwrap_or(Err(ConnectionLost::Closed))
+                .map_err(|source| self.failed(source))
         }
-        waiting
-            .await
-            .unwrap_or(Err(ConnectionLost::Closed))
-            .map_err(|source| self.failed(source))
     }
 
     /// What the worker says went wrong, and what that means for the session.

@@ -15,18 +15,27 @@
 //! Invariants:
 //! - The data path runs on its own thread; futures here only wait for answers, so they work on any executor (local
 //!   files are synced through tokio-uring, so [`Connection::get`] wants to run inside `tokio_uring::start`).
-//! - A future that is dropped in the middle makes both ends forget its transfer; nothing stays under a final name.
-//! - `Ok` from `put` or `get` means: whole, checked by CRC32 from end to end, and durable.
+//! - A future that is dropped in the middle makes both ends forget its transfer; nothing stays under a final name. What
+//!   the server got of a large file it keeps for a while: the same put goes on with it.
+//! - `Ok` from `put` or `get` means: whole, checked by CRC32 from end to end, and durable. What is written in place, by a
+//!   [`RemoteFile`], is durable after its [`sync`](RemoteFile::sync).
 
 pub mod address;
 pub mod connection;
 pub mod error;
 mod flow;
+mod holes;
 mod pending;
+pub mod put;
+pub mod remote_file;
+mod resume;
 mod service;
 mod setup;
+pub mod small;
+mod sparse;
 mod spread;
 pub mod transfer;
+mod verify;
 
 pub use address::{AddressError, Location, RemotePath};
 pub use blk_datapath::engine::Progress;
@@ -34,4 +43,8 @@ pub use blk_datapath::files::SourceFile;
 pub use blk_datapath::xsk::BindMode;
 pub use connection::{ConnectOptions, Connection, DatapathInfo, FLOWS_MAX, FlowInfo};
 pub use error::{ClientError, ConnectionLost, ErrorKind};
+pub use put::PutOptions;
+pub use remote_file::{OpenOptions, RemoteFile};
+pub use resume::RESUME_MIN;
+pub use small::{SMALL_MAX, SmallDone, SmallGet, SmallPut};
 pub use transfer::Copied;

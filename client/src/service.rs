@@ -50,6 +50,8 @@ pub enum Command {
         progress: Progress,
         answer: Answer<Result<ReceivedFile, TransferError>>,
     },
+    /// All that will come of a file has come: a reception that lacks something fails when that is written.
+    Settle { coverage: Arc<Coverage> },
     /// Forget a transfer here, and have the server forget it.
     Abandon { transfer: u32 },
     /// Tell the session's statistics.
@@ -198,8 +200,15 @@ impl Service for ClientService {
                     let _ = answer.send(Ok(outcome));
                 }
             }
-            // Whoever waits for the file looks by himself.
-            EngineEvent::Incomplete { .. } => {}
+            EngineEvent::Incomplete {
+                session, transfer, ..
+            } => {
+                engine.abandon(session, transfer);
+                if let Some(answer) = self.receiving.remove(&transfer) {
+                    let missing = "not all of what the other end has sent, it says, is here";
+                    let _ = answer.send(Ok(Err(TransferError::Protocol(missing))));
+                }
+            }
             EngineEvent::Closed { reason, .. } => self.lose(ConnectionLost::from(reason)),
         }
     }
@@ -250,6 +259,7 @@ impl Service for ClientService {
                     let _ = answer.send(Ok(Err(TransferError::Busy)));
                 }
             }
+            Command::Settle { coverage } => coverage.settle(),
             Command::Abandon { transfer } => self.abandon(engine, transfer),
             Command::Statistics { answer } => {
                 let stats = self

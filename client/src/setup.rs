@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blk_datapath::net::{Interface, resolve_neighbour, route_to};
-use blk_datapath::worker::{Companion, WorkerConfig, WorkerError, WorkerHandle, spawn};
+use blk_datapath::worker::{
+    Companion, WorkerConfig, WorkerError, WorkerHandle, allowed_cpus, spawn,
+};
 use blk_datapath::xsk::XskError;
 use blk_proto::net::Path;
 use blk_xdp::{AttachMode, PortRange, Program};
@@ -117,8 +119,15 @@ fn flows_of(interface: &Interface, options: &ConnectOptions) -> Result<u16, Clie
             queues,
         }),
         Some(flows) => Ok(flows.clamp(1, FLOWS_MAX)),
-        None => Ok(queues.clamp(1, FLOWS_MAX)),
+        None => Ok(flows_for(queues, allowed_cpus().len())),
     }
+}
+
+/// Flows where nobody says how many: each keeps a CPU busy, and one is left for the kernel's part and the program's. On two
+/// CPUs two flows are slower than one.
+fn flows_for(queues: u16, cpus: usize) -> u16 {
+    let cpus = u16::try_from(cpus.saturating_sub(1)).unwrap_or(u16::MAX);
+    queues.min(cpus).clamp(1, FLOWS_MAX)
 }
 
 impl Ground {
@@ -265,6 +274,22 @@ mod tests {
             remote: remote(),
             source: ConnectionLost::PortClosed,
         }
+    }
+
+    #[test]
+    fn flows_leave_a_cpu_free() {
+        let cases = [
+            (1, 8, 1),
+            (4, 1, 1),
+            (4, 2, 1),
+            (4, 4, 3),
+            (2, 8, 2),
+            (64, 64, 8),
+        ];
+        for (queues, cpus, flows) in cases {
+            assert_eq!(flows_for(queues, cpus), flows, "{queues} {cpus}");
+        }
+        assert_eq!(flows_for(0, 0), 1);
     }
 
     #[test]

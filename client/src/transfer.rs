@@ -1,14 +1,14 @@
-//! Whole files, there and back, and the small requests around them.
+//! Whole files from the server, and the small requests around them.
 
 use std::ffi::OsStr;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use blk_datapath::engine::{Coverage, Progress, SharedWork};
-use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
+use blk_datapath::disk::ReadWays;
+use blk_datapath::engine::Progress;
+use blk_datapath::files::{PendingTarget, TargetSpec};
 use blk_proto::geometry::PAYLOAD_GRANULE;
 use blk_proto::message::{Attributes, Entry, FileKind, Reply, Request};
 
@@ -17,15 +17,13 @@ use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::service::Command;
+use crate::sparse::holes_to_keep;
 use crate::spread::Shape;
 
 /// When the server has said that the whole file was sent, every block of it is here; what is left to do is writing the
 /// last of them. A server that lies must not keep a get waiting, but a disk may be slow: some ten MiB for a get, with
 /// others beside it.
-const LAST_WRITES: Duration = Duration::from_secs(20);
-
-/// So often a commit is asked for, and what is missing sent again.
-const COMMIT_TRIES: usize = 8;
+pub(crate) const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// What a copy amounts to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,97 +36,15 @@ pub struct Copied {
     pub zero_copy_bytes: u64,
     /// Bytes that were copied in user space, or went through the page cache, on their way to the receiving disk.
     pub copied_bytes: u64,
+    /// How the source was read, when it is a file here: from the page cache, or past it.
+    pub reads: ReadWays,
+    /// Of a put: bytes that an earlier one had brought, and this one did not send.
+    pub resumed_bytes: u64,
 }
 
 impl Connection {
-    /// Stores a file: durable under its name at the other end when this returns `Ok`.
-    pub async fn put(
-        &self,
-        source: &SourceFile,
-        target: &RemotePath,
-        progress: Progress,
-    ) -> Result<Copied, ClientError> {
-        let what = target.to_string();
-        let spec = source.attributes();
-        let home = self.lead();
-        let transfer = Transfer::new(self);
-        let request = Request::Put {
-            transfer: transfer.number,
-            export: target.export.clone(),
-            path: target.path.clone(),
-            size: spec.size,
-            mode: spec.mode,
-            mtime_ns: spec.mtime_ns,
-        };
-        expect(&what, home.request(&what, request).await?, |reply| {
-            matches!(reply, Reply::PutReady).then_some(())
-        })?;
-        let shape = Shape {
-            what: &what,
-            transfer: transfer.number,
-            size: spec.size,
-        };
-        let work = Arc::new(SharedWork::new(0, spec.size));
-        let sent = self
-            .send_all(home, shape, source.file(), &work, &progress)
-            .await?;
-        if !source.unchanged().unwrap_or(false) {
-            return Err(ClientError::Changed { what });
-        }
-        let reply = self.commit(home, shape, source, sent.crc).await?;
-        transfer.over();
-        expect(&what, reply, |reply| match reply {
-            Reply::Committed {
-                zero_copy_bytes,
-                copied_bytes,
-            } => Some(Copied {
-                bytes: sent.bytes,
-                crc: sent.crc,
-                zero_copy_bytes: *zero_copy_bytes,
-                copied_bytes: *copied_bytes,
-            }),
-            _ => None,
-        })
-    }
-
-    /// Commits a put; what the server says is missing, because a flow died with blocks that it had acknowledged, is sent
-    /// again first.
-    async fn commit(
-        &self,
-        home: &Flow,
-        shape: Shape<'_>,
-        source: &SourceFile,
-        crc: u32,
-    ) -> Result<Reply, ClientError> {
-        let transfer = shape.transfer;
-        for _ in 0..COMMIT_TRIES {
-            let request = Request::Commit { transfer, crc };
-            let reply = self.ask_for(home, shape, request).await?;
-            let Reply::Missing { ranges } = reply else {
-                return Ok(reply);
-            };
-            for (offset, len) in ranges {
-                check_range(shape, (offset, len))?;
-                tracing::info!(
-                    file = shape.what,
-                    offset,
-                    len,
-                    "sending again what is missing"
-                );
-                let work = Arc::new(SharedWork::new(offset, len));
-                let part = Shape { size: len, ..shape };
-                let flow = self.part_of(home, transfer);
-                self.send_all(flow, part, source.file(), &work, &Progress::default())
-                    .await?;
-            }
-        }
-        Err(ClientError::Unexpected {
-            what: shape.what.to_owned(),
-            reply: "blocks that were sent again are still missing".to_owned(),
-        })
-    }
-
-    /// Fetches a file into `directory` under `name`: durable there when this returns `Ok`.
+    /// Fetches a file into `directory` under `name`: durable there when this returns `Ok`. It has the same holes. To be
+    /// called inside a `tokio_uring` runtime.
     pub async fn get(
         &self,
         source: &RemotePath,
@@ -145,52 +61,24 @@ impl Connection {
             mode: attributes.mode,
             mtime_ns: attributes.mtime_ns,
         };
-        let target = PendingTarget::create(directory, name, spec)?;
         let shape = Shape {
             what: &what,
             transfer: transfer.number,
             size: spec.size,
         };
-        let coverage = Arc::new(Coverage::new(spec.size));
-        let receive = self.receive_all(home, shape, target.file(), &coverage, &progress);
-        let read = self.read(home, shape, 0, spec.size);
-        let fill = self.fill_holes(shape, &coverage, async |offset, len| {
-            self.read(home, shape, offset, len).await
-        });
-        let (received, sent) = both(&what, receive, read, fill, LAST_WRITES).await?;
-        if received.crc != sent {
-            return Err(ClientError::ChecksumMismatch {
-                what,
-                received: received.crc,
-                sent,
-            });
-        }
+        let holes = self.holes_of(home, shape).await?;
+        let unreserved = holes_to_keep(&holes, spec.size);
+        let target = PendingTarget::create_in_ring(directory, name, spec, &unreserved).await?;
+        let arrived = self
+            .receive_sparse(home, shape, target.file(), &holes, &progress)
+            .await?;
         target.commit().await?;
         Ok(Copied {
             bytes: spec.size,
-            crc: sent,
-            zero_copy_bytes: received.ways.direct,
-            copied_bytes: received.ways.copied,
-        })
-    }
-
-    /// Has the server send a range of a file; ready, with the range's CRC32, when all was acknowledged.
-    async fn read(
-        &self,
-        home: &Flow,
-        shape: Shape<'_>,
-        offset: u64,
-        len: u64,
-    ) -> Result<u32, ClientError> {
-        let request = Request::Read {
-            transfer: shape.transfer,
-            offset,
-            len,
-        };
-        let reply = self.ask_for(home, shape, request).await?;
-        expect(shape.what, reply, |reply| match reply {
-            Reply::ReadDone { crc } => Some(*crc),
-            _ => None,
+            crc: arrived.crc,
+            zero_copy_bytes: arrived.ways.direct,
+            copied_bytes: arrived.ways.copied,
+            ..Copied::default()
         })
     }
 
@@ -287,7 +175,7 @@ async fn open_remote(
 
 /// Receives what is asked for: the first failure of either ends both. After the sender's last word the reception has
 /// `patience` to end as well, while `fill` asks for what is missing.
-async fn both<R, S>(
+pub(crate) async fn both<R, S>(
     what: &str,
     receive: impl Future<Output = Result<R, ClientError>>,
     read: impl Future<Output = Result<S, ClientError>>,
@@ -316,14 +204,15 @@ async fn both<R, S>(
 }
 
 /// A transfer's number; when it is dropped before its end, both ends forget the transfer.
-struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     connection: &'a Connection,
-    number: u32,
+    /// The same in all sessions.
+    pub(crate) number: u32,
     over: bool,
 }
 
 impl<'a> Transfer<'a> {
-    fn new(connection: &'a Connection) -> Self {
+    pub(crate) fn new(connection: &'a Connection) -> Self {
         Self {
             connection,
             number: connection.new_transfer(),
@@ -332,7 +221,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// The server has forgotten it already.
-    fn over(mut self) {
+    pub(crate) fn over(mut self) {
         self.over = true;
     }
 }
@@ -350,14 +239,21 @@ impl Drop for Transfer<'_> {
     }
 }
 
-/// What the server calls missing must lie in the file, and where a read can start.
-fn check_range(shape: Shape<'_>, (offset, len): (u64, u64)) -> Result<(), ClientError> {
-    let end = offset.checked_add(len);
-    if end.is_some_and(|end| end <= shape.size) && offset.is_multiple_of(PAYLOAD_GRANULE as u64) {
+/// What the server calls missing must lie in what was sent, `whole`, and where a read can start.
+pub(crate) fn check_missing(
+    what: &str,
+    (offset, len): (u64, u64),
+    (start, whole): (u64, u64),
+) -> Result<(), ClientError> {
+    let ends = |end: u64| end - start <= whole;
+    if offset >= start
+        && offset.checked_add(len).is_some_and(ends)
+        && offset.is_multiple_of(PAYLOAD_GRANULE as u64)
+    {
         return Ok(());
     }
     Err(ClientError::Unexpected {
-        what: shape.what.to_owned(),
+        what: what.to_owned(),
         reply: format!("bytes {offset}+{len} are called missing"),
     })
 }

@@ -15,7 +15,7 @@
 //!
 //! - Every frame is in exactly one place; [`umem`] checks each move.
 //! - A frame that the kernel reads or writes is not reachable from safe code: its token is inside a ring.
-//! - A file is accessed by direct I/O or through the page cache, never both ([`disk::BlockFile`]).
+//! - No block of a file is written both by direct I/O and through the page cache ([`disk::plan`]).
 //! - One worker thread owns socket, UMEM and ring; other threads reach it only by its [`mailbox`].
 
 pub mod disk;
@@ -28,3 +28,7 @@ pub mod ring;
 pub mod umem;
 pub mod worker;
 pub mod xsk;
+
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;

@@ -118,10 +118,14 @@ fn large_target_is_reserved_through_the_ring() {
     let directory = directory();
     let size = (64 << 20) + 1;
     tokio_uring::start(async {
-        let target =
-            PendingTarget::create_in_ring(opened(directory.path()), OsStr::new("x"), spec(size))
-                .await
-                .unwrap();
+        let target = PendingTarget::create_in_ring(
+            opened(directory.path()),
+            OsStr::new("x"),
+            spec(size),
+            &[],
+        )
+        .await
+        .unwrap();
         let stat = rustix::fs::fstat(target.file().as_fd()).unwrap();
         assert!(stat.st_blocks as u64 * 512 >= size);
     });

@@ -298,9 +298,9 @@ fn socket_to_socket_to_disk_without_a_copy() {
     assert_eq!(bytes.len() as u64, PACKETS * PAYLOAD as u64);
     assert_eq!(PatternFile::mismatch(&bytes, 0), None);
     if file.is_direct() {
-        assert_eq!(disk.counters().copied_bytes_written, 0);
+        assert_eq!(disk.counters().written.copied_bytes(), 0);
         assert_eq!(
-            disk.counters().direct_bytes_written,
+            disk.counters().written.gathered.bytes,
             PACKETS * PAYLOAD as u64
         );
     }

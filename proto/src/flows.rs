@@ -15,7 +15,7 @@
 //!
 //! Pure: it knows neither sessions nor blocks, and is told the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::geometry::GRID;
@@ -63,6 +63,8 @@ pub struct Work {
     /// The first byte that nobody has taken.
     fresh: u64,
     end: u64,
+    /// What is not to be done, from `fresh` on: `[start, end)`, ascending and apart.
+    done_before: VecDeque<(u64, u64)>,
     /// Taken once, and given back.
     back: BTreeSet<Range>,
     taken: Vec<Taken>,
@@ -74,15 +76,28 @@ pub struct Work {
 impl Work {
     /// `len` bytes from byte `offset` on, which together must not exceed `u64::MAX`.
     #[must_use]
-    pub const fn new(offset: u64, len: u64) -> Self {
-        Self {
+    pub fn new(offset: u64, len: u64) -> Self {
+        Self::without(offset, len, [])
+    }
+
+    /// The same without some ranges of it (offsets and lengths, ascending, apart and within the whole): they are done already.
+    #[must_use]
+    pub fn without(offset: u64, len: u64, done: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        let done = done
+            .into_iter()
+            .filter(|&(_, len)| len > 0)
+            .map(|(offset, len)| (offset, offset + len));
+        let mut work = Self {
             fresh: offset,
             end: offset + len,
+            done_before: done.collect(),
             back: BTreeSet::new(),
             taken: Vec::new(),
             flows: 0,
             average: None,
-        }
+        };
+        work.skip_done();
+        work
     }
 
     /// One more flow shares the work.
@@ -179,12 +194,25 @@ impl Work {
             return None;
         }
         let offset = self.fresh;
-        let bound = (offset / GRID + 1).saturating_mul(GRID).min(self.end);
+        let done = self.done_before.front().map_or(u64::MAX, |range| range.0);
+        let bound = (offset / GRID + 1).saturating_mul(GRID);
+        let bound = bound.min(self.end).min(done);
         self.fresh = bound;
+        self.skip_done();
         Some(Range {
             offset,
             len: bound - offset,
         })
+    }
+
+    /// Moves `fresh` past what is done already.
+    fn skip_done(&mut self) {
+        while let Some(&(start, end)) = self.done_before.front()
+            && start <= self.fresh
+        {
+            self.fresh = self.fresh.max(end);
+            self.done_before.pop_front();
+        }
     }
 
     fn patience(&self) -> Duration {

@@ -29,6 +29,23 @@ fn nothing_is_complete_from_the_start() {
 }
 
 #[test]
+fn what_is_done_already_is_not_taken() {
+    let done = [
+        (0, 4096),
+        (GRID, GRID),
+        (2 * GRID, 512),
+        (3 * GRID - 512, 512),
+    ];
+    let mut work = Work::without(0, 3 * GRID, done);
+    let flow = work.add_flow();
+    assert_eq!(work.take(flow, at(0)), Some(range(4096, GRID - 4096)));
+    let last = range(2 * GRID + 512, GRID - 1024);
+    assert_eq!(work.take(flow, at(0)), Some(last));
+    assert!(!work.has_untaken() && work.take(flow, at(0)).is_none());
+    assert!(Work::without(512, 1024, [(512, 1000), (1512, 24)]).is_complete());
+}
+
+#[test]
 fn what_a_dead_flow_held_is_taken_first() {
     let mut work = Work::new(0, 4 * GRID);
     let (one, two) = (work.add_flow(), work.add_flow());

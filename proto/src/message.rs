@@ -6,7 +6,17 @@
 //!
 //! Paths are bytes, relative to their export, components separated by `/`; no encoding is asked of them.
 
+mod failure;
+mod files;
+mod reply;
+mod request;
+
 use bincode::{Decode, Encode};
+
+pub use failure::{ErrorCode, Failure};
+pub use files::{Allocation, Attributes, Entry, Extent, FetchedFile, FileKind, SmallFile};
+pub use reply::{Reply, ReplyFrame};
+pub use request::{Request, RequestFrame};
 
 /// Largest encoded message in bytes, and the most memory that decoding one may claim.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -15,251 +25,29 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// for the list well inside [`MAX_MESSAGE`].
 pub const MAX_ENTRIES: usize = 512;
 
-/// Most ranges in one [`Reply::Missing`].
+/// Most ranges, holes or extents in one message.
 pub const MAX_RANGES: usize = 1024;
 
-const _: () = assert!(MAX_RANGES * size_of::<(u64, u64)>() <= MAX_MESSAGE / 2);
+/// Most files in one [`Request::Store`] or [`Request::Fetch`].
+pub const MAX_SMALL_FILES: usize = 128;
+
+/// Most bytes of content in one message; a file of more is not a small one.
+pub const MAX_INLINE: usize = 32 * 1024;
+
+/// Bytes of a [`Identity`].
+pub const IDENTITY_LEN: usize = 16;
+
+/// What a sender knows a file's content by, opaque to the receiver: with another content, another identity.
+pub type Identity = [u8; IDENTITY_LEN];
+
+/// Bounds of holes and of ranges written in place are multiples of so many bytes, but for the end of a file: pages, and
+/// blocks of every disk.
+pub const HOLE_UNIT: u64 = 4096;
+
+const _: () = assert!(MAX_RANGES * size_of::<Extent>() <= MAX_MESSAGE / 2);
+const _: () = assert!(MAX_SMALL_FILES * size_of::<SmallFile>() <= MAX_MESSAGE / 4);
+const _: () = assert!(MAX_SMALL_FILES * size_of::<FetchedFile>() <= MAX_MESSAGE / 4);
 const _: () = assert!(MAX_ENTRIES * size_of::<Entry>() <= MAX_MESSAGE / 2);
-
-/// What a client asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Request {
-    /// Write a whole file: its blocks follow as Data packets of `transfer`, then a [`Request::Commit`].
-    Put {
-        /// The client's number for this transfer, unused in this session so far.
-        transfer: u32,
-        /// Name of the export.
-        export: String,
-        /// Path of the file in the export.
-        path: Vec<u8>,
-        /// Its length in bytes.
-        size: u64,
-        /// Its permission bits (`st_mode & 0o7777`).
-        mode: u32,
-        /// Its time of last modification, in nanoseconds since 1970.
-        mtime_ns: i64,
-    },
-    /// All blocks of a put have been sent and acknowledged: make it durable and give it its name.
-    Commit {
-        /// The put's transfer.
-        transfer: u32,
-        /// CRC32 of the whole file.
-        crc: u32,
-    },
-    /// Open a file for reading.
-    Open {
-        /// The client's number for this transfer, unused in this session so far.
-        transfer: u32,
-        /// Name of the export.
-        export: String,
-        /// Path of the file in the export.
-        path: Vec<u8>,
-    },
-    /// Send a range of an opened file, as Data packets of its transfer.
-    Read {
-        /// The transfer of the [`Request::Open`].
-        transfer: u32,
-        /// First byte.
-        offset: u64,
-        /// Bytes; the range must lie within the file.
-        len: u64,
-    },
-    /// Forget a transfer: drops an uncommitted put, ends an open file.
-    Close {
-        /// The transfer.
-        transfer: u32,
-    },
-    /// Attributes of a path.
-    Stat {
-        /// Name of the export.
-        export: String,
-        /// Path in the export; empty for its root.
-        path: Vec<u8>,
-    },
-    /// Entries of a directory, in pages.
-    List {
-        /// Name of the export.
-        export: String,
-        /// Path of the directory; empty for the export's root.
-        path: Vec<u8>,
-        /// 0 for the first page, else [`Reply::Entries::next`] of the page before.
-        cursor: u64,
-    },
-    /// Make a directory; one that is there already is no error.
-    MakeDirectory {
-        /// Name of the export.
-        export: String,
-        /// Path of the directory.
-        path: Vec<u8>,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Let other sessions carry blocks of a transfer, a put or an open file, as flows of it.
-    Share {
-        /// The transfer.
-        transfer: u32,
-    },
-    /// Carry blocks of a transfer of another session. Commit, Read and Close of the whole stay with that session; a Close
-    /// of this number only ends this flow.
-    Join {
-        /// The client's number for it in this session, unused so far.
-        transfer: u32,
-        /// The [`Reply::Shared`] token.
-        token: u64,
-    },
-}
-
-/// A [`Request`] and the number that its [`ReplyFrame`] repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct RequestFrame {
-    /// The client's number for this request, unused among those that wait for a reply.
-    pub id: u32,
-    /// What it asks.
-    pub request: Request,
-}
-
-/// What a server answers.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Reply {
-    /// To [`Request::Put`]: blocks may come.
-    PutReady,
-    /// To [`Request::Commit`]: the file is durable under its name.
-    Committed {
-        /// Bytes that went from received frames to the disk as they lay.
-        zero_copy_bytes: u64,
-        /// Bytes that were copied once on the way.
-        copied_bytes: u64,
-    },
-    /// To [`Request::Open`].
-    Opened {
-        /// Of the opened file.
-        attributes: Attributes,
-    },
-    /// To [`Request::Read`]: all its blocks have been sent and acknowledged.
-    ReadDone {
-        /// CRC32 of the range.
-        crc: u32,
-    },
-    /// To [`Request::Close`].
-    Closed,
-    /// To [`Request::Stat`].
-    Attributes(Attributes),
-    /// To [`Request::List`].
-    Entries {
-        /// At most [`MAX_ENTRIES`], in no particular order.
-        entries: Vec<Entry>,
-        /// Cursor of the next page; `None` after the last.
-        next: Option<u64>,
-    },
-    /// To [`Request::MakeDirectory`].
-    Made,
-    /// To any request: it was not carried out.
-    Failed(Failure),
-    /// To [`Request::Share`].
-    Shared {
-        /// Random; who knows it may join.
-        token: u64,
-        /// Workers of the server, each with a queue of its own: more flows bring nothing.
-        queues: u16,
-    },
-    /// To [`Request::Join`]: blocks may come, or will.
-    Joined,
-    /// To [`Request::Commit`]: what has arrived is written, and the file is not whole. The client sends what is missing, and
-    /// asks again.
-    Missing {
-        /// Offsets and lengths, at most [`MAX_RANGES`]; there may be more.
-        ranges: Vec<(u64, u64)>,
-    },
-}
-
-/// A [`Reply`] and the number of the request that it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct ReplyFrame {
-    /// [`RequestFrame::id`] of the request.
-    pub id: u32,
-    /// The answer.
-    pub reply: Reply,
-}
-
-/// What a name stands for.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum FileKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-    /// A device, socket or pipe.
-    Other,
-}
-
-/// Attributes of a file.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Attributes {
-    /// What it is.
-    pub kind: FileKind,
-    /// Length in bytes.
-    pub size: u64,
-    /// Permission bits (`st_mode & 0o7777`).
-    pub mode: u32,
-    /// Time of last modification, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-}
-
-/// One name in a directory.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
-    /// The name, without any `/`.
-    pub name: Vec<u8>,
-    /// What it names.
-    pub attributes: Attributes,
-}
-
-/// Why a request failed, for programs.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum ErrorCode {
-    /// The server has no export of this name.
-    NoSuchExport,
-    /// The path leads out of the export.
-    OutsideExport,
-    /// Nothing has this name.
-    NotFound,
-    /// It is a directory, and the request needs something else.
-    IsDirectory,
-    /// It is no directory, and the request needs one.
-    NotDirectory,
-    /// The disk or the quota is full.
-    NoSpace,
-    /// The server may not touch it.
-    PermissionDenied,
-    /// What arrived is not what the client says it sent.
-    ChecksumMismatch,
-    /// The server has no room for this now; later it may.
-    Busy,
-    /// More than the server or the file system takes.
-    TooLarge,
-    /// The export is read-only.
-    ReadOnly,
-    /// The path is empty, too long, or has a component that is not allowed.
-    InvalidName,
-    /// The server cannot do this.
-    Unsupported,
-    /// The disk failed.
-    Io,
-    /// The client broke the rules of the control stream.
-    Protocol,
-}
-
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
-#[error("{message} ({code:?})")]
-pub struct Failure {
-    /// For programs.
-    pub code: ErrorCode,
-    /// For people: what failed, on what, what to do.
-    pub message: String,
-}
 
 /// Why a message could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! Puts blockd together: exports, namespace thread, XDP program, one worker per queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use blk_datapath::files::StoreStats;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
@@ -12,6 +14,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
+use crate::gc::Sweeper;
 use crate::namespace::{JobKey, Namespace, Outcome};
 use crate::service::{Commons, Mail, Mailboxes, Registry};
 use crate::workers::Workers;
@@ -29,6 +32,8 @@ pub struct DaemonConfig {
     pub mode: BindMode,
     /// How many queues it serves; `None`: all that the interface has.
     pub queues: Option<u32>,
+    /// How long partial files wait for their put to go on.
+    pub keep_partials: Duration,
 }
 
 /// A running blockd. Dropped, it ends as by [`stop`](Daemon::stop): the fields go in the same order.
@@ -38,6 +43,7 @@ pub struct Daemon {
     workers: Workers,
     program: Program,
     namespace: Namespace,
+    _sweeper: Sweeper,
     summary: String,
 }
 
@@ -60,6 +66,7 @@ impl Daemon {
         )?;
 
         let mailboxes = Mailboxes::default();
+        let sweeper = Sweeper::start(exports.clone(), config.keep_partials)?;
         let (namespace, sender) = Namespace::start(exports, deliver_to(mailboxes.clone()))?;
         let commons = Commons {
             namespace: sender,
@@ -80,6 +87,7 @@ impl Daemon {
             workers,
             program,
             namespace,
+            _sweeper: sweeper,
             summary,
         })
     }
@@ -99,7 +107,12 @@ impl Daemon {
         self.workers.reports()
     }
 
-    /// Stops: the sessions are told, commits under way finish, uncommitted files vanish.
+    /// What the daemon has done with small files so far.
+    pub fn small_files(&self) -> StoreStats {
+        self.namespace.small_files()
+    }
+
+    /// Stops: the sessions are told, commits under way finish, what is not committed vanishes or can be resumed.
     pub fn stop(self) -> Vec<WorkerReport> {
         let Self {
             workers,
@@ -134,7 +147,7 @@ fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> Wo
     worker
 }
 
-fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + 'static {
+fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + Sync + 'static {
     // A worker that has ended needs no answer; an unclaimed target vanishes by itself.
     move |key, outcome| mailboxes.post(key.worker, Mail::Outcome(key, outcome))
 }

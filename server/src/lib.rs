@@ -19,6 +19,7 @@
 pub mod daemon;
 pub mod error;
 pub mod exports;
+pub mod gc;
 pub mod namespace;
 pub mod service;
 mod workers;

@@ -1,5 +1,7 @@
 //! The command line of blockd.
 
+mod gc_command;
+
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -11,7 +13,9 @@ use blk_datapath::explain::explain;
 use blk_datapath::xsk::BindMode;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
-use clap::{Parser, ValueEnum};
+use blockd::gc::parse_age;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gc_command::GcArguments;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use tracing_subscriber::EnvFilter;
 
@@ -21,8 +25,27 @@ use tracing_subscriber::EnvFilter;
 /// kernel. Blocks go from the network to the disk without a copy in user space (O_DIRECT), and a file is
 /// acknowledged only when it is durable.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(
+    version,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<ServeArguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Gc(GcArguments),
+}
+
+/// What it takes to serve.
+#[derive(Debug, Args)]
+struct ServeArguments {
     /// Network interface to serve on; other traffic on it is left alone
     #[arg(short, long, value_name = "IF")]
     interface: String,
@@ -38,6 +61,10 @@ struct Arguments {
     /// Queues to serve, from queue 0 on [default: all that the interface has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     queues: Option<u32>,
+    /// How long what has arrived of a put that was cut off waits for it to go on: a number and s, m, h or d; 0: removed at the
+    /// next look, at start and every hour
+    #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_age)]
+    keep_partials: Duration,
 }
 
 const AFTER_HELP: &str = "\
@@ -47,6 +74,8 @@ There is no encryption and no authentication yet: serve trusted networks only.
 
 Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
 11 the interface cannot be used.
+
+`blockd gc` lists and removes the files of puts that were never finished.
 
 Example:
   blockd --interface eth1 --export data=/srv/data";
@@ -72,18 +101,25 @@ impl From<Datapath> for BindMode {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let parsed = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    let arguments = match (parsed.command, parsed.serve) {
+        (Some(Command::Gc(arguments)), _) => return gc_command::run(&arguments),
+        (None, Some(arguments)) => arguments,
+        // Never: what is required is there, or the usage was shown.
+        (None, None) => return fail("nothing to do: see blockd --help", 2),
+    };
     let config = DaemonConfig {
         interface: arguments.interface,
         exports: arguments.exports,
         port: arguments.port,
         mode: arguments.datapath.into(),
         queues: arguments.queues,
+        keep_partials: arguments.keep_partials,
     };
     // Signals are caught before anything is attached, so that none of them can leave something behind.
     let signals = match catch_signals() {
@@ -122,6 +158,10 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
 }
 
 fn show_statistics(daemon: &Daemon) {
+    eprintln!(
+        "blockd: statistics of small files: {}",
+        daemon.small_files()
+    );
     for (queue, report) in daemon.reports().iter().enumerate() {
         match report {
             Some(report) => eprintln!("blockd: statistics of queue {queue}: {report}"),

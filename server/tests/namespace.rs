@@ -267,11 +267,12 @@ fn full_queue_gives_the_job_back_unless_it_disposes_of_a_target() {
         directory: root.path().to_path_buf(),
     };
     let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
     let (reply, replies) = std::sync::mpsc::channel();
     // The first answer waits until it is let go, and with it the thread.
     let (namespace, sender) =
         Namespace::start(Exports::open(&[spec]).unwrap(), move |key, outcome| {
-            let _ = gate.recv();
+            let _ = gate.lock().unwrap().recv();
             reply.send((key, outcome)).unwrap();
         })
         .unwrap();
@@ -296,4 +297,96 @@ fn full_queue_gives_the_job_back_unless_it_disposes_of_a_target() {
     namespace.shutdown().unwrap();
     assert_eq!(replies.try_iter().count() as u32, accepted);
     assert_eq!(names(root.path()), ["whole"]);
+}
+
+/// A thread that is in the middle of a call stands still for its own exports only; what is about an open file goes to the
+/// thread of its device.
+#[test]
+fn a_device_that_stands_still_holds_up_only_its_own_names() {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("SKIPPED: no /dev/shm");
+        return;
+    };
+    let device = |path: &std::path::Path| fs::metadata(path).unwrap().dev();
+    assert_ne!(device(disk.path()), device(memory.path()));
+    let specs = [("still", disk.path()), ("other", memory.path())].map(|(name, path)| ExportSpec {
+        name: name.to_owned(),
+        directory: path.to_owned(),
+    });
+    const STANDS: u32 = 99;
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let (reply, replies) = std::sync::mpsc::channel();
+    let (namespace, sender) =
+        Namespace::start(Exports::open(&specs).unwrap(), move |at, outcome| {
+            let stands = at == key(STANDS);
+            let _ = reply.send((at, outcome));
+            if stands {
+                // Ends when the test lets go of the other end.
+                let _ = wait.lock().unwrap().recv();
+            }
+        })
+        .unwrap();
+    let stat_of = |export: &str| Job::Stat {
+        export: export.to_owned(),
+        path: Vec::new(),
+    };
+    let create_in = |export: &str| Job::CreateTarget {
+        export: export.to_owned(),
+        path: b"d/x".to_vec(),
+        spec: spec_of(4),
+        identity: None,
+        holes: Vec::new(),
+    };
+    let patience = std::time::Duration::from_secs(60);
+    let answer = || replies.recv_timeout(patience).expect("an answer");
+    let created = |export: &str| {
+        sender.submit(key(1), create_in(export)).unwrap();
+        match answer() {
+            (_, Outcome::TargetReady(target)) => target,
+            (_, outcome) => panic!("{outcome:?}"),
+        }
+    };
+    let (there, here) = (created("still"), created("other"));
+    fill(&there, b"1234");
+    fill(&here, b"5678");
+    sender.submit(key(STANDS), stat_of("still")).unwrap();
+    assert_eq!(answer().0, key(STANDS));
+    sender.submit(key(2), stat_of("still")).unwrap();
+    sender
+        .submit(key(3), Job::Commit { target: there })
+        .unwrap();
+    sender.submit(key(4), Job::Commit { target: here }).unwrap();
+    let (at, outcome) = answer();
+    assert_eq!(at, key(4));
+    assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    assert_eq!(fs::read(memory.path().join("d/x")).unwrap(), b"5678");
+    drop(go);
+    let mut late = [answer().0, answer().0];
+    late.sort_by_key(|at| at.job);
+    assert_eq!(late, [key(2), key(3)]);
+    assert!(namespace.is_running());
+    namespace.shutdown().unwrap();
+    assert!(sender.is_closed());
+}
+
+/// More than a thread carries out at the same time: they must not keep others from it.
+#[test]
+fn those_who_wait_take_nobodys_place() {
+    let service = Service::start();
+    let time = std::time::Duration::from_secs(3600);
+    for number in 0..blockd::namespace::TASKS_MAX as u32 + 10 {
+        while service
+            .sender
+            .submit(key(1000 + number), Job::Wait { time })
+            .is_err()
+        {
+            std::thread::yield_now();
+        }
+    }
+    let outcome = service.ask(stat(b""));
+    assert!(matches!(outcome, Outcome::Attributes(_)), "{outcome:?}");
+    // It would wait for all of them.
+    std::mem::forget(service.namespace);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::daemon::wait;
+use super::daemon::{end, wait};
 use super::hosts::{Host, Hosts};
 use super::{Directory, binary, unique};
 
@@ -176,8 +176,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child, "blkcp");
     }
 }
 

@@ -1,6 +1,7 @@
 //! blockd on the server.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -10,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::hosts::{Host, Hosts};
 use super::{Directory, binary, unique, within};
+
+/// How long a process that was killed may take to be gone. One that waits for a disk that stands still takes for ever.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// blockd, ready. Ended when dropped.
 #[derive(Debug)]
@@ -21,7 +25,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts blockd on the server's interface with one export named `data` and waits until it is ready.
     pub fn start(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
-        let mut daemon = Self::spawn(hosts, Host::Server.interface(), export, directory);
+        Self::start_with(hosts, &[("data", export)], directory)
+    }
+
+    /// The same with any exports, each a name and a directory.
+    pub fn start_with(hosts: &Hosts, exports: &[(&str, &Path)], directory: &Directory) -> Self {
+        let mut daemon = Self::spawn_with(hosts, Host::Server.interface(), exports, directory);
         let ready = within(Duration::from_secs(15), || {
             daemon.log().contains("blockd: ready") || !daemon.is_running()
         });
@@ -35,14 +44,26 @@ impl Daemon {
 
     /// The same on any interface, without waiting.
     pub fn spawn(hosts: &Hosts, interface: &str, export: &Path, directory: &Directory) -> Self {
-        let mut named = std::ffi::OsString::from("data=");
-        named.push(export);
+        Self::spawn_with(hosts, interface, &[("data", export)], directory)
+    }
+
+    fn spawn_with(
+        hosts: &Hosts,
+        interface: &str,
+        exports: &[(&str, &Path)],
+        directory: &Directory,
+    ) -> Self {
+        let options = exports.iter().flat_map(|(name, path)| {
+            let mut named = OsString::from(format!("{name}="));
+            named.push(path);
+            [OsString::from("--export"), named]
+        });
         let log = directory.join(&format!("blockd-{}.log", unique()));
         let output = File::create(&log).expect("cannot make the log of blockd");
         let child = hosts
             .command(Host::Server, binary("blockd"))
-            .args(["--interface", interface, "--datapath", "copy", "--export"])
-            .arg(named)
+            .args(["--interface", interface, "--datapath", "copy"])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("cannot share the log of blockd"))
             .stderr(output)
@@ -123,10 +144,17 @@ impl Drop for Daemon {
         if self.is_running() {
             self.signal(Signal::TERM);
             if self.wait(Duration::from_secs(3)).is_none() {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+                end(&mut self.child, "blockd");
             }
         }
+    }
+}
+
+/// Kills a child process. One that does not go is left behind, and told of: to wait for it would hide why a test failed.
+pub fn end(child: &mut Child, name: &str) {
+    let _ = child.kill();
+    if wait(child, KILLED).is_none() {
+        eprintln!("{name} ({}) was killed and is still there", child.id());
     }
 }
 

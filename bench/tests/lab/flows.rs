@@ -63,6 +63,11 @@ impl Scene {
         frames
     }
 
+    /// One for each queue; fewer are chosen where there are few CPUs.
+    fn flows(&self) -> String {
+        self.queues.to_string()
+    }
+
     /// As far as the workers answer.
     fn ask_frames(&self) -> Vec<(u64, u64)> {
         let before = self.daemon.log().len();
@@ -89,7 +94,12 @@ impl Scene {
         let put = blkcp(
             &self.hosts,
             &self.directory,
-            &[&self.path("file"), "10.77.0.1:data/file"],
+            &[
+                "--flows",
+                &self.flows(),
+                &self.path("file"),
+                "10.77.0.1:data/file",
+            ],
         );
         put.ok();
         files::assert_same(&source, &self.export.join("file"));
@@ -98,7 +108,12 @@ impl Scene {
         let got = blkcp(
             &self.hosts,
             &self.directory,
-            &["10.77.0.1:data/file", &self.path("back/file")],
+            &[
+                "--flows",
+                &self.flows(),
+                "10.77.0.1:data/file",
+                &self.path("back/file"),
+            ],
         );
         got.ok();
         files::assert_same(&source, &self.directory.join("back/file"));
@@ -141,7 +156,8 @@ impl Scene {
     fn put_and_kill(&self, queue: usize) {
         let source = self.directory.join("file");
         files::write(&source, 3 * SIZE, 6);
-        let arguments = [&self.path("file"), "10.77.0.1:data/file"];
+        let (flows, path) = (self.flows(), self.path("file"));
+        let arguments = ["--flows", &flows, &path, "10.77.0.1:data/file"];
         let mut copy = start(&self.hosts, &self.directory, &arguments);
         self.kill_flow(queue, &mut copy);
         copy.outcome().ok();
@@ -153,7 +169,8 @@ impl Scene {
         let source = self.export.join("file");
         files::write(&source, 3 * SIZE, 7);
         self.directory.subdirectory("back");
-        let arguments = ["10.77.0.1:data/file", &self.path("back/file")];
+        let (flows, path) = (self.flows(), self.path("back/file"));
+        let arguments = ["--flows", &flows, "10.77.0.1:data/file", &path];
         let mut copy = start(&self.hosts, &self.directory, &arguments);
         self.kill_flow(queue, &mut copy);
         copy.outcome().ok();

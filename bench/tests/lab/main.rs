@@ -10,9 +10,15 @@ mod flows;
 mod impaired;
 mod interrupted;
 mod path_mtu;
+mod ranged;
+mod reading;
 mod refused;
+mod resume;
 mod roundtrip;
 mod shared;
+mod small;
+mod sparse;
+mod sparse_get;
 mod stalled;
 mod wire;
 

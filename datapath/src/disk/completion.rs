@@ -1,7 +1,8 @@
 //! What comes back from the disk.
 
-use std::io;
+use std::{fmt, io};
 
+use super::{ReadWay, ReadWays};
 use crate::umem::{Disk, Frame};
 
 /// The outcome of one request, with its frames.
@@ -23,6 +24,8 @@ pub enum Completion {
         tag: u64,
         /// The frames read into, in order.
         frames: Vec<Frame<Disk>>,
+        /// Which way they were read in the end: [`ReadWay::Direct`] where the page cache should have had them, and had not.
+        way: ReadWay,
         /// Bytes read from the offset on; fewer than asked for only at the end of the file.
         result: Result<u64, io::Error>,
     },
@@ -43,21 +46,71 @@ pub struct Ways {
     pub copied: u64,
 }
 
-/// Totals of one queue since it was made. Bytes count when their operation succeeded as a whole.
+/// Operations of the kernel and bytes, of one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WayCount {
+    /// Requests that transferred something, also those of operations that failed later.
+    pub requests: u64,
+    /// Payload bytes of operations that succeeded as a whole.
+    pub bytes: u64,
+}
+
+/// Reads or writes, by way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ByWay {
+    /// Straight between frames and device.
+    pub gathered: WayCount,
+    /// Direct I/O, through copy buffers.
+    pub coalesced: WayCount,
+    /// Through the page cache.
+    pub buffered: WayCount,
+}
+
+impl ByWay {
+    /// Bytes of all ways.
+    pub fn bytes(&self) -> u64 {
+        self.gathered.bytes + self.copied_bytes()
+    }
+
+    /// Bytes of the ways with a copy.
+    pub fn copied_bytes(&self) -> u64 {
+        self.coalesced.bytes + self.buffered.bytes
+    }
+
+    /// `name=value` pairs; names begin with `prefix`.
+    pub fn write_to(&self, out: &mut impl fmt::Write, prefix: &str) -> fmt::Result {
+        let ways = [
+            ("gathered", self.gathered),
+            ("coalesced", self.coalesced),
+            ("buffered", self.buffered),
+        ];
+        for (at, (name, way)) in ways.iter().enumerate() {
+            let gap = if at == 0 { "" } else { " " };
+            write!(
+                out,
+                "{gap}{prefix}_{name}_bytes={} {prefix}_{name}_requests={}",
+                way.bytes, way.requests
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Totals of one queue since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DiskCounters {
-    /// Bytes written straight from frames.
-    pub direct_bytes_written: u64,
-    /// Bytes written through a copy.
-    pub copied_bytes_written: u64,
-    /// Bytes read straight into frames.
-    pub direct_bytes_read: u64,
-    /// Bytes read through the page cache.
-    pub copied_bytes_read: u64,
+    /// Writes.
+    pub written: ByWay,
+    /// Reads, by the requests that fetched them: what came through the page cache is here, whether it was there or not.
+    pub read: ByWay,
+    /// The same reads, by where their bytes were.
+    pub reads: ReadWays,
     /// Reads and writes completed, failed ones included.
     pub operations: u64,
     /// Of these, failed.
     pub errors: u64,
-    /// Further requests of operations: after a short transfer or a transient error, or for the next copy.
-    pub resubmissions: u64,
+    /// Requests that go on after a short transfer.
+    pub short: u64,
+    /// Requests tried again after a transient error.
+    pub retries: u64,
 }

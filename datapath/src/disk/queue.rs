@@ -12,9 +12,12 @@ use std::{
 use io_uring::{opcode, types};
 
 use super::{
-    Completion, DiskCounters, DiskError, QueueFull,
+    Completion, DiskCounters, DiskError, QueueFull, ReadWay,
+    cost::CostModel,
     file::BlockFile,
     operation::{Kind, Operation, Vectors, vectors},
+    reading::Meter,
+    shares::Shares,
 };
 use crate::{
     ring::{CopyBuffers, NOBODY, Ring},
@@ -23,10 +26,6 @@ use crate::{
 
 /// Most operations in flight in one queue.
 pub const DEPTH_MAX: u32 = 4096;
-/// Default of [`DiskQueue::set_gather_min`], bytes. Measured with runs of 128 frames on a virtio disk: a gather
-/// write costs per frame, a copy per byte, and they meet near 2 KiB. At 1024 bytes (MTU 1500) a copy takes a
-/// third of the CPU time, at 3584 as much as the gather but more memory bandwidth.
-pub const GATHER_MIN: usize = 2048;
 /// Most polls armed at a time in one queue.
 pub const POLLS_MAX: usize = 32;
 
@@ -46,6 +45,10 @@ pub(super) enum Work {
 pub(super) struct Slot {
     pub(super) vectors: Vectors,
     pub(super) work: Work,
+    /// How long a retry waits.
+    pub(super) rest: types::Timespec,
+    #[cfg(test)]
+    pub(super) fault: Option<super::faults::Fault>,
 }
 
 /// All that the kernel may read or write while a request runs.
@@ -65,18 +68,26 @@ pub(super) struct Parts {
 pub struct DiskQueue {
     pub(super) parts: ManuallyDrop<Parts>,
     idle: Vec<u32>,
-    /// Slots of writes that wait for a copy buffer.
+    /// Slots of operations that wait for a copy buffer.
     pub(super) starved: VecDeque<u32>,
+    /// Who holds the copy buffers.
+    pub(super) buffers: Shares,
+    /// Who has the operations.
+    busy: Shares,
     /// Outcomes that needed no kernel.
     pub(super) ready: VecDeque<Completion>,
     /// The UMEM whose frames are used.
     pool: u16,
-    /// Frames of fewer bytes on average are copied.
-    gather_min: usize,
+    /// Whether to gather or to copy.
+    pub(super) cost: CostModel,
+    #[cfg(test)]
+    pub(super) faults: super::faults::Injector,
     depth: usize,
     operations: usize,
     polls: usize,
     pub(super) counters: DiskCounters,
+    /// What reads cost.
+    pub(super) meter: Meter,
     events: Vec<(u64, i32)>,
 }
 
@@ -94,6 +105,9 @@ impl DiskQueue {
         let slot = || Slot {
             vectors: vectors(),
             work: Work::Idle,
+            rest: types::Timespec::new(),
+            #[cfg(test)]
+            fault: None,
         };
         Ok(Self {
             parts: ManuallyDrop::new(Parts {
@@ -104,26 +118,34 @@ impl DiskQueue {
             }),
             idle: (0..slots).rev().collect(),
             starved: VecDeque::with_capacity(depth as usize),
+            buffers: Shares::default(),
+            busy: Shares::default(),
             ready: VecDeque::with_capacity(depth as usize),
             pool: umem.pool(),
-            gather_min: GATHER_MIN,
+            cost: CostModel::default(),
+            #[cfg(test)]
+            faults: super::faults::Injector::default(),
             depth: depth as usize,
             operations: 0,
             polls: 0,
             counters: DiskCounters::default(),
+            meter: Meter::default(),
             events: Vec::with_capacity(slots as usize),
         })
     }
 
-    /// From how many bytes a frame on average, direct files are read and written without a copy; 0 for always.
+    /// From how many bytes a frame on average, direct files are read and written without a copy; 0 for always. Without,
+    /// [`GATHER_MIN`](super::GATHER_MIN), and more where the device takes few pieces in a request.
     pub fn set_gather_min(&mut self, bytes: usize) {
-        self.gather_min = bytes;
+        self.cost.fix(bytes);
     }
 
     /// Writes the frames' payloads, one after the other, at `offset` of the file.
     ///
-    /// On a direct file `offset` is a multiple of 512, and so is the sum of the lengths, except that the last
-    /// frame may be the tail of the file: it is written padded with zeros to 512, over whatever was there.
+    /// On a direct file whose runs are padded ([`Ends::Padded`](super::plan::Ends)), `offset` is a multiple of 512, and so
+    /// is the sum of the lengths, except that the last frame may be the tail of the file: it is written padded with zeros
+    /// to 512, over whatever was there. Where runs share blocks at their ends ([`Ends::Shared`](super::plan::Ends): files
+    /// in place, and alignment above 512) any offset and length will do, and nothing beside them changes.
     ///
     /// `Err` gives the frames back: the queue is full, try after the next completion. All else, also a run
     /// that cannot be (more than [`RUN_MAX`](super::RUN_MAX) frames, an unaligned offset: `EINVAL`), ends in
@@ -136,13 +158,14 @@ impl DiskQueue {
         frames: Vec<Frame<Disk>>,
         tag: u64,
     ) -> Result<(), Vec<Frame<Disk>>> {
-        self.start(umem, Kind::Write, file, offset, frames, tag)
+        let way = ReadWay::Direct;
+        self.start(umem, (Kind::Write, way), file, offset, frames, tag)
     }
 
     /// Reads from `offset` of the file into the frames, each as many bytes as its length says.
     ///
-    /// On a direct file `offset` is a multiple of 512. The last frame's length is rounded up to that, so up to
-    /// 511 bytes behind it, within the payload area, change. Errors as with [`write`](Self::write).
+    /// Offsets as with [`write`](Self::write). On a direct file whose runs are padded the last frame's length is rounded up
+    /// to a multiple of 512, so up to 511 bytes behind it, within the payload area, change. Errors as with `write`.
     pub fn read(
         &mut self,
         umem: &mut Umem,
@@ -151,7 +174,16 @@ impl DiskQueue {
         frames: Vec<Frame<Disk>>,
         tag: u64,
     ) -> Result<(), Vec<Frame<Disk>>> {
-        self.start(umem, Kind::Read, file, offset, frames, tag)
+        self.read_by(umem, file, ReadWay::Direct, offset, frames, tag)
+    }
+
+    /// Whether one more operation on this file should be given to the queue now: there is room, and more than this file's
+    /// device has its share of. So a device that is slow does not get all there is.
+    pub fn has_room_for(&self, file: &BlockFile) -> bool {
+        let free = self
+            .depth
+            .saturating_sub(self.operations + self.ready.len());
+        self.has_room() && self.busy.allows(file.device(), free)
     }
 
     /// Whether [`write`](Self::write) and [`read`](Self::read) would take one more operation now.
@@ -159,10 +191,10 @@ impl DiskQueue {
         self.operations + self.ready.len() < self.depth && !self.idle.is_empty()
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         umem: &mut Umem,
-        kind: Kind,
+        (kind, way): (Kind, ReadWay),
         file: &Arc<BlockFile>,
         offset: u64,
         frames: Vec<Frame<Disk>>,
@@ -175,8 +207,10 @@ impl DiskQueue {
         let Some(index) = self.idle.pop() else {
             return Err(frames);
         };
-        match Operation::plan(kind, file, offset, frames, tag, self.gather_min) {
+        match Operation::plan((kind, way), file, offset, frames, tag, &self.cost) {
             Ok(operation) => {
+                self.begin_read(&operation);
+                self.busy.add(operation.file.device());
                 self.parts.slots[index as usize].work = Work::Disk(operation);
                 self.operations += 1;
                 self.pad(umem, index);
@@ -214,17 +248,22 @@ impl DiskQueue {
     /// Hands queued requests to the kernel and lets it post completions. Never waits; without anything to do,
     /// no system call.
     pub fn submit(&mut self) -> io::Result<()> {
-        self.parts.ring.submit()
+        let reads = self.meter.take_batch();
+        let submitted = self.parts.ring.submit();
+        self.meter.submitted(reads);
+        submitted
     }
 
     /// As [`submit`](Self::submit), then sleeps until there is a completion or `timeout` is over. May return
     /// early (a signal), with nothing to be had.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if self.ready.is_empty() {
-            self.parts.ring.wait(timeout)
-        } else {
-            self.parts.ring.submit()
+        self.meter.discard_batch();
+        if !self.ready.is_empty() {
+            return self.submit();
         }
+        #[cfg(test)]
+        let timeout = self.faults.shorten(timeout);
+        self.parts.ring.wait(timeout)
     }
 
     /// Appends all outcomes there are; returns how many. Requests that go on (short transfers) are queued
@@ -238,6 +277,9 @@ impl DiskQueue {
             self.dispatch(umem, user_data, result);
         }
         self.events = events;
+        #[cfg(test)]
+        self.release_delayed(umem);
+        self.meter.learn();
         out.extend(self.ready.drain(..));
         out.len() - before
     }
@@ -264,7 +306,13 @@ impl DiskQueue {
                 self.idle.push(user_data as u32);
                 self.ready.push_back(Completion::Wakeup { tag });
             }
-            Work::Disk(_) => self.progress(umem, user_data as u32, result),
+            Work::Disk(_) => {
+                #[cfg(test)]
+                let Some(result) = self.apply_fault(user_data as u32, result) else {
+                    return;
+                };
+                self.progress(umem, user_data as u32, result);
+            }
         }
     }
 
@@ -273,6 +321,7 @@ impl DiskQueue {
         match std::mem::replace(&mut self.parts.slots[index as usize].work, Work::Idle) {
             Work::Disk(operation) => {
                 self.operations -= 1;
+                self.busy.remove(operation.file.device());
                 self.idle.push(index);
                 Some(operation)
             }
@@ -326,6 +375,10 @@ impl DiskQueue {
             .build()
             .user_data(NOBODY);
         let mut left = self.operations + self.polls - self.starved.len();
+        #[cfg(test)]
+        {
+            left -= self.faults.delayed();
+        }
         if left == 0 {
             return Ok(());
         }

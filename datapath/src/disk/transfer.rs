@@ -2,31 +2,45 @@
 
 use std::io;
 
+use io_uring::{opcode, squeue, types};
+
 use super::{
-    Completion, DiskQueue, Ways,
-    operation::{Kind, Operation},
-    queue::{Parts, Work},
+    ByWay, Completion, DiskQueue, ReadWay, WayCount, Ways,
+    operation::{Kind, Operation, Phase, Retry},
+    queue::{Parts, Slot, Work},
 };
-use crate::umem::{Disk, Frame, SECTOR, Umem};
+use crate::{
+    ring::{CopyBuffers, Ring},
+    umem::{Disk, Frame, Umem},
+};
 
 /// What follows a request's result.
 enum Next {
-    /// Another request.
+    /// The next part of the run.
+    Go,
+    /// Another request: the last was short.
     Continue,
+    /// The same again: it failed for now.
+    Retry,
+    /// The same, but after so many milliseconds.
+    Rest(u32),
+    /// The kernel does not gather these frames: what is left is copied.
+    Copy,
     /// Nothing: the operation ended.
     End(Result<(), io::Error>),
 }
 
 impl DiskQueue {
-    /// Zeroes the rest of the last sector of a direct write: file bytes beyond the tail are then zero and not
+    /// Zeroes the rest of the last unit of a padded write: file bytes beyond the tail are then zero and not
     /// what the frame held before.
     pub(super) fn pad(&mut self, umem: &mut Umem, index: u32) {
         let Work::Disk(operation) = &mut self.parts.slots[index as usize].work else {
             return;
         };
-        let padding = (operation.padded - operation.total) as usize;
+        let layout = operation.layout;
+        let padding = (layout.end - operation.total) as usize;
         // Copies are padded in their buffer; in the frame there may be no room.
-        if operation.kind != Kind::Write || operation.gathered < operation.padded || padding == 0 {
+        if operation.kind != Kind::Write || layout.gathered < layout.end || padding == 0 {
             return;
         }
         if let Some(frame) = operation.frames.last_mut() {
@@ -47,50 +61,87 @@ impl DiskQueue {
         let Work::Disk(operation) = &mut slot.work else {
             return;
         };
-        let fd = operation.file.ring_fd();
-        let offset = operation.offset + operation.done;
-        let entry = if operation.done < operation.gathered {
-            let count = operation.gather(umem, &mut slot.vectors);
-            match operation.kind {
-                Kind::Write => ring.write_vectored(fd, &slot.vectors[..count], offset),
-                Kind::Read => ring.read_vectored(fd, &slot.vectors[..count], offset),
+        let device = operation.file.device();
+        match (operation.phase(), operation.copy.take()) {
+            (Phase::Copy(_), None) => {
+                let allowed = self.buffers.allows(device, copies.free());
+                let Some(buffer) = allowed.then(|| copies.take()).flatten() else {
+                    self.starved.push_back(index);
+                    return;
+                };
+                self.buffers.add(device);
+                operation.copy = Some(buffer);
             }
-        } else if operation.done < operation.padded {
-            let Some(buffer) = operation.copy.take().or_else(|| copies.take()) else {
-                self.starved.push_back(index);
-                return;
-            };
-            let bytes = copies.bytes(&buffer);
-            let entry = match operation.kind {
-                Kind::Write => {
-                    let len = operation.copy_into(umem, bytes);
-                    ring.write_copy(fd, bytes.as_ptr(), len as u32, offset)
-                }
-                Kind::Read => {
-                    let len = (operation.padded - operation.done).min(bytes.len() as u64);
-                    ring.read_copy(fd, bytes.as_mut_ptr(), len as u32, offset)
-                }
-            };
-            operation.copy = Some(buffer);
-            entry
-        } else {
-            return self.finish(umem, index, Ok(()));
+            (Phase::Copy(_), held) => operation.copy = held,
+            // What is left goes through the page cache.
+            (_, Some(buffer)) => {
+                copies.put(buffer);
+                self.buffers.remove(device);
+                self.step(umem, index);
+                return self.feed(umem);
+            }
+            (_, None) => {}
+        }
+        let entry = match entry(ring, copies, slot, umem) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return self.finish(umem, index, Ok(())),
+            Err(error) => return self.finish(umem, index, Err(error)),
         };
-        // SAFETY: the vectors live in the slot, the bytes in frames and copy buffers that the operation owns, and
-        // the descriptor in its `Arc<BlockFile>`; the operation leaves its slot only after this request completed.
-        if !unsafe { ring.push(&entry.user_data(u64::from(index))) } {
+        #[cfg(test)]
+        self.assign_fault(index);
+        self.push(umem, index, &entry);
+    }
+
+    /// Takes the copy buffer of an operation that does not need it at the moment.
+    fn take_buffer(&mut self, index: u32) {
+        let Parts { copies, slots, .. } = &mut *self.parts;
+        if let Work::Disk(operation) = &mut slots[index as usize].work
+            && let Some(buffer) = operation.copy.take()
+        {
+            copies.put(buffer);
+            self.buffers.remove(operation.file.device());
+        }
+    }
+
+    /// Lets operations go on that wait for copy buffers: of those whose device may have one, the first.
+    fn feed(&mut self, umem: &Umem) {
+        while let Some(at) = self.starved.iter().position(|&index| {
+            let Parts { copies, slots, .. } = &*self.parts;
+            match &slots[index as usize].work {
+                Work::Disk(of) => self.buffers.allows(of.file.device(), copies.free()),
+                Work::Idle | Work::Poll { .. } => false,
+            }
+        }) {
+            if let Some(index) = self.starved.remove(at) {
+                self.step(umem, index);
+            }
+        }
+    }
+
+    /// Hands a request of the operation to the ring.
+    fn push(&mut self, umem: &Umem, index: u32, entry: &squeue::Entry) {
+        let entry = entry.clone().user_data(u64::from(index));
+        // SAFETY: the vectors and the time live in the slot, the bytes in frames and copy buffers that the operation
+        // owns, and the descriptors in its `Arc<BlockFile>`; the operation leaves its slot only after this request
+        // completed.
+        if !unsafe { self.parts.ring.push(&entry) } {
             let error = io::Error::other("the submission queue does not drain");
             self.finish(umem, index, Err(error));
         }
     }
 
-    /// Takes the result of the operation's request.
+    /// Takes the result of the operation's request, or the end of its rest.
     pub(super) fn progress(&mut self, umem: &mut Umem, index: u32, result: i32) {
         let Parts { copies, slots, .. } = &mut *self.parts;
-        let Work::Disk(operation) = &mut slots[index as usize].work else {
+        let slot = &mut slots[index as usize];
+        let Work::Disk(operation) = &mut slot.work else {
             return;
         };
+        if std::mem::take(&mut operation.resting) {
+            return self.step(umem, index);
+        }
         if operation.kind == Kind::Read
+            && matches!(operation.phase(), Phase::Copy(_))
             && let Some(buffer) = operation.copy.take()
         {
             let bytes = copies.bytes(&buffer);
@@ -98,9 +149,36 @@ impl DiskQueue {
             operation.copy_out(umem, &bytes[..valid]);
             operation.copy = Some(buffer);
         }
+        if self.missed_cache(index, result) {
+            return self.step(umem, index);
+        }
+        let slot = &mut self.parts.slots[index as usize];
+        let Work::Disk(operation) = &mut slot.work else {
+            return;
+        };
         match outcome(operation, result) {
+            Next::Go => self.step(umem, index),
             Next::Continue => {
-                self.counters.resubmissions += 1;
+                self.counters.short += 1;
+                self.step(umem, index);
+            }
+            Next::Retry => {
+                self.counters.retries += 1;
+                self.step(umem, index);
+            }
+            Next::Rest(milliseconds) => {
+                self.counters.retries += 1;
+                operation.resting = true;
+                slot.rest = types::Timespec::new().nsec(milliseconds * 1_000_000);
+                let entry = opcode::Timeout::new(&raw const slot.rest).build();
+                self.push(umem, index, &entry);
+                // Others need it meanwhile. What is written is copied again, what was read is in the frames.
+                self.take_buffer(index);
+                self.feed(umem);
+            }
+            Next::Copy => {
+                operation.file.refuse_gather();
+                operation.layout.gathered = operation.done;
                 self.step(umem, index);
             }
             Next::End(result) => self.finish(umem, index, result),
@@ -109,60 +187,73 @@ impl DiskQueue {
 
     /// Ends the operation with `result`.
     fn finish(&mut self, umem: &Umem, index: u32, result: io::Result<()>) {
-        let Some(mut operation) = self.retire(index) else {
+        self.take_buffer(index);
+        let Some(operation) = self.retire(index) else {
             return;
         };
-        if let Some(buffer) = operation.copy.take() {
-            self.parts.copies.put(buffer);
-            if let Some(next) = self.starved.pop_front() {
-                self.step(umem, next);
-            }
+        self.feed(umem);
+        let ways = self.count_ways(&operation, result.is_ok());
+        let bytes = operation.done.min(operation.total);
+        match (&result, operation.kind) {
+            (Ok(()), Kind::Read) => self.count_read(&operation, bytes),
+            (Ok(()), Kind::Write) => {}
+            (Err(_), _) => self.end_direct_read(&operation, 0),
         }
-        let completion = match result {
-            Ok(()) => self.succeeded(operation),
-            Err(error) => self.failed(operation.kind, operation.tag, operation.frames, error),
+        let Operation {
+            kind,
+            tag,
+            frames,
+            way,
+            ..
+        } = operation;
+        let completion = match kind {
+            Kind::Write => Completion::Written {
+                tag,
+                frames,
+                result: result.map(|()| ways),
+            },
+            Kind::Read => Completion::Read {
+                tag,
+                frames,
+                way,
+                result: result.map(|()| bytes),
+            },
         };
         self.ready.push_back(completion);
     }
 
-    fn succeeded(&mut self, operation: Operation) -> Completion {
-        let bytes = operation.done.min(operation.total);
-        // What went straight between frames and device; a buffered file copies all.
-        let direct = if operation.file.is_direct() {
-            bytes.min(operation.gathered)
+    /// Counts an operation that ended; how its bytes went.
+    fn count_ways(&mut self, operation: &Operation, succeeded: bool) -> Ways {
+        let requests = operation.requests;
+        let bytes = if succeeded {
+            operation.bytes_by_way(operation.done.min(operation.total))
         } else {
-            0
+            Default::default()
         };
-        let ways = Ways {
-            direct,
-            copied: bytes - direct,
+        let add = |way: &mut WayCount, requests, bytes| {
+            way.requests += requests;
+            way.bytes += bytes;
         };
+        let ByWay {
+            gathered,
+            coalesced,
+            buffered,
+        } = match operation.kind {
+            Kind::Write => &mut self.counters.written,
+            Kind::Read => &mut self.counters.read,
+        };
+        add(gathered, requests.gathered, bytes.gathered);
+        add(coalesced, requests.coalesced, bytes.coalesced);
+        add(buffered, requests.buffered, bytes.buffered);
         self.counters.operations += 1;
-        let Operation {
-            kind, tag, frames, ..
-        } = operation;
-        match kind {
-            Kind::Write => {
-                self.counters.direct_bytes_written += ways.direct;
-                self.counters.copied_bytes_written += ways.copied;
-                Completion::Written {
-                    tag,
-                    frames,
-                    result: Ok(ways),
-                }
-            }
-            Kind::Read => {
-                self.counters.direct_bytes_read += ways.direct;
-                self.counters.copied_bytes_read += ways.copied;
-                Completion::Read {
-                    tag,
-                    frames,
-                    result: Ok(bytes),
-                }
-            }
+        self.counters.errors += u64::from(!succeeded);
+        Ways {
+            direct: bytes.gathered,
+            copied: bytes.coalesced + bytes.buffered,
         }
     }
 
+    /// The completion of an operation that never began.
     pub(super) fn failed(
         &mut self,
         kind: Kind,
@@ -182,146 +273,115 @@ impl DiskQueue {
             Kind::Read => Completion::Read {
                 tag,
                 frames,
+                way: ReadWay::Direct,
                 result: result.map(|()| 0),
             },
         }
     }
 }
 
+/// The next request of the operation in a slot; `None` when it is over. The operation has a copy buffer if it needs one.
+fn entry(
+    ring: &Ring,
+    copies: &mut CopyBuffers,
+    slot: &mut Slot,
+    umem: &Umem,
+) -> io::Result<Option<squeue::Entry>> {
+    let Work::Disk(operation) = &mut slot.work else {
+        return Ok(None);
+    };
+    let offset = operation.offset + operation.done;
+    let (fd, to) = match operation.phase() {
+        Phase::Over => return Ok(None),
+        Phase::Buffered(to) => (operation.file.ring_buffered_fd()?, to),
+        Phase::Gather(to) => (operation.file.ring_fd(), to),
+        Phase::Copy(to) => {
+            let Some(buffer) = &operation.copy else {
+                return Err(io::Error::other("no copy buffer"));
+            };
+            let fd = operation.file.ring_fd();
+            let bytes = copies.bytes(buffer);
+            let len = operation.copy_len(to, bytes.len());
+            let bytes = &mut bytes[..len];
+            return Ok(Some(match operation.kind {
+                Kind::Write => {
+                    operation.copy_into(umem, bytes);
+                    ring.write_copy(fd, bytes.as_ptr(), len as u32, offset)
+                }
+                Kind::Read => ring.read_copy(fd, bytes.as_mut_ptr(), len as u32, offset),
+            }));
+        }
+    };
+    let count = operation.gather(umem, to, &mut slot.vectors);
+    let vectors = &slot.vectors[..count];
+    Ok(Some(match operation.kind {
+        Kind::Write => ring.write_vectored(fd, vectors, offset),
+        Kind::Read => ring.read_vectored(fd, vectors, offset, operation.read_flags()),
+    }))
+}
+
 /// Applies the result of a request to its operation.
 fn outcome(operation: &mut Operation, result: i32) -> Next {
+    let phase = operation.phase();
     if result < 0 {
-        let errno = -result;
-        if matches!(errno, libc::EAGAIN | libc::EINTR) && operation.may_retry() {
-            return Next::Continue;
-        }
-        return Next::End(Err(io::Error::from_raw_os_error(errno)));
+        return failure(operation, phase, -result);
     }
     let bytes = result as u64;
     let before = operation.done;
-    operation.advance(bytes);
-    let whole = operation.done >= operation.padded;
+    operation.advance(phase, bytes);
+    if operation.phase() == Phase::Over {
+        return Next::End(Ok(()));
+    }
+    // Where it goes on when a direct request ended within a unit: it cannot start there.
+    let unit = operation
+        .file
+        .rules()
+        .map_or(1, |rules| u64::from(rules.unit));
+    let (target, unit) = match phase {
+        Phase::Buffered(to) => (to, 1),
+        Phase::Gather(to) | Phase::Copy(to) => (to, unit),
+        Phase::Over => (0, 1),
+    };
+    if operation.done >= target {
+        return Next::Go;
+    }
+    let beyond = (operation.offset + operation.done) % unit;
     match operation.kind {
-        _ if whole => Next::End(Ok(())),
-        // The end of the file; direct reads show it by a partial sector already.
-        Kind::Read if bytes == 0 => Next::End(Ok(())),
-        Kind::Read if operation.file.is_direct() && !bytes.is_multiple_of(SECTOR as u64) => {
-            Next::End(Ok(()))
-        }
+        // The end of the file; direct reads show it by a partial unit already.
+        Kind::Read if bytes == 0 || beyond != 0 => Next::End(Ok(())),
+        Kind::Read => Next::Continue,
         Kind::Write => {
-            if operation.file.is_direct() {
-                // A direct write cannot go on within a sector: that one is written again from its start.
-                operation.done -= operation.done % SECTOR as u64;
-            }
+            operation.done -= beyond.min(operation.done);
             if operation.done > before {
                 Next::Continue
             } else {
-                Next::End(Err(io::ErrorKind::WriteZero.into()))
+                Next::End(Err(io::Error::new(
+                    io::ErrorKind::WriteZero,
+                    "the disk took less than a block of a write",
+                )))
             }
         }
-        _ => Next::Continue,
+    }
+}
+
+/// What follows an error.
+fn failure(operation: &mut Operation, phase: Phase, errno: i32) -> Next {
+    let retry = match errno {
+        libc::EAGAIN | libc::EINTR => operation.retries.next(),
+        // Before Linux 6.18 each piece must have the length of a block of the device, not only the sum; and what a
+        // device reports may be wrong. A copy is right in either case, or shows the error again.
+        libc::EINVAL if matches!(phase, Phase::Gather(_)) && operation.frames.len() > 1 => {
+            return Next::Copy;
+        }
+        _ => Retry::Never,
+    };
+    match retry {
+        Retry::Now => Next::Retry,
+        Retry::After(milliseconds) => Next::Rest(milliseconds),
+        Retry::Never => Next::End(Err(io::Error::from_raw_os_error(errno))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::disk::{Access, BlockFile, BufferedReason, operation::vectors};
-
-    const BUFFERED: Access = Access::Buffered {
-        reason: BufferedReason::Asked,
-    };
-
-    /// Three frames of 1024, 1024 and 1000 bytes.
-    fn operation(kind: Kind, access: Access) -> (Umem, Operation) {
-        let mut umem = Umem::anonymous(3).expect("memory");
-        let frames = [1024, 1024, 1000]
-            .map(|len| {
-                let frame = umem.allocate().expect("a free frame");
-                umem.free_to_disk(frame, len)
-            })
-            .into();
-        let file = Arc::new(BlockFile::null(access));
-        let operation = Operation::plan(kind, &file, 512, frames, 0, 0).expect("a run that can be");
-        (umem, operation)
-    }
-
-    fn goes_on(operation: &mut Operation, result: i32) -> bool {
-        matches!(outcome(operation, result), Next::Continue)
-    }
-
-    fn error(operation: &mut Operation, result: i32) -> io::Error {
-        match outcome(operation, result) {
-            Next::End(Err(error)) => error,
-            _ => panic!("no error"),
-        }
-    }
-
-    /// (offset within its chunk, length) of each vector of the next request.
-    fn next_vectors(umem: &Umem, operation: &Operation) -> Vec<(usize, usize)> {
-        let mut vectors = vectors();
-        let count = operation.gather(umem, &mut vectors);
-        vectors[..count]
-            .iter()
-            .map(|vector| (vector.iov_base as usize % 4096, vector.iov_len))
-            .collect()
-    }
-
-    #[test]
-    fn a_short_buffered_write_goes_on_at_the_byte() {
-        let (umem, mut operation) = operation(Kind::Write, BUFFERED);
-        assert_eq!(
-            next_vectors(&umem, &operation),
-            [(512, 1024), (512, 1024), (512, 1000)]
-        );
-        assert!(goes_on(&mut operation, 1100));
-        assert_eq!(next_vectors(&umem, &operation), [(588, 948), (512, 1000)]);
-        assert!(goes_on(&mut operation, 948));
-        assert_eq!(next_vectors(&umem, &operation), [(512, 1000)]);
-        assert!(matches!(outcome(&mut operation, 1000), Next::End(Ok(()))));
-    }
-
-    #[test]
-    fn a_short_direct_write_goes_on_at_a_sector() {
-        let (umem, mut operation) = operation(Kind::Write, Access::Direct);
-        assert_eq!(
-            next_vectors(&umem, &operation),
-            [(512, 1024), (512, 1024), (512, 1024)]
-        );
-        assert!(goes_on(&mut operation, 1100));
-        assert_eq!(next_vectors(&umem, &operation), [(512, 1024), (512, 1024)]);
-        // Less than a sector is no progress, and must not go on for ever.
-        assert_eq!(error(&mut operation, 100).kind(), io::ErrorKind::WriteZero);
-    }
-
-    #[test]
-    fn reads_end_at_the_end_of_the_file() {
-        let (_, mut buffered) = operation(Kind::Read, BUFFERED);
-        assert!(goes_on(&mut buffered, 1100));
-        assert!(matches!(outcome(&mut buffered, 0), Next::End(Ok(()))));
-        assert_eq!(buffered.done, 1100);
-        let (_, mut direct) = operation(Kind::Read, Access::Direct);
-        assert!(goes_on(&mut direct, 1024));
-        assert!(matches!(outcome(&mut direct, 1000), Next::End(Ok(()))));
-        assert_eq!(direct.done, 2024);
-    }
-
-    #[test]
-    fn transient_errors_are_tried_again_but_not_for_ever() {
-        let (_, mut operation) = operation(Kind::Write, BUFFERED);
-        for _ in 0..1000 {
-            assert!(goes_on(&mut operation, -libc::EAGAIN));
-        }
-        assert_eq!(
-            error(&mut operation, -libc::EINTR).raw_os_error(),
-            Some(libc::EINTR)
-        );
-        assert_eq!(
-            error(&mut operation, -libc::EIO).raw_os_error(),
-            Some(libc::EIO)
-        );
-        assert_eq!(error(&mut operation, 0).kind(), io::ErrorKind::WriteZero);
-    }
-}
+#[path = "transfer_tests.rs"]
+mod tests;

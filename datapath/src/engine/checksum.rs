@@ -4,6 +4,7 @@
 //! pieces, of the piece's CRC shifted by the number of bytes that follow it. Pieces may arrive in any order, no
 //! piece is read twice, and the state is one word.
 
+use blk_proto::message::Extent;
 use crc32fast::Hasher;
 
 /// The CRC32 (IEEE, as in zlib) of a file of known size, accumulated piece by piece.
@@ -56,6 +57,17 @@ fn shift(crc: u32, bytes: u64) -> u32 {
     combine(crc, 0, bytes)
 }
 
+/// A range of zeros, as an extent of a file.
+pub fn hole(offset: u64, len: u64) -> Extent {
+    let crc = zeros(len);
+    Extent { offset, len, crc }
+}
+
+/// The CRC32 of `len` zeros: its register starts with all ones and ends inverted, and zeros only move it.
+fn zeros(len: u64) -> u32 {
+    !shift(u32::MAX, len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +76,16 @@ mod tests {
     #[test]
     fn empty_file_has_crc_zero() {
         assert_eq!(FileChecksum::new(0).finish(), Some(crc32fast::hash(b"")));
+    }
+
+    #[test]
+    fn holes_are_zeros() {
+        for len in [0, 1, 2, 3, 511, 4096, 1_000_001] {
+            let zeros = vec![0; len as usize];
+            assert_eq!(hole(4096, len).crc, crc32fast::hash(&zeros), "{len}");
+        }
+        // Fast for any length.
+        assert_eq!(hole(0, 1 << 62).len, 1 << 62);
     }
 
     #[test]

@@ -7,8 +7,13 @@
 //! The flows run on threads of their own, so this is behind a mutex. They come here once for a run of blocks, not for each
 //! block.
 
+use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use blk_proto::message::Extent;
+use tokio::sync::Notify;
 
 use super::ReceivedFile;
 use super::checksum::FileChecksum;
@@ -21,14 +26,24 @@ pub const RANGES_MAX: usize = 4096;
 /// A range of a file: offset and length in bytes.
 pub type ByteRange = (u64, u64);
 
-/// The bytes of one file.
+/// Told of each run of a file that was written, on the thread of the worker that wrote it: quick, and never blocking for long.
+pub trait WriteObserver: fmt::Debug + Send + Sync {
+    /// A run is written: not synced yet, but no crash of this program alone can take it back. `crc` is its CRC32.
+    fn written(&self, offset: u64, len: u64, crc: u32);
+}
+
+/// The bytes of one file, or of a range of it.
 #[derive(Debug)]
 pub struct Coverage {
-    size: u64,
+    start: u64,
+    end: u64,
+    observer: Option<Arc<dyn WriteObserver>>,
     /// Every byte is written; to be read without the lock.
     complete: AtomicBool,
     /// Somebody waits for [`Coverage::take_missing`].
     settling: AtomicBool,
+    /// Told when the last write is over of a file that is [closed](Coverage::close).
+    quiet: Notify,
     state: Mutex<State>,
 }
 
@@ -42,6 +57,14 @@ struct State {
     /// Flows that hold blocks which they have not claimed yet.
     gathering: usize,
     flows: usize,
+    /// Nothing is claimed any more.
+    closed: bool,
+}
+
+impl State {
+    fn is_quiet(&self) -> bool {
+        self.closed && self.writing == 0
+    }
 }
 
 /// What a claim came to.
@@ -53,6 +76,8 @@ pub enum Claim {
     Overlap,
     /// There are too many holes already to remember one more.
     TooScattered,
+    /// Nothing of the file is written any more.
+    Closed,
 }
 
 /// A run that was claimed and is being written. When it is dropped before its end, because the write failed or its worker
@@ -94,24 +119,59 @@ impl Drop for ClaimedRun {
 impl Coverage {
     /// Nothing of a file of `size` bytes is here.
     pub fn new(size: u64) -> Self {
+        Self::range(0, size, &[])
+    }
+
+    /// Of `len` bytes from byte `start` of a file, some are here: what is in `done`, ascending, apart, and within the range.
+    /// Nobody brings the rest of the file.
+    pub fn range(start: u64, len: u64, done: &[Extent]) -> Self {
+        let mut claimed = Claims::default();
+        let mut checksum = FileChecksum::new(len);
+        for extent in done {
+            let end = extent.offset + extent.len;
+            // What finds no room is not here.
+            if claimed.insert(extent.offset, end) == Claim::Granted {
+                checksum.add(end - start, extent.len, extent.crc);
+            }
+        }
         Self {
-            size,
-            complete: AtomicBool::new(size == 0),
+            start,
+            end: start + len,
+            observer: None,
+            complete: AtomicBool::new(checksum.covered() == len),
             settling: AtomicBool::new(false),
+            quiet: Notify::new(),
             state: Mutex::new(State {
-                claimed: Claims::default(),
-                checksum: FileChecksum::new(size),
+                claimed,
+                checksum,
                 ways: Ways::default(),
                 writing: 0,
                 gathering: 0,
                 flows: 0,
+                closed: false,
             }),
         }
     }
 
-    /// Bytes of the file.
+    /// Tells `observer` of each run that is written.
+    pub fn observed(mut self, observer: Arc<dyn WriteObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Bytes of the whole.
     pub fn size(&self) -> u64 {
-        self.size
+        self.end - self.start
+    }
+
+    /// The first byte of it.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Where it ends: for a whole file its size.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// Whether any of these bytes is claimed.
@@ -119,10 +179,13 @@ impl Coverage {
         self.state().claimed.overlaps(offset, offset + len)
     }
 
-    /// Claims a run, which must lie within the file and not be empty.
+    /// Claims a run, which must lie within the whole and not be empty.
     pub fn claim(&self, offset: u64, len: u64) -> Claim {
-        debug_assert!(len > 0 && offset + len <= self.size);
+        debug_assert!(len > 0 && self.start <= offset && offset + len <= self.end);
         let mut state = self.state();
+        if state.closed {
+            return Claim::Closed;
+        }
         let claim = state.claimed.insert(offset, offset + len);
         if claim == Claim::Granted {
             state.writing += 1;
@@ -135,19 +198,59 @@ impl Coverage {
         let mut state = self.state();
         state.claimed.remove(offset, offset + len);
         state.writing -= 1;
+        self.tell_if_quiet(&state);
     }
 
     /// A claimed run was written; `crc` is its CRC32.
     pub fn written(&self, offset: u64, len: u64, crc: u32, ways: Ways) {
+        if let Some(observer) = &self.observer {
+            observer.written(offset, len, crc);
+        }
         let mut state = self.state();
         state.writing -= 1;
-        state.checksum.add(offset + len, len, crc);
+        state.checksum.add(offset + len - self.start, len, crc);
         state.ways.direct += ways.direct;
         state.ways.copied += ways.copied;
-        if state.checksum.covered() == self.size {
+        if state.checksum.covered() == self.size() {
             // Release: who sees it also sees the file's writes as over.
             self.complete.store(true, Ordering::Release);
         }
+        self.tell_if_quiet(&state);
+    }
+
+    /// Lets nothing be claimed any more, by whatever flow: the transfer is over. Writes that are under way go on.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        self.tell_if_quiet(&state);
+    }
+
+    /// [Closes](Self::close) it; ready when no write is under way any more, so that whoever gets the file next is not
+    /// disturbed. A worker that ends early ends its writes first, so this is ready at the latest when all workers are
+    /// gone.
+    pub async fn quiet(&self) {
+        self.close();
+        let mut told = pin!(self.quiet.notified());
+        loop {
+            // Before the look: what is told after that is not missed.
+            told.as_mut().enable();
+            if self.state().is_quiet() {
+                return;
+            }
+            told.as_mut().await;
+            told.set(self.quiet.notified());
+        }
+    }
+
+    fn tell_if_quiet(&self, state: &State) {
+        if state.is_quiet() {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// Bytes that are written, or were there.
+    pub fn covered(&self) -> u64 {
+        self.state().checksum.covered()
     }
 
     /// The whole file, when every byte is written. Cheap while it is not.
@@ -157,7 +260,7 @@ impl Coverage {
         }
         let state = self.state();
         Some(ReceivedFile {
-            bytes: self.size,
+            bytes: self.size(),
             crc: state.checksum.finish()?,
             ways: state.ways,
         })
@@ -211,8 +314,14 @@ impl Coverage {
     pub fn missing(&self, limit: usize) -> Option<Vec<ByteRange>> {
         let state = self.state();
         let quiet = state.writing == 0 && state.gathering == 0;
-        let whole = state.checksum.covered() == self.size;
-        (quiet && !whole).then(|| state.claimed.gaps(self.size).take(limit).collect())
+        let whole = state.checksum.covered() == self.size();
+        (quiet && !whole).then(|| {
+            state
+                .claimed
+                .gaps(self.start, self.end)
+                .take(limit)
+                .collect()
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -284,12 +393,12 @@ impl Claims {
         }
     }
 
-    /// What lies between the ranges in a file of `size` bytes, as offsets and lengths.
-    fn gaps(&self, size: u64) -> impl Iterator<Item = ByteRange> + '_ {
-        let starts = std::iter::once(0).chain(self.ranges.iter().map(|range| range.1));
+    /// What lies between the ranges from `start` to `end`, as offsets and lengths.
+    fn gaps(&self, start: u64, end: u64) -> impl Iterator<Item = ByteRange> + '_ {
+        let starts = std::iter::once(start).chain(self.ranges.iter().map(|range| range.1));
         let ends = self.ranges.iter().map(|range| range.0);
         starts
-            .zip(ends.chain(std::iter::once(size)))
+            .zip(ends.chain(std::iter::once(end)))
             .filter(|(start, end)| start < end)
             .map(|(start, end)| (start, end - start))
     }

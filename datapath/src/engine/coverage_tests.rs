@@ -1,3 +1,6 @@
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use super::*;
 use proptest::prelude::*;
 
@@ -136,7 +139,7 @@ proptest! {
             }
         }
         let mut found = [true; 220];
-        for (offset, len) in coverage.state().claimed.gaps(220) {
+        for (offset, len) in coverage.state().claimed.gaps(0, 220) {
             found[offset as usize..(offset + len) as usize].fill(false);
         }
         prop_assert_eq!(found, taken);
@@ -154,4 +157,80 @@ fn what_a_worker_that_ended_early_was_writing_is_missing_again() {
     assert_eq!(coverage.missing(9), None, "a write is on its way");
     drop(lost);
     assert_eq!(coverage.missing(9), Some(vec![(0, 4)]));
+}
+
+#[derive(Debug, Default)]
+struct Seen(Mutex<Vec<(u64, u64, u32)>>);
+
+impl WriteObserver for Seen {
+    fn written(&self, offset: u64, len: u64, crc: u32) {
+        self.0.lock().unwrap().push((offset, len, crc));
+    }
+}
+
+#[test]
+fn a_range_with_some_of_it_here_is_whole_with_the_rest() {
+    let bytes: Vec<u8> = (0..100).collect();
+    let part = |from: usize, to: usize| Extent {
+        offset: 1000 + from as u64,
+        len: (to - from) as u64,
+        crc: crc32fast::hash(&bytes[from..to]),
+    };
+    let seen = Arc::new(Seen::default());
+    let done = [part(10, 20), part(60, 100)];
+    let coverage = Coverage::range(1000, 100, &done).observed(seen.clone());
+    assert_eq!((coverage.start(), coverage.end()), (1000, 1100));
+    assert_eq!(coverage.missing(9), Some(vec![(1000, 10), (1020, 40)]));
+    assert_eq!(coverage.claim(1010, 10), Claim::Overlap);
+    for (from, to) in [(20, 60), (0, 10)] {
+        assert_eq!(coverage.received(), None);
+        let part = part(from, to);
+        assert_eq!(coverage.claim(part.offset, part.len), Claim::Granted);
+        write(&coverage, part.offset, &bytes[from..to]);
+    }
+    let received = coverage.received().unwrap();
+    assert_eq!(
+        (received.bytes, received.crc),
+        (100, crc32fast::hash(&bytes))
+    );
+    let crc = crc32fast::hash(&bytes[20..60]);
+    assert_eq!(seen.0.lock().unwrap()[0], (1020, 40, crc));
+    let nothing_left = [Extent {
+        offset: 0,
+        len: 3,
+        crc: 7,
+    }];
+    assert_eq!(
+        Coverage::range(0, 3, &nothing_left).received().unwrap().crc,
+        7
+    );
+}
+
+#[test]
+fn what_is_closed_is_quiet_when_the_last_of_its_writes_is_over() {
+    let coverage = Arc::new(Coverage::new(4096));
+    assert_eq!(coverage.claim(0, 1024), Claim::Granted);
+    assert_eq!(coverage.claim(1024, 1024), Claim::Granted);
+    let failing = ClaimedRun::new(Arc::clone(&coverage), 1024, 1024);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut quiet = pin!(coverage.quiet());
+    assert!(quiet.as_mut().poll(&mut context).is_pending());
+    // Whatever comes now is too late, also what nobody has brought.
+    assert_eq!(coverage.claim(2048, 1024), Claim::Closed);
+    coverage.written(0, 1024, 7, Ways::default());
+    assert!(quiet.as_mut().poll(&mut context).is_pending());
+    drop(failing);
+    assert!(quiet.as_mut().poll(&mut context).is_ready());
+    assert_eq!(coverage.claim(1024, 1024), Claim::Closed);
+}
+
+#[test]
+fn who_waits_for_quiet_is_woken_by_the_last_write() {
+    let coverage = Arc::new(Coverage::new(4096));
+    assert_eq!(coverage.claim(0, 1024), Claim::Granted);
+    let last = ClaimedRun::new(Arc::clone(&coverage), 0, 1024);
+    let worker = std::thread::spawn(move || last.written(7, Ways::default()));
+    tokio_uring::start(coverage.quiet());
+    worker.join().unwrap();
+    assert_eq!(coverage.covered(), 1024);
 }

@@ -85,6 +85,14 @@ pub enum TransferError {
     /// The disk failed.
     #[error("disk: {0}")]
     Disk(#[source] io::Error),
+    /// The source could not be read.
+    #[error("cannot read the source at byte {offset}: {source}")]
+    Read {
+        /// Where the run that failed begins; what failed lies within 420 KiB from there.
+        offset: u64,
+        /// What the disk said.
+        source: io::Error,
+    },
     /// The source gave fewer bytes than its size promised.
     #[error("the source shrank while it was read (at byte {offset})")]
     SourceShrank {
@@ -107,6 +115,11 @@ impl Progress {
     /// Adds `bytes`.
     pub fn add(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what was added and turned out not to be done.
+    pub fn take_back(&self, bytes: u64) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes so far.

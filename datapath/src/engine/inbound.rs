@@ -60,7 +60,7 @@ impl Inbound {
         Self {
             serial,
             file,
-            gather: Gather::new(coverage.size(), RUN_MAX),
+            gather: Gather::new(coverage.end(), RUN_MAX),
             coverage,
             waiting: VecDeque::new(),
             gathering: false,
@@ -104,6 +104,11 @@ impl Inbound {
             return Err(refused(frame));
         }
         let len = frame.len() as u32;
+        if offset < self.coverage.start() {
+            return Err(refused(
+                self.fail("a block lies before the range that it is of", frame),
+            ));
+        }
         if self.file.is_direct() && !self.is_aligned(offset, len) {
             return Err(refused(self.fail(
                 "a block's offset or length is not a multiple of the granule",
@@ -143,7 +148,7 @@ impl Inbound {
     fn is_aligned(&self, offset: u64, len: u32) -> bool {
         let sector = SECTOR as u64;
         let end = offset.saturating_add(u64::from(len));
-        let whole = u64::from(len).is_multiple_of(sector) || end == self.coverage.size();
+        let whole = u64::from(len).is_multiple_of(sector) || end == self.coverage.end();
         offset.is_multiple_of(sector) && whole
     }
 

@@ -26,6 +26,7 @@ mod inbound;
 mod outbound;
 mod peer;
 mod peers;
+mod read_depth;
 mod receive;
 mod requests;
 mod storage;
@@ -46,15 +47,16 @@ use blk_proto::session::{
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
-pub use checksum::{FileChecksum, combine};
+pub use checksum::{FileChecksum, combine, hole};
 pub use config::{EngineConfig, EngineCounters, Seed};
-pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage};
+pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage, WriteObserver};
 pub use cutting::{Cutter, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
 pub use inbound::{Inbound, ReceivedFile, Unwanted};
 pub use outbound::{Outbound, ReadyBlock, SentFile};
+pub use read_depth::{DEPTH_MAX as READ_DEPTH_MAX, ReadDepth};
 pub use work::SharedWork;
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};

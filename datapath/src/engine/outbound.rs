@@ -10,9 +10,10 @@ use blk_proto::time::Time;
 
 use super::checksum::FileChecksum;
 use super::cutting::{Cutter, ReadPlan};
+use super::read_depth::ReadDepth;
 use super::work::SharedWork;
 use super::{Progress, TransferError};
-use crate::disk::{BlockFile, RUN_MAX};
+use crate::disk::{BlockFile, DiskQueue, RUN_MAX, ReadChooser, ReadWay};
 use crate::umem::{Disk, Frame};
 
 /// What a finished transmission amounts to.
@@ -57,6 +58,8 @@ pub struct Outbound {
     /// There was nothing to take; from then on it is worth to look again.
     look_again: Option<Time>,
     reads_in_flight: u32,
+    chooser: ReadChooser,
+    depth: ReadDepth,
     /// Blocks given to the session and not yet released by it.
     unreleased: u64,
     /// Blocks read that wait for room in the session's queue.
@@ -92,6 +95,8 @@ impl Outbound {
             active: Vec::new(),
             look_again: None,
             reads_in_flight: 0,
+            chooser: ReadChooser::default(),
+            depth: ReadDepth::default(),
             unreleased: 0,
             ready: VecDeque::new(),
             failure: None,
@@ -151,12 +156,32 @@ impl Outbound {
         self.look_again
     }
 
+    /// Which way to read the planned run.
+    pub fn way(&mut self, disk: &mut DiskQueue, plan: ReadPlan) -> ReadWay {
+        disk.choose(&mut self.chooser, &self.file, plan.offset, plan.len)
+    }
+
     /// The planned run was handed to the disk.
     pub fn reading(&mut self, plan: ReadPlan) {
         self.reads_in_flight += 1;
         if let Some(active) = self.active_at(plan.offset) {
             active.cutter.reading(plan);
         }
+    }
+
+    /// A run that was to be read one way was read another. `hungry`: the session could have sent more.
+    pub fn was_read(
+        &mut self,
+        now: Time,
+        bytes: u64,
+        (chosen, way): (ReadWay, ReadWay),
+        hungry: bool,
+    ) {
+        if chosen == ReadWay::Cache && way != ReadWay::Cache {
+            self.chooser.missed();
+        }
+        let starved = way != ReadWay::Cache && hungry && self.ready.is_empty();
+        self.depth.read(now, bytes, starved);
     }
 
     /// A read is over; `Ok` when it gave all the bytes that were planned.
@@ -167,7 +192,10 @@ impl Outbound {
             Ok(_) => Some(TransferError::SourceShrank {
                 offset: plan.offset,
             }),
-            Err(error) => Some(TransferError::Disk(error)),
+            Err(source) => Some(TransferError::Read {
+                offset: plan.offset,
+                source,
+            }),
         };
         if let Some(problem) = problem {
             self.failure.get_or_insert(problem);
@@ -192,9 +220,9 @@ impl Outbound {
         self.ready.push_back(block);
     }
 
-    /// Blocks read ahead, at most: on their way from the disk, or waiting for room in the session's queue.
-    pub fn read_ahead(&self) -> usize {
-        self.ready.len() + self.reads_in_flight as usize * RUN_MAX
+    /// Whether enough is read ahead: on its way from the disk, or waiting for room in the session's queue.
+    pub fn is_ahead(&self) -> bool {
+        self.ready.len() + self.reads_in_flight as usize * RUN_MAX >= self.depth.runs() * RUN_MAX
     }
 
     /// The next block for the session's queue; the caller queues it.
@@ -282,3 +310,7 @@ impl Outbound {
         self.active.get_mut(at)
     }
 }
+
+#[cfg(test)]
+#[path = "outbound_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! What a service asks of the engine: sessions, messages, transfers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use blk_proto::net::Path;
 use blk_proto::session::{CloseCode, CloseReason, Session};
@@ -136,6 +137,15 @@ impl Engine {
         self.release_all(received);
         let sending = outbound.map(Outbound::into_frames).unwrap_or_default();
         self.release_sending(session, sending);
+    }
+
+    /// How long nothing has come from the other end of a session, which is asked for a sign of life. `None`: the session
+    /// is gone.
+    pub fn silence(&mut self, session: SessionId) -> Option<Duration> {
+        let now = self.clock();
+        let peer = self.peers.get_mut(session)?;
+        peer.session.ping();
+        Some(now.saturating_since(peer.session.last_received()))
     }
 
     /// Ends a session; `Closed` follows when the other end has been told.

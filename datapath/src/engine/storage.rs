@@ -9,12 +9,9 @@ use blk_proto::session::BlockMeta;
 use super::cutting::ReadPlan;
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
-use super::{ClaimedRun, Engine, GATHER_PATIENCE, combine};
-use crate::disk::{Completion, RUN_MAX, Ways};
+use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS, combine};
+use crate::disk::{Completion, RUN_MAX, ReadWay, Ways};
 use crate::umem::{Disk, Frame};
-
-/// Runs that one outgoing transfer may have read ahead: in flight on the disk or waiting for the session.
-const READ_AHEAD_RUNS: usize = 4;
 
 /// What a disk operation was for; found again by its tag.
 #[derive(Debug)]
@@ -26,7 +23,11 @@ pub(super) enum Operation {
         crc: u32,
     },
     /// A planned run of a file being sent.
-    Read { of: Owner, plan: ReadPlan },
+    Read {
+        of: Owner,
+        plan: ReadPlan,
+        way: ReadWay,
+    },
 }
 
 /// Which transfer an operation belongs to; it may be gone when the operation is over.
@@ -63,8 +64,9 @@ impl Engine {
                 Completion::Read {
                     tag,
                     frames,
+                    way,
                     result,
-                } => self.was_read(tag as usize, frames, result),
+                } => self.was_read(tag as usize, frames, way, result),
             }
         }
         self.scratch.completions = completions;
@@ -97,18 +99,31 @@ impl Engine {
         }
     }
 
-    fn was_read(&mut self, tag: usize, frames: Vec<Frame<Disk>>, result: io::Result<u64>) {
-        let Some(Operation::Read { of, plan }) = self.take_operation(tag) else {
+    fn was_read(
+        &mut self,
+        tag: usize,
+        frames: Vec<Frame<Disk>>,
+        way: ReadWay,
+        result: io::Result<u64>,
+    ) {
+        let now = self.now;
+        let Some(Operation::Read {
+            of,
+            plan,
+            way: chosen,
+        }) = self.take_operation(tag)
+        else {
             return self.release_all(frames);
         };
-        let outbound = self
-            .peers
-            .get_mut(of.session)
-            .and_then(|peer| peer.outbound.get_mut(of.transfer))
-            .filter(|outbound| outbound.serial() == of.serial);
-        let Some(outbound) = outbound else {
+        let found = self.peers.get_mut(of.session).and_then(|peer| {
+            let hungry = peer.session.queue_space() > QUEUED_BLOCKS / 2;
+            let outbound = peer.outbound.get_mut(of.transfer)?;
+            (outbound.serial() == of.serial).then_some((outbound, hungry))
+        });
+        let Some((outbound, hungry)) = found else {
             return self.release_sending(of.session, frames);
         };
+        outbound.was_read(now, plan.len, (chosen, way), hungry);
         if !outbound.read_over(plan, result) {
             return self.release_sending(of.session, frames);
         }
@@ -125,7 +140,8 @@ impl Engine {
         self.scratch.frames.push(spent);
     }
 
-    /// Runs that found the disk queue full try again, another session's first each time, until it is full again.
+    /// Runs that found the disk queue, or their device's share of it, full try again, another session's first each time,
+    /// until it is full again.
     fn write_waiting(&mut self) {
         let positions = self.peers.positions();
         for step in 0..positions {
@@ -141,9 +157,14 @@ impl Engine {
                         position += 1;
                     }
                     Some(run) => {
-                        if !self.write_run(session, transfer, run) {
+                        if self.write_run(session, transfer, run) {
+                            continue;
+                        }
+                        if !self.disk.has_room() {
                             return;
                         }
+                        // It is this device that is slow. Others may not be.
+                        position += 1;
                     }
                 }
             }
@@ -256,7 +277,7 @@ impl Engine {
             let Some((transfer, outbound)) = peer.outbound.at_mut(position) else {
                 return;
             };
-            if outbound.read_ahead() >= READ_AHEAD_RUNS * RUN_MAX {
+            if outbound.is_ahead() {
                 return;
             }
             let Some(plan) = outbound.plan(self.now, block_len) else {
@@ -268,7 +289,11 @@ impl Engine {
             if !mine || !all || self.umem.available() < count {
                 return;
             }
+            if !self.disk.has_room_for(outbound.file()) {
+                return;
+            }
             let file = Arc::clone(outbound.file());
+            let way = outbound.way(&mut self.disk, plan);
             let mut frames = self
                 .scratch
                 .frames
@@ -281,10 +306,8 @@ impl Engine {
                 frames.push(self.umem.free_to_disk(frame, len));
             }
             let tag = next_tag(&mut self.operations, &mut self.free_operations);
-            match self
-                .disk
-                .read(&mut self.umem, &file, plan.offset, frames, tag as u64)
-            {
+            let (disk, umem) = (&mut self.disk, &mut self.umem);
+            match disk.read_by(umem, &file, way, plan.offset, frames, tag as u64) {
                 Ok(()) => {
                     self.send_frames_used += count;
                     outbound.reading(plan);
@@ -294,7 +317,7 @@ impl Engine {
                         serial: outbound.serial(),
                     };
                     peer.sending += count;
-                    self.operations[tag] = Some(Operation::Read { of, plan });
+                    self.operations[tag] = Some(Operation::Read { of, plan, way });
                 }
                 Err(frames) => {
                     self.free_operations.push(tag);

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use blk_proto::flows::{FlowId, Range, Work};
+use blk_proto::message::Extent;
 use blk_proto::time::Time;
 
 use super::SentFile;
@@ -38,15 +39,24 @@ struct State {
 impl SharedWork {
     /// `len` bytes from byte `offset` of a file.
     pub fn new(offset: u64, len: u64) -> Self {
+        Self::without(offset, len, &[])
+    }
+
+    /// The same without what the other end has already, or knows to be zeros: ascending, apart, and within the whole. The
+    /// checksum is still that of the whole.
+    pub fn without(offset: u64, len: u64, done: &[Extent]) -> Self {
+        let mut checksum = FileChecksum::new(len);
+        for extent in done {
+            checksum.add(extent.offset + extent.len - offset, extent.len, extent.crc);
+        }
+        let ranges = done.iter().map(|extent| (extent.offset, extent.len));
+        let work = Work::without(offset, len, ranges);
         Self {
             start: offset,
             len,
             epoch: Instant::now(),
-            complete: AtomicBool::new(len == 0),
-            state: Mutex::new(State {
-                work: Work::new(offset, len),
-                checksum: FileChecksum::new(len),
-            }),
+            complete: AtomicBool::new(work.is_complete()),
+            state: Mutex::new(State { work, checksum }),
         }
     }
 
@@ -116,6 +126,7 @@ impl SharedWork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::hole;
     use blk_proto::geometry::GRID;
 
     #[test]
@@ -139,6 +150,34 @@ mod tests {
         let sent = work.sent().unwrap();
         assert_eq!(sent.bytes, bytes.len() as u64);
         assert_eq!(sent.crc, crc32fast::hash(&bytes));
+    }
+
+    #[test]
+    fn what_is_done_already_counts_in_the_checksum() {
+        let mut bytes: Vec<u8> = (0..10_000).map(|at| (at * 7) as u8).collect();
+        bytes[4096..8192].fill(0);
+        let done = [
+            Extent {
+                offset: 512,
+                len: 1024,
+                crc: crc32fast::hash(&bytes[..1024]),
+            },
+            hole(512 + 4096, 4096),
+        ];
+        let work = SharedWork::without(512, 10_000, &done);
+        let flow = work.add_flow();
+        while let Ok(range) = work.take(flow) {
+            let at = range.offset as usize - 512;
+            let crc = crc32fast::hash(&bytes[at..at + range.len as usize]);
+            assert!(work.done(flow, range, crc));
+        }
+        let sent = work.sent().unwrap();
+        assert_eq!((sent.bytes, sent.crc), (10_000, crc32fast::hash(&bytes)));
+        assert!(
+            SharedWork::without(0, 4096, &[hole(0, 4096)])
+                .sent()
+                .is_some()
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Engine {
             self.drop_blocks(session, run.blocks);
             return true;
         };
-        if !self.disk.has_room() {
+        if !self.disk.has_room_for(inbound.file()) {
             inbound.wait(run);
             return false;
         }
@@ -50,7 +50,7 @@ impl Engine {
                 self.write_rest(session, transfer, run);
                 return true;
             }
-            Claim::TooScattered => {
+            Claim::TooScattered | Claim::Closed => {
                 self.drop_blocks(session, run.blocks);
                 return true;
             }
@@ -167,8 +167,8 @@ impl Engine {
         };
         for run in inbound.take_runs() {
             let coverage = Arc::clone(inbound.coverage());
-            let granted =
-                self.disk.has_room() && coverage.claim(run.offset, run.len) == Claim::Granted;
+            let granted = self.disk.has_room_for(inbound.file())
+                && coverage.claim(run.offset, run.len) == Claim::Granted;
             let left = if granted {
                 self.submit_write(of, inbound.file(), coverage, run)
             } else {

@@ -4,12 +4,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::fstat;
+use rustix::fs::{fdatasync, fstat, fsync};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
+
+use super::pool::in_pool;
 
 /// Syncs a directory (or any file) without blocking the thread: its entries are durable when this
 /// returns `Ok`. `fd` must be open for reading (not O_PATH). To be called inside a `tokio_uring`
@@ -26,6 +29,42 @@ pub async fn sync_directory(fd: impl AsFd) -> io::Result<()> {
     tokio_uring::fs::File::from_std(File::from(owned))
         .sync_all()
         .await
+}
+
+/// As [`sync_directory`]. That no descriptor is left is no failure here: it says nothing of the file, and a sync that counts as
+/// failed costs the whole file. Then the sync takes a thread of the pool instead.
+pub(super) async fn sync_all<F: Syncable>(fd: &Arc<F>) -> io::Result<()> {
+    match fd.as_fd().try_clone_to_owned() {
+        Ok(owned) => {
+            let file = tokio_uring::fs::File::from_std(File::from(owned));
+            file.sync_all().await
+        }
+        Err(_) => without_duplicate(fd, |fd| fsync(fd)).await,
+    }
+}
+
+/// As [`sync_all`] for the data of a file: without times and modes that reading it back does not need.
+pub(super) async fn sync_data<F: Syncable>(fd: &Arc<F>) -> io::Result<()> {
+    match fd.as_fd().try_clone_to_owned() {
+        Ok(owned) => {
+            let file = tokio_uring::fs::File::from_std(File::from(owned));
+            file.sync_data().await
+        }
+        Err(_) => without_duplicate(fd, |fd| fdatasync(fd)).await,
+    }
+}
+
+/// What an open file can be shared by with another thread.
+pub(super) trait Syncable: AsFd + Send + Sync + 'static {}
+
+impl<F: AsFd + Send + Sync + 'static> Syncable for F {}
+
+async fn without_duplicate<F: Syncable>(
+    fd: &Arc<F>,
+    sync: fn(BorrowedFd<'_>) -> Result<(), Errno>,
+) -> io::Result<()> {
+    let fd = fd.clone();
+    Ok(in_pool(move || sync(fd.as_fd())).await??)
 }
 
 /// A directory's identity: device and inode number.
@@ -57,7 +96,7 @@ impl DirectorySyncs {
     ///
     /// # Errors
     ///
-    /// What [`sync_directory`] reports.
+    /// What fsync(2) reports.
     pub async fn sync(&self, directory: Arc<OwnedFd>) -> io::Result<()> {
         let stat = fstat(&directory)?;
         let identity = (stat.st_dev, stat.st_ino);
@@ -97,7 +136,7 @@ struct Turn {
 impl Turn {
     async fn serve(self, mut batch: Vec<Waiter>) {
         while let Some(first) = batch.first() {
-            let result = sync_directory(&first.directory).await.map_err(Arc::new);
+            let result = sync_all(&first.directory).await.map_err(Arc::new);
             let gathered = self.gathered();
             if result.is_err() {
                 answer(batch, &result);

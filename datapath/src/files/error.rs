@@ -27,8 +27,16 @@ pub enum FileErrorKind {
     InvalidName,
     /// The name is a device, FIFO or socket where a regular file is needed.
     NotRegular,
+    /// Holes of a file, or a range of it, break the rules for them.
+    InvalidRange,
     /// The size is beyond what the file system or the protocol can hold.
     TooLarge,
+    /// The file system cannot do this.
+    Unsupported,
+    /// The bytes are not those that the sender says it sent.
+    ChecksumMismatch,
+    /// Somebody else is at it; later it may be free.
+    InUse,
     /// Everything else: the device failed, descriptors ran out, ...
     Io,
 }

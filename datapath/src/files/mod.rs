@@ -15,6 +15,10 @@
 //!   dropped instead ──► nothing stays, under any name
 //! ```
 //!
+//! [`PendingTarget::begin`] makes one that survives crashes instead: in `.blockd`, with a journal of what has arrived.
+//! What a crash leaves at each of its steps, and what becomes of that, is in the head of the module `partial`; why
+//! the journal never claims too much, in that of `journal`.
+//!
 //! Invariants:
 //!
 //! - A name shows either what it showed before or the whole new file, never a part: the bytes are
@@ -32,16 +36,43 @@
 mod attributes;
 mod commit;
 mod directory;
+mod edit;
 mod error;
+mod holes;
+mod journal;
 mod name;
+mod partial;
+mod pool;
+mod small;
 mod source;
+mod store;
+mod store_batch;
+mod store_device;
+mod store_extents;
+#[cfg(test)]
+mod store_fault_tests;
+mod store_name;
+mod store_shared;
+mod store_sync;
+#[cfg(test)]
+mod store_tests;
+mod store_volume;
+mod store_write;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use attributes::attributes_of;
 pub use directory::{DirectorySyncs, sync_directory};
+pub use edit::EditFile;
 pub use error::{FileError, FileErrorKind};
+pub use holes::{Holes, are_holes, data_between, find_holes};
 pub use name::{NAME_MAX, check_name, is_hidden_name};
+pub use partial::{
+    OlderPartial, PARTIALS_DIRECTORY, PartialClaim, PartialFile, PartialStore, Remains, Resumption,
+    SweepFailure, Swept, TemporaryFile,
+};
+pub use small::{SmallSource, read_small, read_small_fd};
 pub use source::{SourceFile, check_regular};
+pub use store::{FileStore, GROUP_MIN, StoreFile, StorePlace, StoreResults, StoreStats};
 pub use target::{PendingTarget, TargetSpec};

@@ -14,6 +14,9 @@ use super::{FileError, FileErrorKind};
 /// Longest name of a directory entry, in bytes (NAME_MAX of Linux).
 pub const NAME_MAX: usize = 255;
 
+/// The directory at the root of an export that holds the partial files.
+pub(super) const PARTIALS: &str = ".blockd";
+
 /// What stands between the name and the number of a hidden name.
 const MARK: &[u8] = b".blk-";
 /// Hexadecimal digits at the end of a hidden name.
@@ -22,10 +25,16 @@ const DIGITS: usize = 16;
 const STEM_MAX: usize = NAME_MAX - 1 - MARK.len() - DIGITS;
 
 /// Whether `name` is of the form `.NAME.blk-XXXXXXXXXXXXXXXX` (16 lower-case hexadecimal digits)
-/// that files bear before their commit where O_TMPFILE is missing.
+/// that files bear before their commit where O_TMPFILE is missing, or that of the directory `.blockd`, which holds the
+/// files of puts that can be resumed.
 ///
-/// Such names are left out of listings and refused as names of files.
+/// Such names are left out of listings and refused in paths, in any directory: one export may lie in another.
 pub fn is_hidden_name(name: &[u8]) -> bool {
+    name == PARTIALS.as_bytes() || is_temporary_name(name)
+}
+
+/// Whether `name` is one that a file bears before its commit.
+pub(super) fn is_temporary_name(name: &[u8]) -> bool {
     let Some(mark) = name.len().checked_sub(MARK.len() + DIGITS) else {
         return false;
     };
@@ -54,7 +63,9 @@ pub fn check_name(operation: &'static str, name: &[u8]) -> Result<(), FileError>
         "the name contains a NUL byte"
     } else if name.len() > NAME_MAX {
         "the name is longer than 255 bytes"
-    } else if is_hidden_name(name) {
+    } else if name == PARTIALS.as_bytes() {
+        "the name .blockd is reserved for files that are not complete"
+    } else if is_temporary_name(name) {
         "names of the form .NAME.blk-0123456789abcdef are reserved for files being received"
     } else {
         return Ok(());
@@ -185,6 +196,8 @@ mod tests {
             assert!(!is_hidden_name(name), "{}", String::from_utf8_lossy(name));
         }
         assert!(is_hidden_name(b".a.blk-0123456789abcdef"));
+        assert!(is_hidden_name(b".blockd"));
+        assert!(!is_hidden_name(b".blockd2"));
     }
 
     #[test]
@@ -196,6 +209,7 @@ mod tests {
             b"a/b",
             b"a\0b",
             b".a.blk-0123456789abcdef",
+            b".blockd",
             &[b'n'; NAME_MAX + 1],
         ] {
             let error = check_name("create", bad).unwrap_err();

@@ -25,14 +25,14 @@ pub struct SourceFile {
 
 /// What changes when a file's content does.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-struct Stamp {
+pub(super) struct Stamp {
     size: i128,
     modified: (i128, i128),
     changed: (i128, i128),
 }
 
 impl Stamp {
-    fn of(stat: &Stat) -> Stamp {
+    pub(super) fn of(stat: &Stat) -> Stamp {
         Stamp {
             size: stat.st_size.into(),
             modified: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),

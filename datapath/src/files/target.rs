@@ -10,13 +10,16 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, fallocate, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::journal::Layout;
 use super::name::HiddenName;
+use super::partial::{OlderPartial, Partial};
 use super::{FileError, FileErrorKind, check_name};
 use crate::disk::{BlockFile, Intent};
+use crate::engine::{ByteRange, Coverage};
 
 /// Space is reserved in units of this many bytes: a multiple of every logical block size in use
 /// (512 and 4096), so that the last block can be written whole by O_DIRECT inside the reservation.
-const RESERVE_UNIT: u64 = 4096;
+pub(super) const RESERVE_UNIT: u64 = 4096;
 
 /// Largest file: what the kernel's signed offsets hold, less the rounding of the reservation.
 const SIZE_MAX: u64 = (i64::MAX as u64) - RESERVE_UNIT;
@@ -38,7 +41,8 @@ pub struct TargetSpec {
 }
 
 /// A file that is being received. It becomes visible, whole and durable, by
-/// [`commit`](PendingTarget::commit); dropped without it, it leaves nothing behind.
+/// [`commit`](PendingTarget::commit); dropped without it, it leaves nothing behind, unless it
+/// [can be resumed](PendingTarget::is_resumable): then it stays as after a crash, in `.blockd`.
 #[derive(Debug)]
 pub struct PendingTarget {
     pub(super) file: Arc<BlockFile>,
@@ -49,6 +53,18 @@ pub struct PendingTarget {
     pub(super) spec: TargetSpec,
     /// Where O_TMPFILE is missing: the name that the file bears until its commit.
     pub(super) hidden: Option<HiddenName>,
+    /// What makes it survive this program; then it has no hidden name.
+    pub(super) partial: Option<Box<Partial>>,
+    pub(super) around: Box<Around>,
+}
+
+/// What a target need not have.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// By what the writes to the file are claimed.
+    pub(super) writes: Option<Arc<Coverage>>,
+    /// Where an earlier put of the same path may have left something.
+    pub(super) older: Option<OlderPartial>,
 }
 
 impl PendingTarget {
@@ -69,28 +85,29 @@ impl PendingTarget {
         name: &OsStr,
         spec: TargetSpec,
     ) -> Result<PendingTarget, FileError> {
-        let target = PendingTarget::open(directory, name.as_bytes(), spec, open_unnamed)?;
-        target.reserve_now()?;
+        let layout = layout_of(name.as_bytes(), spec, &[])?;
+        let target = PendingTarget::open(Arc::new(directory), name.as_bytes(), spec, open_unnamed)?;
+        target.reserve_now(&layout)?;
         Ok(target)
     }
 
-    /// As [`create`](PendingTarget::create), but a large reservation does not block the thread.
-    /// To be called inside a `tokio_uring` runtime.
+    /// As [`create`](PendingTarget::create), but a large reservation does not block the thread, and no space is
+    /// reserved for `holes`: offsets and lengths, ascending, apart, in multiples of
+    /// [`HOLE_UNIT`](blk_proto::message::HOLE_UNIT) but for the end of the file. To be called inside a `tokio_uring`
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// As `create`.
+    /// As `create`; [`FileErrorKind::InvalidRange`].
     pub async fn create_in_ring(
         directory: OwnedFd,
         name: &OsStr,
         spec: TargetSpec,
+        holes: &[ByteRange],
     ) -> Result<PendingTarget, FileError> {
-        let target = PendingTarget::open(directory, name.as_bytes(), spec, open_unnamed)?;
-        if spec.size <= RESERVE_INLINE {
-            target.reserve_now()?;
-        } else {
-            target.reserve_in_ring().await?;
-        }
+        let layout = layout_of(name.as_bytes(), spec, holes)?;
+        let target = PendingTarget::open(Arc::new(directory), name.as_bytes(), spec, open_unnamed)?;
+        target.reserve(&layout).await?;
         Ok(target)
     }
 
@@ -111,65 +128,99 @@ impl PendingTarget {
     }
 
     pub(super) fn open(
-        directory: OwnedFd,
+        directory: Arc<OwnedFd>,
         name: &[u8],
         spec: TargetSpec,
         open_file: impl FnOnce(&Arc<OwnedFd>, &[u8]) -> io::Result<OpenedFile>,
     ) -> Result<PendingTarget, FileError> {
         check_name("create", name)?;
-        if spec.size > SIZE_MAX {
-            return Err(FileError::new("create", name, Errno::FBIG));
-        }
         check_replaceable(&directory, name)?;
-        let directory = Arc::new(directory);
         let (fd, hidden) =
             open_file(&directory, name).map_err(|e| FileError::new("create", name, e))?;
         let file =
             BlockFile::new(fd, Intent::Write).map_err(|e| FileError::new("create", name, e))?;
         Ok(PendingTarget {
-            file: Arc::new(file),
+            hidden,
+            ..PendingTarget::of(Arc::new(file), directory, name, spec)
+        })
+    }
+
+    /// An open file that is to have a name.
+    pub(super) fn of(
+        file: Arc<BlockFile>,
+        directory: Arc<OwnedFd>,
+        name: &[u8],
+        spec: TargetSpec,
+    ) -> PendingTarget {
+        PendingTarget {
+            file,
             directory,
             name: name.to_vec(),
             label: name.to_vec(),
             spec,
-            hidden,
-        })
-    }
-
-    /// The bytes to reserve: the size, rounded up so that the last block fits whole.
-    fn reservation(&self) -> u64 {
-        self.spec.size.next_multiple_of(RESERVE_UNIT)
-    }
-
-    fn reserve_now(&self) -> Result<(), FileError> {
-        if self.spec.size == 0 {
-            return Ok(());
+            hidden: None,
+            partial: None,
+            around: Box::default(),
         }
-        let result = retry_on_intr(|| {
-            fallocate(
-                self.file.as_fd(),
-                FallocateFlags::empty(),
-                0,
-                self.reservation(),
-            )
-        });
-        self.reserved(result.map_err(io::Error::from))
     }
 
-    async fn reserve_in_ring(&self) -> Result<(), FileError> {
+    /// Tells by what the writes to the file are claimed: [`commit`](PendingTarget::commit),
+    /// [`keep`](PendingTarget::keep) and [`quiet`](PendingTarget::quiet) wait until none of them is under way.
+    pub fn written_by(&mut self, coverage: Arc<Coverage>) {
+        self.around.writes = Some(coverage);
+    }
+
+    /// Has no more writes begin: the transfer is over.
+    pub fn close(&self) {
+        if let Some(writes) = &self.around.writes {
+            writes.close();
+        }
+    }
+
+    /// [Closes](PendingTarget::close) it; ready when the last write is over. Whoever holds the file's place after that
+    /// is not disturbed by it.
+    pub async fn quiet(&self) {
+        if let Some(writes) = &self.around.writes {
+            writes.quiet().await;
+        }
+    }
+
+    /// Reserves the space of the data, in the ring when that may take long.
+    pub(super) async fn reserve(&self, layout: &Layout) -> Result<(), FileError> {
+        if layout.data_len() <= RESERVE_INLINE {
+            self.reserve_now(layout)
+        } else {
+            self.reserve_in_ring(layout).await
+        }
+    }
+
+    fn reserve_now(&self, layout: &Layout) -> Result<(), FileError> {
+        for (offset, len) in reservations(layout) {
+            let result = retry_on_intr(|| {
+                fallocate(self.file.as_fd(), FallocateFlags::empty(), offset, len)
+            });
+            self.reserved(result.map_err(io::Error::from))?;
+        }
+        Ok(())
+    }
+
+    async fn reserve_in_ring(&self, layout: &Layout) -> Result<(), FileError> {
         let fd = self
             .file
             .as_fd()
             .try_clone_to_owned()
             .map_err(|e| FileError::new("create", &self.name, e))?;
         let file = tokio_uring::fs::File::from_std(File::from(fd));
-        loop {
-            let result = file.fallocate(0, self.reservation(), 0).await;
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => return self.reserved(result),
-            }
+        for (offset, len) in reservations(layout) {
+            let result = loop {
+                match file.fallocate(offset, len, 0).await {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    result => break result,
+                }
+            };
+            self.reserved(result)?;
         }
+        Ok(())
     }
 
     /// A file system that cannot reserve is told apart from one that has no room.
@@ -183,11 +234,37 @@ impl PendingTarget {
     }
 }
 
+/// The ranges to reserve, offsets and lengths: those of data, rounded up so that the last block fits whole.
+fn reservations(layout: &Layout) -> impl Iterator<Item = ByteRange> + '_ {
+    layout
+        .data()
+        .map(|(start, end)| (start, end.next_multiple_of(RESERVE_UNIT) - start))
+}
+
+/// The pieces of a file, if its size and its holes can be had.
+pub(super) fn layout_of(
+    name: &[u8],
+    spec: TargetSpec,
+    holes: &[ByteRange],
+) -> Result<Layout, FileError> {
+    if spec.size > SIZE_MAX {
+        return Err(FileError::new("create", name, Errno::FBIG));
+    }
+    Layout::new(spec.size, holes).ok_or_else(|| {
+        FileError::explained(
+            FileErrorKind::InvalidRange,
+            "create",
+            name,
+            "its holes are not in order, not multiples of 4096, beyond its end or too many",
+        )
+    })
+}
+
 /// Refuses names that a commit must not or could not take over.
 ///
 /// Directories cannot be replaced by rename; devices, FIFOs and sockets could, but whoever names
 /// `/dev/null` as a target wants anything but its replacement by a file.
-fn check_replaceable(directory: &OwnedFd, name: &[u8]) -> Result<(), FileError> {
+pub(super) fn check_replaceable(directory: &OwnedFd, name: &[u8]) -> Result<(), FileError> {
     let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(()),

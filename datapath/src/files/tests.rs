@@ -45,7 +45,7 @@ const SPEC: TargetSpec = TargetSpec {
 
 /// A target that bears a hidden name, as where O_TMPFILE is missing.
 fn hidden_target(path: &Path, name: &str) -> PendingTarget {
-    PendingTarget::open(opened(path), name.as_bytes(), SPEC, open_hidden).unwrap()
+    PendingTarget::open(Arc::new(opened(path)), name.as_bytes(), SPEC, open_hidden).unwrap()
 }
 
 #[test]

@@ -4,10 +4,13 @@ use std::io;
 
 use memmap2::MmapMut;
 
-/// Bytes of one copy buffer: a run of the longest kind with 1024 bytes a frame (MTU 1500) in one request.
-const COPY_BUFFER: usize = crate::disk::RUN_MAX << 10;
-/// How many there are.
+/// Bytes of one copy buffer: any run in one request, and a multiple of any alignment served.
+const COPY_BUFFER: usize = 512 << 10;
+/// How many there are: 8 MiB in flight, whatever the queue's depth. One device alone gets 11 of them (`disk/shares.rs`).
 const COUNT: usize = 16;
+
+const _: () = assert!(crate::disk::RUN_MAX * crate::umem::PAYLOAD_MAX <= COPY_BUFFER);
+const _: () = assert!(COPY_BUFFER.is_multiple_of(crate::disk::plan::UNIT_MAX as usize));
 
 /// The right to use one copy buffer. Comes from and goes back to [`CopyBuffers`].
 #[must_use = "a dropped copy buffer is lost; give it back"]
@@ -43,6 +46,11 @@ impl CopyBuffers {
     /// A free buffer, if there is one.
     pub(crate) fn take(&mut self) -> Option<CopyBuffer> {
         self.free.pop()
+    }
+
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
     }
 
     /// Gives a buffer back.

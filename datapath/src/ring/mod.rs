@@ -106,6 +106,7 @@ impl Ring {
             .dontfork()
             .build(entries)
             .map_err(|source| RingError::from_setup(source, entries))?;
+        allow_waiting(&ring, entries);
         let registered = register(&ring, memory, copies)?;
         Ok(Self {
             capabilities: Capabilities::probe(&ring),
@@ -144,21 +145,24 @@ impl Ring {
         }
     }
 
-    /// A scatter read into frames from `offset`.
+    /// A scatter read into frames from `offset`, with flags of preadv2(2).
     pub(crate) fn read_vectored(
         &self,
         fd: types::Fd,
         vectors: &[libc::iovec],
         offset: u64,
+        flags: i32,
     ) -> squeue::Entry {
         let (pointer, count) = (vectors.as_ptr(), vectors.len() as u32);
         if self.vectored_fixed() {
             opcode::ReadvFixed::new(fd, pointer, count, UMEM_BUFFER)
                 .offset(offset)
+                .rw_flags(flags)
                 .build()
         } else {
             opcode::Readv::new(fd, pointer, count)
                 .offset(offset)
+                .rw_flags(flags)
                 .build()
         }
     }
@@ -258,6 +262,21 @@ fn soft(result: io::Result<usize>) -> io::Result<()> {
             Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
             _ => Err(error),
         },
+    }
+}
+
+/// Lets as many operations wait in the kernel as the ring has entries.
+///
+/// An operation that would block waits in a kernel thread of the ring's pool (io-wq), of which there are four for each CPU by
+/// default (io_uring_register(2), `IORING_REGISTER_IOWQ_MAX_WORKERS`). On a disk that stands still, a few writes of one file
+/// would hold all of them, and those to every other disk would wait behind.
+fn allow_waiting(ring: &IoUring, entries: u32) {
+    // The second number, of threads for what may wait for ever, stays as it is.
+    if let Err(error) = ring
+        .submitter()
+        .register_iowq_max_workers(&mut [entries, 0])
+    {
+        tracing::warn!(%error, "a disk that does not answer may hold up others");
     }
 }
 

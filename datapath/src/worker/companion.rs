@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// Why a port could not be reserved.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,10 @@ pub enum CompanionError {
         source: io::Error,
     },
 }
+
+/// So long a port that is taken is asked for again, and so often.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+const PORT_RETRY: Duration = Duration::from_millis(20);
 
 /// Looks for a row of free ports.
 const ROW_TRIES: usize = 16;
@@ -45,7 +50,7 @@ impl Companion {
         let addresses = everywhere.map(|address| SocketAddr::new(address, port));
         // An IPv6 socket takes IPv4 as well; a host without IPv6 gets the second.
         let socket =
-            UdpSocket::bind(&addresses[..]).map_err(|source| reservation_error(port, source))?;
+            bind_patiently(&addresses).map_err(|source| reservation_error(port, source))?;
         Self::new(socket, port)
     }
 
@@ -119,6 +124,23 @@ impl AsRawFd for Companion {
     }
 }
 
+/// Binds to the first address that can be had. Of a process that was killed a moment ago the kernel closes the sockets that its
+/// io_uring polled later than the rest (`io_ring_exit_work` in io_uring/io_uring.c), so a port that is taken is tried again.
+fn bind_patiently(addresses: &[SocketAddr]) -> io::Result<UdpSocket> {
+    let started = Instant::now();
+    loop {
+        match UdpSocket::bind(addresses) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && started.elapsed() < PORT_PATIENCE =>
+            {
+                std::thread::sleep(PORT_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn reservation_error(port: u16, source: io::Error) -> CompanionError {
     if source.kind() == io::ErrorKind::AddrInUse {
         CompanionError::InUse(port)
@@ -136,6 +158,19 @@ mod tests {
         let first = Companion::listen(0).unwrap();
         let second = Companion::listen(first.port());
         assert!(matches!(second, Err(CompanionError::InUse(port)) if port == first.port()));
+    }
+
+    #[test]
+    fn a_port_that_is_given_back_in_a_moment_is_waited_for() {
+        let first = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
+        let first = first.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let leaving = std::thread::spawn(move || {
+            std::thread::sleep(5 * PORT_RETRY);
+            drop(first);
+        });
+        assert_eq!(Companion::listen(port).unwrap().port(), port);
+        leaving.join().unwrap();
     }
 
     #[test]
@@ -165,7 +200,7 @@ mod tests {
             if heard.is_some() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(
             heard.map(|error| error.kind()),

@@ -31,7 +31,7 @@ pub struct WorkerConfig {
     pub mode: BindMode,
     /// 4 KiB frames in the UMEM.
     pub frames: u32,
-    /// Entries of the io_uring.
+    /// Most operations in flight in its disk queue.
     pub disk_depth: u32,
     /// How long an idle worker spins before it sleeps.
     pub spin: Duration,

@@ -81,14 +81,14 @@ impl fmt::Display for WorkerReport {
             socket.rx_fragments,
             socket.rx_misplaced,
         )?;
+        for (name, ways) in [("write", disk.written), ("read", disk.read)] {
+            write!(out, " ")?;
+            ways.write_to(out, name)?;
+        }
         write!(
             out,
-            " direct_bytes_written={} copied_bytes_written={} direct_bytes_read={} copied_bytes_read={} disk_errors={}",
-            disk.direct_bytes_written,
-            disk.copied_bytes_written,
-            disk.direct_bytes_read,
-            disk.copied_bytes_read,
-            disk.errors,
+            " {} disk_short={} disk_retries={} disk_errors={}",
+            disk.reads, disk.short, disk.retries, disk.errors,
         )?;
         write!(
             out,

@@ -3,12 +3,15 @@
 
 pub mod bpf;
 pub mod netns;
+mod skip;
 
 use std::{
     env, fs,
     io::{Read, Write},
     path::{Path, PathBuf},
 };
+
+pub use skip::skip;
 
 /// A fresh directory on a disk.
 pub fn test_directory() -> tempfile::TempDir {

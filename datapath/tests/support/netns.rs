@@ -17,11 +17,7 @@ pub fn enter(mtu: u32) -> bool {
     // SAFETY: unsharing the network namespace changes this thread only, and it holds no sockets yet.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         let error = std::io::Error::last_os_error();
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "no network namespace: {error}"
-        );
-        eprintln!("SKIPPED, no network namespace: {error}");
+        super::skip(format!("no network namespace: {error}"));
         return false;
     }
     let [a, b] = ENDS;

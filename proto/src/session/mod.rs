@@ -297,6 +297,19 @@ impl<B> Session<B> {
         matches!(self.state, State::Closed { tell: true, .. })
     }
 
+    /// When the last valid packet of the peer came.
+    #[must_use]
+    pub const fn last_received(&self) -> Time {
+        self.last_received
+    }
+
+    /// Asks the peer for a sign of life with the next packet.
+    pub fn ping(&mut self) {
+        if self.is_connected() {
+            self.ping_due = true;
+        }
+    }
+
     /// Whether all messages and blocks given to the session were acknowledged.
     #[must_use]
     pub fn is_drained(&self) -> bool {

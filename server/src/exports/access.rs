@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use blk_datapath::engine::ByteRange;
 use blk_datapath::files::{
-    FileError, PendingTarget, SourceFile, TargetSpec, attributes_of, check_regular,
+    FileError, PendingTarget, Resumption, SourceFile, TargetSpec, attributes_of, check_regular,
 };
-use blk_proto::message::Attributes;
+use blk_proto::message::{Attributes, Identity};
 use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat};
 use rustix::io::Errno;
 
@@ -21,15 +22,18 @@ const IMPLIED_MODE: Mode = Mode::from_raw_mode(0o777);
 
 impl Export {
     /// Starts to receive the file `path`; directories missing on the way are made, and are durable
-    /// when this returns. To be called inside a `tokio_uring` runtime.
+    /// when this returns. With an `identity` the put can be resumed, and goes on where an earlier one of the same identity ended
+    /// ([`PendingTarget::begin`]); while somebody else has that, this is refused. To be called inside a `tokio_uring` runtime.
     ///
     /// # Errors
     ///
-    /// As [`PendingTarget::create`] and as the resolution of the path.
+    /// As [`PendingTarget::create_in_ring`] and as the resolution of the path; [`InUse`](blk_datapath::files::FileErrorKind::InUse).
     pub async fn create_target(
         &self,
         path: &[u8],
         spec: TargetSpec,
+        identity: Option<Identity>,
+        holes: &[ByteRange],
         made: &MadeDirectories,
     ) -> Result<PendingTarget, FileError> {
         let path = ExportPath::parse("create", path)?;
@@ -37,10 +41,22 @@ impl Export {
             return Err(FileError::new("create", path.label(), Errno::ISDIR));
         };
         let directory = self.settled_directory("create", path, parent, made).await?;
-        let mut target = PendingTarget::create_in_ring(directory, OsStr::from_bytes(name), spec)
-            .await
-            .map_err(|error| error.with_path(path.bytes()))?;
+        let name = OsStr::from_bytes(name);
+        let created = match identity {
+            Some(identity) => {
+                let resumption = Resumption {
+                    store: self.partials(),
+                    path: path.bytes(),
+                    identity,
+                    refuse_in_use: true,
+                };
+                PendingTarget::begin(resumption, directory, name, spec, holes).await
+            }
+            None => PendingTarget::create_in_ring(directory, name, spec, holes).await,
+        };
+        let mut target = created.map_err(|error| error.with_path(path.bytes()))?;
         target.set_label(path.bytes());
+        target.beside(Arc::clone(self.partials()), path.bytes());
         Ok(target)
     }
 
@@ -126,7 +142,7 @@ impl Export {
 
     /// Opens the directory `directory`, on the way to `path`, making what is missing; it is
     /// durable when this returns.
-    async fn settled_directory(
+    pub(super) async fn settled_directory(
         &self,
         operation: &'static str,
         path: ExportPath<'_>,

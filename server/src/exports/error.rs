@@ -97,8 +97,11 @@ fn code_of(kind: FileErrorKind) -> ErrorCode {
         FileErrorKind::ReadOnly => ErrorCode::ReadOnly,
         FileErrorKind::OutsideExport => ErrorCode::OutsideExport,
         FileErrorKind::InvalidName => ErrorCode::InvalidName,
-        FileErrorKind::NotRegular => ErrorCode::Unsupported,
+        FileErrorKind::NotRegular | FileErrorKind::Unsupported => ErrorCode::Unsupported,
+        FileErrorKind::InvalidRange => ErrorCode::Protocol,
         FileErrorKind::TooLarge => ErrorCode::TooLarge,
+        FileErrorKind::ChecksumMismatch => ErrorCode::ChecksumMismatch,
+        FileErrorKind::InUse => ErrorCode::Busy,
         // The kinds may grow; what is not told apart is an I/O error.
         _ => ErrorCode::Io,
     }

@@ -17,13 +17,17 @@
 //! - Symbolic links that stay within the export are followed, also as the last component of a path
 //!   to read or to ask attributes of. A put replaces a link of the target's name itself and never
 //!   writes through it, so the file that was transferred is the one that has the name.
+//! - `.blockd` at the root of an export holds the partial files of puts. No path names it, at any level, no listing shows it,
+//!   and no link leads into it.
 
 mod access;
 mod directories;
+mod edit;
 mod error;
 mod listing;
 mod path;
 mod resolve;
+mod small;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -31,6 +35,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use blk_datapath::files::PartialStore;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -38,6 +43,7 @@ pub use directories::MadeDirectories;
 pub use error::{AccessError, ExportError};
 pub use listing::{ENTRY_OVERHEAD, LISTING_MAX, PAGE_BYTES, Page, Snapshot};
 pub use path::{ExportPath, PATH_MAX};
+pub use small::Places;
 pub use spec::{EXPORT_NAME_MAX, ExportSpec};
 
 /// The exports of a daemon, by name. Cheap to clone.
@@ -95,6 +101,7 @@ impl Exports {
 pub struct Export {
     spec: ExportSpec,
     root: OwnedFd,
+    partials: Arc<PartialStore>,
 }
 
 impl Export {
@@ -111,10 +118,21 @@ impl Export {
                 source: errno.into(),
             },
         };
+        let root = opened.map_err(failed)?;
+        let second = root.try_clone().map_err(|source| ExportError::Open {
+            spec: spec.clone(),
+            source,
+        })?;
         Ok(Export {
-            root: opened.map_err(failed)?,
+            partials: Arc::new(PartialStore::beneath(second)),
+            root,
             spec: spec.clone(),
         })
+    }
+
+    /// The files of puts that can be resumed.
+    pub fn partials(&self) -> &Arc<PartialStore> {
+        &self.partials
     }
 
     /// The name that peers use.

@@ -1,7 +1,9 @@
 //! What the namespace thread is asked and what it answers.
 
 use blk_datapath::files::{PendingTarget, SourceFile, TargetSpec};
-use blk_proto::message::{Attributes, Entry, Failure};
+use blk_proto::message::{Attributes, Entry, Failure, FetchedFile, Identity, SmallFile};
+
+use super::{RangedJob, RangedOutcome};
 
 /// Who asked; returned with the answer as it came.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -36,7 +38,8 @@ pub enum Asker {
 /// Something to be done with names. Paths are bytes, relative to the export.
 #[derive(Debug)]
 pub enum Job {
-    /// Start to receive a file; missing directories are made. Answer: [`Outcome::TargetReady`].
+    /// Start to receive a file; missing directories are made. Answer: [`Outcome::TargetReady`], or, while somebody else has
+    /// the partial file of an `identity`, `Failed` with [`ErrorCode::Busy`](blk_proto::message::ErrorCode::Busy).
     CreateTarget {
         /// Name of the export.
         export: String,
@@ -44,16 +47,31 @@ pub enum Job {
         path: Vec<u8>,
         /// What it is going to be.
         spec: TargetSpec,
+        /// What its content is known by; `None`: it is not resumed, and cannot be later.
+        identity: Option<Identity>,
+        /// Where it has no data: offsets and lengths, as in [`Request::Begin`](blk_proto::message::Request::Begin).
+        holes: Vec<(u64, u64)>,
     },
     /// Make a received file durable and give it its name. Answer: [`Outcome::Committed`].
     Commit {
         /// The file; all writes to it are complete.
         target: PendingTarget,
     },
-    /// Drop an incomplete file. Answer: [`Outcome::Abandoned`].
+    /// Drop an incomplete file, also one that could be resumed. Answer: [`Outcome::Abandoned`].
     Abandon {
         /// The file.
         target: PendingTarget,
+    },
+    /// Leave an incomplete file to a later put, what it has made durable. One that cannot be resumed, or has nothing, is
+    /// dropped. Waits for the writes that are under way. Answer: [`Outcome::Kept`].
+    Keep {
+        /// The file.
+        target: PendingTarget,
+    },
+    /// Do nothing for a while. Answer: [`Outcome::Waited`].
+    Wait {
+        /// How long.
+        time: std::time::Duration,
     },
     /// Open a file for reading. Answer: [`Outcome::SourceReady`].
     OpenSource {
@@ -95,13 +113,37 @@ pub enum Job {
         /// Permission bits, 0o777 of them.
         mode: u32,
     },
+    /// About a file that is read and written in place, or the holes of an open one. Answer: [`Outcome::Ranged`].
+    Ranged(RangedJob),
+    /// Write whole small files; missing directories are made. Answer: [`Outcome::Stored`].
+    Store {
+        /// Name of the export.
+        export: String,
+        /// The files, at most [`MAX_SMALL_FILES`](blk_proto::message::MAX_SMALL_FILES).
+        files: Vec<SmallFile>,
+    },
+    /// Read whole small files. Answer: [`Outcome::Fetched`].
+    Fetch {
+        /// Name of the export.
+        export: String,
+        /// Their paths, at most [`MAX_SMALL_FILES`](blk_proto::message::MAX_SMALL_FILES).
+        paths: Vec<Vec<u8>>,
+    },
 }
 
 impl Job {
+    /// Whether most of its time goes by in waiting for others, not in work of the thread.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self, Job::Wait { .. } | Job::Store { .. })
+    }
+
     /// Whether the job disposes of a target that exists already. Such jobs are always accepted: a file that was
     /// received whole is not dropped because the queue is long, and their number is bounded by the open targets.
     pub fn disposes(&self) -> bool {
-        matches!(self, Job::Commit { .. } | Job::Abandon { .. })
+        matches!(
+            self,
+            Job::Commit { .. } | Job::Abandon { .. } | Job::Keep { .. }
+        )
     }
 }
 
@@ -114,6 +156,10 @@ pub enum Outcome {
     Committed,
     /// Nothing of the file is left.
     Abandoned,
+    /// A later put can go on with the file, if it can be resumed.
+    Kept,
+    /// The time is over.
+    Waited,
     /// Blocks may be read from it.
     SourceReady(SourceFile),
     /// What the path stands for.
@@ -127,6 +173,18 @@ pub enum Outcome {
     },
     /// The directory is there, durably.
     Made,
+    /// What became of a [`RangedJob`].
+    Ranged(RangedOutcome),
+    /// What became of each small file: `None` for one that is durable under its name.
+    Stored {
+        /// In the order of the files; together they fit a message.
+        failures: Vec<Option<Failure>>,
+    },
+    /// Small files; together they fit a message.
+    Fetched {
+        /// In the order of the paths.
+        files: Vec<FetchedFile>,
+    },
     /// Nothing of the above; as it is to be told to the peer.
     Failed(Failure),
 }

@@ -2,34 +2,62 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use blk_datapath::files::{DirectorySyncs, FileError, PendingTarget};
+use blk_datapath::files::{
+    DirectorySyncs, FileError, FileStore, OlderPartial, PendingTarget, Remains,
+};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::listings::{Cursor, Listings};
+use super::locks::LockTable;
+use super::ranged::Ranged;
+use super::routes::Routes;
 use super::{Job, Outcome};
 use crate::exports::{AccessError, Exports, MadeDirectories, Snapshot};
 
 /// Files larger than this are freed on the blocking pool: giving back their extents takes time.
 const FREE_INLINE: u64 = 64 << 20;
 
-/// What the jobs share.
+/// A peer has its answer after this time, or has lost its connection.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Batches of small files that are read at the same time at most, each by a thread of the pool: enough for a disk.
+const READS_MAX: usize = 16;
+
+/// What the namespace threads share.
+pub(super) struct Common {
+    pub(super) store: Arc<FileStore>,
+    pub(super) locks: Arc<Mutex<LockTable>>,
+    pub(super) routes: Arc<Routes>,
+}
+
+/// What the jobs of a thread share.
 pub(super) struct State {
-    exports: Exports,
+    pub(super) exports: Exports,
     syncs: DirectorySyncs,
-    made: MadeDirectories,
+    pub(super) made: MadeDirectories,
     listings: RefCell<Listings>,
+    pub(super) ranged: Ranged,
+    pub(super) store: Arc<FileStore>,
+    /// Turns of those that read small files.
+    pub(super) reads: Semaphore,
 }
 
 impl State {
-    pub(super) fn new(exports: Exports) -> State {
+    pub(super) fn new(exports: Exports, common: &Common) -> State {
         let syncs = DirectorySyncs::default();
         State {
             exports,
             made: MadeDirectories::new(syncs.clone()),
             syncs,
             listings: RefCell::default(),
+            ranged: Ranged::with(Arc::clone(&common.locks)),
+            store: Arc::clone(&common.store),
+            reads: Semaphore::new(READS_MAX),
         }
     }
 
@@ -44,18 +72,44 @@ impl State {
 
     async fn attempt(&self, job: Job) -> Result<Outcome, AccessError> {
         Ok(match job {
-            Job::CreateTarget { export, path, spec } => {
+            Job::CreateTarget {
+                export,
+                path,
+                spec,
+                identity,
+                holes,
+            } => {
                 let export = self.exports.get(&export)?;
-                let target = export.create_target(&path, spec, &self.made).await?;
+                let target = export
+                    .create_target(&path, spec, identity, &holes, &self.made)
+                    .await?;
+                if let Some(upkeep) = target.upkeep() {
+                    tokio_uring::spawn(upkeep);
+                }
                 Outcome::TargetReady(target)
             }
             Job::Commit { target } => {
-                target.commit_grouped(&self.syncs).await?;
+                let older = target.older();
+                let remains = target.commit_grouped(&self.syncs).await?;
+                if let Some(older) = older.filter(OlderPartial::is_there) {
+                    tokio_uring::spawn(remove(older));
+                }
+                if !remains.is_empty() {
+                    tokio_uring::spawn(outlast_answer(remains));
+                }
                 Outcome::Committed
+            }
+            Job::Keep { target } => {
+                target.keep().await?;
+                Outcome::Kept
             }
             Job::Abandon { target } => {
                 abandon(target).await?;
                 Outcome::Abandoned
+            }
+            Job::Wait { time } => {
+                sleep(time).await;
+                Outcome::Waited
             }
             Job::OpenSource { export, path } => {
                 Outcome::SourceReady(self.exports.get(&export)?.open_source(&path)?)
@@ -73,6 +127,9 @@ impl State {
                 export.make_directory(&path, mode, &self.made).await?;
                 Outcome::Made
             }
+            Job::Ranged(job) => self.run_ranged(job).await?,
+            Job::Store { export, files } => self.store(&export, files).await?,
+            Job::Fetch { export, paths } => self.fetch(&export, paths).await?,
         })
     }
 
@@ -128,19 +185,39 @@ impl State {
 
 /// Gives back the space of an incomplete file.
 async fn abandon(target: PendingTarget) -> Result<(), FileError> {
+    // Until then the space is in use.
+    target.quiet().await;
     if target.spec().size <= FREE_INLINE {
-        drop(target);
+        target.discard();
         return Ok(());
     }
     in_pool("abandon", b"", move || {
-        drop(target);
+        target.discard();
         Ok(())
     })
     .await
 }
 
+/// Removes what an earlier put of another file has left for a name that is taken now.
+async fn remove(older: OlderPartial) {
+    let removed = in_pool("remove", b"a partial file", move || {
+        let failed = |error| FileError::new("remove", b"a partial file", error);
+        older.remove().map_err(failed)
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, "what an earlier put has left stays until it is old");
+    }
+}
+
+/// Keeps the journal of a committed file until its peer has heard of the commit: should this program or the connection end before
+/// that, the put that comes again is found done.
+async fn outlast_answer(remains: Remains) {
+    sleep(ANSWER_TIME).await;
+    drop(remains);
+}
+
 /// Runs what blocks for long on the runtime's pool of threads.
-async fn in_pool<T: Send + 'static>(
+pub(super) async fn in_pool<T: Send + 'static>(
     operation: &'static str,
     path: &[u8],
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The thread itself: from the queue to tasks, from tasks to answers.
+//! A namespace thread itself: from the queue to tasks, from tasks to answers.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -11,7 +11,8 @@ use std::task::Poll;
 use blk_proto::message::{ErrorCode, Failure};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::run::State;
+use super::routes::Route;
+use super::run::{Common, State};
 use super::{Job, JobKey, Outcome, TASKS_MAX};
 use crate::exports::Exports;
 
@@ -24,13 +25,19 @@ pub(super) enum Message {
     Stop,
 }
 
+/// Jobs that only wait, for a time or for the threads of the small files, besides those that work. Each of the latter
+/// holds a message.
+const WAITING_MAX: usize = 1024;
+
 /// Entries of the ring: enough for the syncs of many tasks. It also bounds how many syncs the
 /// kernel works on at once (at four per CPU).
 const RING_ENTRIES: u32 = 512;
 
 /// The thread's main function; tells `started` whether the ring could be set up.
 pub(super) fn main(
+    own: Route,
     exports: Exports,
+    common: Common,
     reply: impl Fn(JobKey, Outcome) + 'static,
     jobs: mpsc::UnboundedReceiver<Message>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
@@ -47,7 +54,12 @@ pub(super) fn main(
     };
     let _ = started.send(Ok(()));
     let served = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(serve(Rc::new(State::new(exports)), Rc::new(reply), jobs));
+        let state = Rc::new(State::new(exports, &common));
+        let reply = move |key, outcome| {
+            common.routes.learn(own, &outcome);
+            reply(key, outcome);
+        };
+        runtime.block_on(serve(state, Rc::new(reply), jobs));
     }));
     if let Err(panic) = served {
         tracing::error!("the namespace thread panicked: no request about names can be served");
@@ -62,15 +74,22 @@ async fn serve(
     mut jobs: mpsc::UnboundedReceiver<Message>,
 ) {
     let tasks = Arc::new(Semaphore::new(TASKS_MAX));
+    // What only waits takes the place of nobody who works.
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     while let Some(message) = jobs.recv().await {
         let Message::Job(key, job, place) = message else {
             // What is queued already is still received.
             jobs.close();
             continue;
         };
-        // Waiting here fills the queue, and a full queue is what senders see.
-        let Ok(permit) = tasks.clone().acquire_owned().await else {
-            break;
+        let idle = waiting.clone().try_acquire_owned();
+        let permit = match idle.ok().filter(|_| job.waits()) {
+            Some(permit) => permit,
+            // Waiting here fills the queue, and a full queue is what senders see.
+            None => match tasks.clone().acquire_owned().await {
+                Ok(permit) => permit,
+                Err(_) => break,
+            },
         };
         drop(place);
         let (state, reply) = (state.clone(), reply.clone());
@@ -83,6 +102,7 @@ async fn serve(
     }
     // All permits back: all tasks done.
     let _ = tasks.acquire_many(TASKS_MAX as u32).await;
+    let _ = waiting.acquire_many(WAITING_MAX as u32).await;
 }
 
 /// The outcome of a job, or, should it panic, an answer that says so: a bug in one job must not

@@ -11,13 +11,16 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{ByteRange, ReceivedFile, SentFile, SharedWork, TransferError};
+use blk_datapath::engine::{
+    ByteRange, Coverage, ReceivedFile, SentFile, SharedWork, TransferError,
+};
 use blk_proto::message::{ErrorCode, Failure, Reply, Request};
 
 use super::ports::{At, Ports};
-use super::registry::{Common, Place};
+use super::registry::{Common, Place, PutName};
 use super::reply::{failure, no_such_transfer};
 use super::sessions::Sessions;
 use super::transfer::Transfer;
@@ -55,6 +58,9 @@ pub(super) enum News {
     },
     /// To a member that wanted to be the owner: it cannot be.
     Refused { id: u32 },
+    /// To the owner of a put: another put of the same name has seen nothing of this one written, and asks since then
+    /// whether it goes on. Asked again and again: it may pass an owner on its way.
+    GiveWay { since: Instant },
     /// To the owner: every byte is written, or a flow has failed.
     Received(Result<ReceivedFile, TransferError>),
     /// To the owner: what arrived is written, and this is missing.
@@ -90,7 +96,7 @@ impl Sessions {
             _ => return self.reply(ports, at.session, id, no_such_transfer(at.transfer)),
         };
         if token.is_none() {
-            *token = registry.share(owner, common);
+            *token = registry.share(owner, common, None);
         }
         let answer = match *token {
             Some(token) => Reply::Shared {
@@ -166,6 +172,7 @@ impl Sessions {
                 ports.abandon(at);
                 self.take(at);
             }
+            News::GiveWay { since } => self.give_way(ports, at, token, since),
             News::Received(outcome) => self.on_received(ports, at, outcome),
             News::Incomplete(missing) => self.on_incomplete(ports, at, missing),
             News::Sent { work, outcome } => self.on_sent(ports, at, work, outcome),
@@ -186,15 +193,17 @@ impl Sessions {
                 self.reply(ports, at.session, id, no_such_transfer(at.transfer));
             }
             // For the owner, who has changed meanwhile.
-            News::Yield { .. } | News::Received(_) | News::Incomplete(_) | News::Sent { .. } => {
-                self.forward(ports, at, token, news)
-            }
+            News::Yield { .. }
+            | News::GiveWay { .. }
+            | News::Received(_)
+            | News::Incomplete(_)
+            | News::Sent { .. } => self.forward(ports, at, token, news),
             News::Send { .. } | News::Stop | News::Over => {}
         }
     }
 
     /// Mail for the owner of a transfer that came to a place where it is not any more: it goes where it is now.
-    fn forward(&self, ports: &mut impl Ports, at: At, token: u64, news: News) {
+    pub(super) fn forward(&self, ports: &mut impl Ports, at: At, token: u64, news: News) {
         let owner = self.registry.owner(token);
         match (owner.filter(|owner| *owner != self.place(at)), news) {
             (Some(owner), news) => post(ports, owner, token, news),
@@ -274,7 +283,7 @@ impl Sessions {
         }
         self.part(ports, at, &transfer);
         if let (_, Some(target)) = transfer.into_remains() {
-            self.abandon_target(ports, at.session, target);
+            self.let_go(ports, at.session, target);
         }
     }
 
@@ -312,16 +321,32 @@ impl Sessions {
     pub(super) fn part(&mut self, ports: &mut impl Ports, at: At, transfer: &Transfer) {
         match (transfer, transfer.token()) {
             (Transfer::Joined { .. }, Some(token)) => self.registry.leave(token, self.place(at)),
-            (_, Some(token)) => {
-                for member in self.registry.end(token) {
-                    post(ports, member, token, News::Over);
-                }
-            }
+            (_, Some(token)) => self.end_shared(ports, token),
             (_, None) => {}
         }
     }
 
-    fn place(&self, at: At) -> Place {
+    /// A shared transfer is over.
+    pub(super) fn end_shared(&mut self, ports: &mut impl Ports, token: u64) {
+        for member in self.registry.end(token) {
+            post(ports, member, token, News::Over);
+        }
+    }
+
+    /// Shares a put from its beginning, so that another one of the same file finds it; its token.
+    pub(super) fn share_put(
+        &mut self,
+        at: At,
+        name: PutName,
+        file: Arc<BlockFile>,
+        coverage: &Arc<Coverage>,
+    ) -> Option<u64> {
+        let coverage = Arc::clone(coverage);
+        let common = Common::Target { file, coverage };
+        self.registry.share(self.place(at), common, Some(name))
+    }
+
+    pub(super) fn place(&self, at: At) -> Place {
         Place {
             worker: self.worker,
             at,

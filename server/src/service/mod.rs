@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   Put ──► Creating ──TargetReady──► Receiving ──Commit and every byte written──► Committing ──► (gone)
+//!   Begin ► Beginning: as Put, perhaps with a part of an earlier put, see `begin`
 //!   Open ─► Opening ──SourceReady──► Open ──Read──► Open (sending) ──Sent──► Open ──Close──► (gone)
+//!   OpenFile, Write, ReadRange ─► see `ranged`
 //!   Join ─► Joined: blocks of a transfer that another session owns, see `flows`
 //! ```
 //!
@@ -12,6 +14,7 @@
 //! Invariants:
 //!
 //! - Every request is answered once, unless its session ends first.
+//! - A target that is not committed is kept when a later put can go on with it, and dropped otherwise.
 //! - The outcome of a job reaches only the transfer that asked for it, also when the client has ended that one and
 //!   uses its number again.
 //! - Close ends a transfer at once: the request that waits on it is answered `Failed`, then the Close `Closed`. Only
@@ -21,13 +24,16 @@
 //!   replies that it does not read.
 
 mod backlog;
+mod begin;
 mod flows;
 mod outcomes;
 mod ports;
+mod ranged;
 mod registry;
 mod reply;
 mod requests;
 mod sessions;
+mod small;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -48,7 +54,7 @@ use crate::namespace::{JobKey, NamespaceSender, Outcome};
 /// Transfers that one session may have open.
 pub const MAX_TRANSFERS: usize = 64;
 /// Jobs of the namespace thread that one session may have outstanding, besides those that dispose of a target.
-pub const MAX_JOBS: usize = 128;
+pub const MAX_JOBS: usize = 256;
 
 /// What the namespace thread and other workers send to a worker.
 pub enum Mail {

@@ -10,10 +10,11 @@ use blk_proto::message::{ErrorCode, Failure, Reply};
 
 use super::flows::News;
 use super::ports::{At, Ports};
+use super::registry::PutName;
 use super::reply::{failure, failure_of};
 use super::sessions::Sessions;
 use super::transfer::{Reading, Transfer};
-use crate::namespace::{Asker, JobKey, Outcome};
+use crate::namespace::{Asker, JobKey, Outcome, RangedOutcome};
 
 impl Sessions {
     /// The namespace thread has carried out a job.
@@ -44,14 +45,23 @@ impl Sessions {
         let Some(pending) = waiting else {
             // The request was answered when the transfer was closed. A source closes by itself.
             if let Outcome::TargetReady(target) = outcome {
-                self.abandon_target(ports, at.session, target);
+                self.let_go(ports, at.session, target);
             }
             return;
         };
         let answer = match (self.take(at), outcome) {
-            (Some(Transfer::Creating { size, .. }), Outcome::TargetReady(target)) => {
-                self.receive(ports, at, target, size)
+            (
+                Some(Transfer::Waiting {
+                    begin, wait_for, ..
+                }),
+                Outcome::Waited,
+            ) => return self.waited(ports, at, pending.request, begin, wait_for),
+            (Some(Transfer::Beginning { begin, looks, .. }), outcome) => {
+                return self.created(ports, at, (begin, looks, pending), outcome);
             }
+            (Some(Transfer::Creating { size, .. }), Outcome::TargetReady(target)) => self
+                .receive(ports, at, target, Coverage::new(size), None)
+                .map_or_else(Reply::Failed, |()| Reply::PutReady),
             (Some(Transfer::Opening { .. }), Outcome::SourceReady(source)) => {
                 self.opened(at, source)
             }
@@ -59,26 +69,33 @@ impl Sessions {
                 zero_copy_bytes: received.ways.direct,
                 copied_bytes: received.ways.copied,
             },
+            (Some(Transfer::Ranged(ranged)), Outcome::Ranged(outcome)) => {
+                self.on_ranged_step(ports, at, ranged, outcome)
+            }
             (_, Outcome::Failed(failure)) => Reply::Failed(failure),
             (_, outcome) => Reply::Failed(misplaced(&outcome)),
         };
         self.reply(ports, at.session, pending.request, answer);
     }
 
-    /// The target is there: blocks may come.
-    fn receive(
+    /// The target is there: blocks may come. A put that can be resumed is found by its name.
+    pub(super) fn receive(
         &mut self,
         ports: &mut impl Ports,
         at: At,
-        target: PendingTarget,
-        size: u64,
-    ) -> Reply {
-        let coverage = Arc::new(Coverage::new(size));
-        if !ports.start_inbound(at, Arc::clone(target.file()), Arc::clone(&coverage)) {
-            self.abandon_target(ports, at.session, target);
+        mut target: PendingTarget,
+        coverage: Coverage,
+        name: Option<PutName>,
+    ) -> Result<(), Failure> {
+        let coverage = Arc::new(coverage);
+        target.written_by(Arc::clone(&coverage));
+        let file = Arc::clone(target.file());
+        if !ports.start_inbound(at, Arc::clone(&file), Arc::clone(&coverage)) {
+            self.let_go(ports, at.session, target);
             let message = "the server cannot start to receive this transfer";
-            return Reply::Failed(failure(ErrorCode::Io, message));
+            return Err(failure(ErrorCode::Io, message));
         }
+        let token = name.and_then(|name| self.share_put(at, name, file, &coverage));
         self.put(
             at,
             Transfer::Receiving {
@@ -86,10 +103,10 @@ impl Sessions {
                 coverage,
                 received: None,
                 commit: None,
-                token: None,
+                token,
             },
         );
-        Reply::PutReady
+        Ok(())
     }
 
     /// The source is open.
@@ -123,6 +140,7 @@ impl Sessions {
                 let token = *token;
                 self.tell_owner(ports, token, News::Received(outcome));
             }
+            Some(Transfer::Ranged(_)) => self.on_range_received(ports, at, outcome),
             _ => {}
         }
     }
@@ -149,6 +167,7 @@ impl Sessions {
                 let token = *token;
                 self.tell_owner(ports, token, News::Incomplete(missing));
             }
+            Some(Transfer::Ranged(_)) => self.on_range_incomplete(ports, at, missing),
             _ => {}
         }
     }
@@ -173,6 +192,7 @@ impl Sessions {
                 let token = *token;
                 return self.tell_owner(ports, token, News::Sent { work, outcome });
             }
+            Some(Transfer::Ranged(_)) => return self.on_range_sent(ports, at, &work, outcome),
             _ => return,
         };
         let failed = outcome.is_err();
@@ -217,13 +237,16 @@ fn answer_about_name(outcome: Outcome) -> Reply {
         Outcome::Attributes(attributes) => Reply::Attributes(attributes),
         Outcome::Entries { entries, next } => Reply::Entries { entries, next },
         Outcome::Made => Reply::Made,
+        Outcome::Ranged(RangedOutcome::Answer(reply)) => reply,
+        Outcome::Stored { failures } => Reply::Stored { failures },
+        Outcome::Fetched { files } => Reply::Fetched { files },
         Outcome::Failed(failure) => Reply::Failed(failure),
         outcome => Reply::Failed(misplaced(&outcome)),
     }
 }
 
 /// An outcome that does not belong to the job: a bug, which must not leave the client waiting.
-fn misplaced(outcome: &Outcome) -> Failure {
+pub(super) fn misplaced(outcome: &Outcome) -> Failure {
     tracing::error!(?outcome, "an outcome that its job cannot have");
     failure(
         ErrorCode::Io,

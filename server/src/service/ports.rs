@@ -1,6 +1,7 @@
 //! What the state machine asks of the world around it: the engine below, the namespace thread beside.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{Coverage, Engine, Progress, SessionId, SharedWork};
@@ -28,6 +29,8 @@ pub(super) trait Ports {
     fn is_sending(&mut self, at: At, work: &Arc<SharedWork>) -> bool;
     /// Has the engine forget a transfer, if it knows it.
     fn abandon(&mut self, at: At);
+    /// How long a session's client has been silent; it is asked for a sign of life. `None`: the session is gone.
+    fn silence(&mut self, session: SessionId) -> Option<Duration>;
     /// Sends a control message; how many of the session's messages wait for room after that.
     fn send(&mut self, session: SessionId, message: Vec<u8>) -> usize;
     /// Ends the session of a client that broke the rules.
@@ -92,6 +95,10 @@ impl Ports for Daemon<'_> {
 
     fn abandon(&mut self, at: At) {
         self.engine.abandon(at.session, at.transfer);
+    }
+
+    fn silence(&mut self, session: SessionId) -> Option<Duration> {
+        self.engine.silence(session)
     }
 
     fn send(&mut self, session: SessionId, message: Vec<u8>) -> usize {

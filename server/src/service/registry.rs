@@ -4,10 +4,11 @@
 //! it. When the owner's session ends, or a member is asked what only the owner can do, the member becomes the owner. This
 //! table only says who belongs together; the workers tell each other by mail what happens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{Coverage, SharedWork};
@@ -39,18 +40,35 @@ pub(super) enum Common {
     },
 }
 
+/// The name of a put that can be resumed: who puts the same source there goes on with what it brought, and who puts another
+/// one there needs the place of its partial file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PutName {
+    pub(super) export: String,
+    pub(super) path: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct Shared {
+    put: Option<PutName>,
     owner: Place,
     members: Vec<Place>,
     common: Common,
 }
+
+/// So long after a put has ended its partial may still be locked: it is being made durable.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// So many puts that have ended are remembered.
+const ENDED_MAX: usize = 256;
 
 /// All shared transfers of the daemon.
 #[derive(Debug)]
 pub struct Registry {
     random: File,
     shared: Mutex<HashMap<u64, Shared>>,
+    /// Puts that have ended, the oldest first.
+    ended: Mutex<VecDeque<(Instant, PutName)>>,
 }
 
 impl Registry {
@@ -63,15 +81,17 @@ impl Registry {
         Ok(Self {
             random: File::open("/dev/urandom")?,
             shared: Mutex::default(),
+            ended: Mutex::default(),
         })
     }
 
     /// Shares a transfer; its token. `None` when the kernel has no random numbers.
-    pub(super) fn share(&self, owner: Place, common: Common) -> Option<u64> {
+    pub(super) fn share(&self, owner: Place, common: Common, put: Option<PutName>) -> Option<u64> {
         let mut bytes = [0; 8];
         (&self.random).read_exact(&mut bytes).ok()?;
         let token = u64::from_le_bytes(bytes);
         let shared = Shared {
+            put,
             owner,
             members: Vec::new(),
             common,
@@ -83,6 +103,18 @@ impl Registry {
                 entry.insert(shared);
                 Some(token)
             }
+        }
+    }
+
+    /// A put of this name that is under way: token, owner, and what has been written of it.
+    pub(super) fn find_put(&self, name: &PutName) -> Option<(u64, Place, Arc<Coverage>)> {
+        let table = self.table();
+        let (token, shared) = table
+            .iter()
+            .find(|(_, shared)| shared.put.as_ref() == Some(name))?;
+        match &shared.common {
+            Common::Target { coverage, .. } => Some((*token, shared.owner, Arc::clone(coverage))),
+            Common::Source { .. } => None,
         }
     }
 
@@ -153,8 +185,28 @@ impl Registry {
 
     /// The transfer is over; the members, to be told.
     pub(super) fn end(&self, token: u64) -> Vec<Place> {
-        let ended = self.table().remove(&token);
-        ended.map(|shared| shared.members).unwrap_or_default()
+        let Some(shared) = self.table().remove(&token) else {
+            return Vec::new();
+        };
+        if let Some(name) = shared.put {
+            let mut ended = self.ended();
+            if ended.len() >= ENDED_MAX {
+                ended.pop_front();
+            }
+            ended.push_back((Instant::now(), name));
+        }
+        shared.members
+    }
+
+    /// Whether a put of this name has ended so lately that its partial may be locked still.
+    pub(super) fn has_just_ended(&self, name: &PutName) -> bool {
+        let mut ended = self.ended();
+        ended.retain(|(when, _)| when.elapsed() < SETTLING);
+        ended.iter().any(|(_, other)| other == name)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, VecDeque<(Instant, PutName)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<u64, Shared>> {

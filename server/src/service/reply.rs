@@ -24,9 +24,10 @@ pub(super) fn failure_of(error: &TransferError) -> Failure {
     let code = match error {
         TransferError::Disk(error) => match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ErrorCode::NoSpace,
+            ErrorKind::FileTooLarge => ErrorCode::TooLarge,
             _ => ErrorCode::Io,
         },
-        TransferError::SourceShrank { .. } => ErrorCode::Io,
+        TransferError::Read { .. } | TransferError::SourceShrank { .. } => ErrorCode::Io,
         TransferError::Protocol(_) => ErrorCode::Protocol,
         TransferError::Busy => ErrorCode::Busy,
     };

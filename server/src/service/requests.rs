@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{ReceivedFile, SessionId, SharedWork, TransferError};
-use blk_datapath::files::TargetSpec;
-use blk_proto::message::{ErrorCode, Failure, Reply, Request};
+use blk_datapath::engine::{ReceivedFile, SessionId, SharedWork, TransferError, hole};
+use blk_datapath::files::{PendingTarget, TargetSpec, are_holes};
+use blk_proto::message::{ErrorCode, Extent, Failure, MAX_RANGES, Reply, Request};
 
 use super::MAX_TRANSFERS;
+use super::begin::{Begin, superseded};
 use super::flows::start_sending;
 use super::ports::{At, Ports};
 use super::reply::{failure, failure_of, no_such_transfer};
@@ -26,6 +27,36 @@ impl Sessions {
         id: u32,
         request: Request,
     ) {
+        match request {
+            Request::Put { .. } | Request::Begin { .. } | Request::Open { .. } => {
+                self.on_start(ports, session, id, request);
+            }
+            Request::Commit { .. }
+            | Request::Read { .. }
+            | Request::ReadSparse { .. }
+            | Request::Close { .. }
+            | Request::Discard { .. }
+            | Request::Share { .. }
+            | Request::Join { .. } => self.on_transfer(ports, session, id, request),
+            Request::OpenFile { .. }
+            | Request::Write { .. }
+            | Request::WriteDone { .. }
+            | Request::WriteInline { .. }
+            | Request::ReadInline { .. }
+            | Request::ReadRange { .. }
+            | Request::FileAttributes { .. }
+            | Request::Sync { .. }
+            | Request::Truncate { .. }
+            | Request::Allocate { .. }
+            | Request::Holes { .. } => self.on_ranged(ports, session, id, request),
+            Request::Store { export, files } => self.store(ports, session, id, export, files),
+            Request::Fetch { export, paths } => self.fetch(ports, session, id, export, paths),
+            request => self.ask(ports, session, id, request),
+        }
+    }
+
+    /// A request that starts the transfer of a whole file.
+    fn on_start(&mut self, ports: &mut impl Ports, session: SessionId, id: u32, request: Request) {
         let at = |transfer| At { session, transfer };
         match request {
             Request::Put {
@@ -41,9 +72,39 @@ impl Sessions {
                     mode,
                     mtime_ns,
                 };
-                let job = Job::CreateTarget { export, path, spec };
+                let job = Job::CreateTarget {
+                    export,
+                    path,
+                    spec,
+                    identity: None,
+                    holes: Vec::new(),
+                };
                 let state = |pending| Transfer::Creating { size, pending };
                 self.begin(ports, at(transfer), id, state, job);
+            }
+            Request::Begin {
+                transfer,
+                export,
+                path,
+                size,
+                mode,
+                mtime_ns,
+                identity,
+                holes,
+            } => {
+                let spec = TargetSpec {
+                    size,
+                    mode,
+                    mtime_ns,
+                };
+                let begin = Begin {
+                    export,
+                    path,
+                    spec,
+                    identity,
+                    holes,
+                };
+                self.on_begin(ports, at(transfer), id, begin);
             }
             Request::Open {
                 transfer,
@@ -54,7 +115,25 @@ impl Sessions {
                 let state = |pending| Transfer::Opening { pending };
                 self.begin(ports, at(transfer), id, state, job);
             }
-            Request::Commit { transfer, .. } | Request::Read { transfer, .. }
+            // The others do not come here.
+            _ => self.misdirected(ports, session, id),
+        }
+    }
+
+    /// A request about the transfer of a whole file.
+    fn on_transfer(
+        &mut self,
+        ports: &mut impl Ports,
+        session: SessionId,
+        id: u32,
+        request: Request,
+    ) {
+        let at = |transfer| At { session, transfer };
+        match request {
+            Request::Commit { transfer, .. }
+            | Request::Read { transfer, .. }
+            | Request::ReadSparse { transfer, .. }
+            | Request::Discard { transfer }
                 if self.is_member(at(transfer)) =>
             {
                 self.claim(ports, at(transfer), id, request);
@@ -66,12 +145,28 @@ impl Sessions {
                 transfer,
                 offset,
                 len,
-            } => self.read(ports, at(transfer), id, (offset, len)),
-            Request::Close { transfer } => self.close(ports, at(transfer), id),
+            } => self.read(ports, at(transfer), id, (offset, len), &[]),
+            Request::ReadSparse {
+                transfer,
+                offset,
+                len,
+                holes,
+            } => self.read(ports, at(transfer), id, (offset, len), &holes),
+            Request::Close { transfer } => self.close(ports, at(transfer), id, Self::let_go),
+            Request::Discard { transfer } => {
+                self.close(ports, at(transfer), id, Self::drop_target);
+            }
             Request::Share { transfer } => self.share(ports, at(transfer), id),
             Request::Join { transfer, token } => self.join(ports, at(transfer), id, token),
-            request => self.ask(ports, session, id, request),
+            // The others do not come here.
+            _ => self.misdirected(ports, session, id),
         }
+    }
+
+    /// A request that came to the wrong place in here.
+    fn misdirected(&mut self, ports: &mut impl Ports, session: SessionId, id: u32) {
+        let refusal = failure(ErrorCode::Unsupported, "not a request of this kind");
+        self.reply(ports, session, id, Reply::Failed(refusal));
     }
 
     /// A request about a name, which has no transfer.
@@ -91,10 +186,7 @@ impl Sessions {
                 Job::MakeDirectory { export, path, mode }
             }
             // The others are about transfers and do not come here.
-            _ => {
-                let refusal = failure(ErrorCode::Unsupported, "not a request about a name");
-                return self.reply(ports, session, id, Reply::Failed(refusal));
-            }
+            _ => return self.misdirected(ports, session, id),
         };
         if let Err(refusal) = self.submit(ports, session, Asker::Request(id), job) {
             self.reply(ports, session, id, Reply::Failed(refusal));
@@ -102,7 +194,7 @@ impl Sessions {
     }
 
     /// Starts a transfer with a job for the namespace thread.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         ports: &mut impl Ports,
         at: At,
@@ -152,6 +244,10 @@ impl Sessions {
                 coverage.settle();
                 self.try_commit(ports, at);
             }
+            Some(Transfer::Superseded) => {
+                let answer = Reply::Failed(superseded());
+                self.reply(ports, at.session, wanted.request, answer);
+            }
             _ => {
                 let answer = no_such_transfer(at.transfer);
                 self.reply(ports, at.session, wanted.request, answer);
@@ -183,6 +279,8 @@ impl Sessions {
             return;
         };
         let request = commit.request;
+        // The blocks that are there are those that were sent: another try may find a disk with room.
+        let is_sound = matches!(received, Err(TransferError::Disk(_)));
         let refusal = match check_received(received, commit) {
             Ok(received) => match self.submit_for(ports, at, request, Job::Commit { target }) {
                 Ok(pending) => {
@@ -190,8 +288,13 @@ impl Sessions {
                 }
                 Err(refusal) => refusal,
             },
+            Err(refusal) if is_sound => {
+                self.let_go(ports, at.session, target);
+                refusal
+            }
             Err(refusal) => {
-                self.abandon_target(ports, at.session, target);
+                // Whatever is wrong with it, a later put must not go on with it.
+                self.drop_target(ports, at.session, target);
                 refusal
             }
         };
@@ -202,7 +305,15 @@ impl Sessions {
         matches!(self.transfer_mut(at), Some(Transfer::Joined { .. }))
     }
 
-    fn read(&mut self, ports: &mut impl Ports, at: At, id: u32, range: (u64, u64)) {
+    /// Sends a range, without its holes.
+    fn read(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        id: u32,
+        range: (u64, u64),
+        holes: &[(u64, u64)],
+    ) {
         let registry = Arc::clone(&self.registry);
         let Some(Transfer::Open {
             source,
@@ -222,22 +333,26 @@ impl Sessions {
         }
         let checked = match reading {
             Some(_) => Err(failure(ErrorCode::Busy, "one read at a time on a transfer")),
-            None => check_range(range, source.attributes().size),
+            None => check_range(range, source.attributes().size)
+                .and_then(|()| check_holes(range, holes)),
         };
-        let work = Arc::new(SharedWork::new(range.0, range.1));
         let started = checked.and_then(|()| {
+            let done: Vec<Extent> = holes.iter().map(|&(at, len)| hole(at, len)).collect();
+            let work = Arc::new(SharedWork::without(range.0, range.1, &done));
             if start_sending(ports, at, &file, &work) {
-                let work = Arc::clone(&work);
-                *reading = Some(Reading { request: id, work });
-                Ok(())
+                *reading = Some(Reading {
+                    request: id,
+                    work: Arc::clone(&work),
+                });
+                Ok(work)
             } else {
                 let message = "the server cannot start to send this transfer";
                 Err(failure(ErrorCode::Io, message))
             }
         });
         match (started, token) {
-            (Ok(()), Some(token)) => self.send_by_members(ports, token, &file, &work),
-            (Ok(()), None) => {}
+            (Ok(work), Some(token)) => self.send_by_members(ports, token, &file, &work),
+            (Ok(_), None) => {}
             (Err(refusal), _) => self.reply(ports, at.session, id, Reply::Failed(refusal)),
         }
     }
@@ -263,7 +378,14 @@ impl Sessions {
         }
     }
 
-    fn close(&mut self, ports: &mut impl Ports, at: At, id: u32) {
+    /// Ends a transfer; `dispose` is what is done with the file of a put.
+    fn close<P: Ports>(
+        &mut self,
+        ports: &mut P,
+        at: At,
+        id: u32,
+        dispose: impl FnOnce(&mut Self, &mut P, SessionId, PendingTarget),
+    ) {
         // A commit under way answers for itself.
         if !matches!(self.transfer_mut(at), Some(Transfer::Committing { .. })) {
             ports.abandon(at);
@@ -273,7 +395,7 @@ impl Sessions {
             }
             let (request, target) = transfer.map_or((None, None), Transfer::into_remains);
             if let Some(target) = target {
-                self.abandon_target(ports, at.session, target);
+                dispose(self, ports, at.session, target);
             }
             if let Some(request) = request {
                 let closed = failure(ErrorCode::Protocol, "closed by the client");
@@ -309,6 +431,15 @@ fn check_range((offset, len): (u64, u64), size: u64) -> Result<(), Failure> {
     if !offset.is_multiple_of(READ_UNIT) {
         let message = format!("a read starts at a multiple of {READ_UNIT} bytes");
         return Err(failure(ErrorCode::Unsupported, message));
+    }
+    Ok(())
+}
+
+/// Whether these can be holes of the range.
+fn check_holes((offset, len): (u64, u64), holes: &[(u64, u64)]) -> Result<(), Failure> {
+    if holes.len() > MAX_RANGES || !are_holes(holes, offset, offset + len) {
+        let message = "holes must be ascending, apart, within the range, and whole pages";
+        return Err(failure(ErrorCode::Protocol, message));
     }
     Ok(())
 }

@@ -153,13 +153,29 @@ impl Sessions {
         }
     }
 
-    /// The namespace thread drops the target: freeing a large file's blocks takes time.
-    pub(super) fn abandon_target(
+    /// The namespace thread keeps the target for a later put, if it can be, and drops it otherwise.
+    pub(super) fn let_go(
         &mut self,
         ports: &mut impl Ports,
         session: SessionId,
         target: PendingTarget,
     ) {
+        target.close();
+        if !target.is_resumable() {
+            return self.drop_target(ports, session, target);
+        }
+        // Refused when the daemon stops: then the target is dropped here and now, and what its journal has counts.
+        let _ = self.submit(ports, session, Asker::Nobody, Job::Keep { target });
+    }
+
+    /// The namespace thread drops the target: freeing a large file's blocks takes time.
+    pub(super) fn drop_target(
+        &mut self,
+        ports: &mut impl Ports,
+        session: SessionId,
+        target: PendingTarget,
+    ) {
+        target.close();
         // Refused when the daemon stops: then the target is dropped here and now.
         let _ = self.submit(ports, session, Asker::Nobody, Job::Abandon { target });
     }

@@ -1,6 +1,9 @@
 //! The state machine against a world that records what it is asked.
 
+mod begin;
 mod flows;
+mod ranged;
+mod small;
 mod world;
 
 use std::sync::Arc;

@@ -5,10 +5,26 @@ use std::sync::Arc;
 use blk_datapath::engine::{Coverage, ReceivedFile, SharedWork, TransferError};
 use blk_datapath::files::{PendingTarget, SourceFile};
 
+use super::begin::{Begin, WaitFor};
+use super::ranged::Ranged;
+
 /// Where a transfer stands.
 pub(super) enum Transfer {
     /// The namespace thread makes the target.
     Creating { size: u64, pending: Pending },
+    /// The same of a put that may go on from an earlier one.
+    Beginning {
+        begin: Box<Begin>,
+        /// So often it is tried again at most, when the partial is locked.
+        looks: u32,
+        pending: Pending,
+    },
+    /// An earlier put of the same file stands in its way.
+    Waiting {
+        begin: Box<Begin>,
+        wait_for: WaitFor,
+        pending: Pending,
+    },
     /// Blocks come in.
     Receiving {
         target: PendingTarget,
@@ -34,6 +50,10 @@ pub(super) enum Transfer {
     },
     /// Another session's, whose blocks this one carries too.
     Joined { token: u64 },
+    /// A put that had to give way to another one.
+    Superseded,
+    /// A file that is read and written in place, or a range of it under way.
+    Ranged(Ranged),
 }
 
 /// A job of the namespace thread that the transfer waits for.
@@ -67,23 +87,31 @@ impl Transfer {
     pub(super) fn pending(&self) -> Option<Pending> {
         match self {
             Self::Creating { pending, .. }
+            | Self::Beginning { pending, .. }
+            | Self::Waiting { pending, .. }
             | Self::Committing { pending, .. }
             | Self::Opening { pending } => Some(*pending),
-            Self::Receiving { .. } | Self::Open { .. } | Self::Joined { .. } => None,
+            Self::Ranged(ranged) => ranged.pending(),
+            Self::Receiving { .. } | Self::Open { .. } | Self::Joined { .. } | Self::Superseded => {
+                None
+            }
         }
     }
 
-    /// Ends it: the request that is still to be answered, and the target that is to be dropped.
+    /// Ends it: the request that is still to be answered, and the target that is to be kept or dropped.
     pub(super) fn into_remains(self) -> (Option<u32>, Option<PendingTarget>) {
         match self {
             Self::Creating { pending, .. }
+            | Self::Beginning { pending, .. }
+            | Self::Waiting { pending, .. }
             | Self::Committing { pending, .. }
             | Self::Opening { pending } => (Some(pending.request), None),
             Self::Receiving { target, commit, .. } => {
                 (commit.map(|commit| commit.request), Some(target))
             }
             Self::Open { reading, .. } => (reading.map(|reading| reading.request), None),
-            Self::Joined { .. } => (None, None),
+            Self::Joined { .. } | Self::Superseded => (None, None),
+            Self::Ranged(ranged) => (ranged.request(), None),
         }
     }
 

@@ -116,6 +116,8 @@ pub fn create(path: &[u8], size: u64) -> Job {
         export: EXPORT.to_owned(),
         path: path.to_vec(),
         spec: spec_of(size),
+        identity: None,
+        holes: Vec::new(),
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
-    /// Flows for a large file, each on a queue of its own [default: as many as both ends have queues, at most 8]
+    /// Flows for a large file, each on a queue of its own [default: as many as both ends have queues and this one has CPUs to spare, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(FLOWS_MAX)))]
     pub flows: Option<u16>,
     /// Files under way at once
@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Give up when the other end has been silent for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
+    /// Send every file from its beginning, and have the other end keep nothing of one that does not arrive whole
+    #[arg(long)]
+    pub no_resume: bool,
     /// Print the result as one line of JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -55,6 +58,10 @@ pub struct Arguments {
 
 const AFTER_HELP: &str = "\
 Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+A put of a file of 4 MiB or more that did not come to its end, for whatever reason, goes on where it stopped when the
+same command is run again, unless the file has changed since. The other end keeps what it has for some days. A get
+begins anew.
+
 There is no encryption and no authentication yet: use it on trusted networks only.
 
 Exit codes:

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use blk_client::{ClientError, Connection, Copied, RemotePath, SourceFile};
+use blk_client::{ClientError, Connection, Copied, PutOptions, RemotePath, SourceFile};
 use blk_datapath::files::FileErrorKind;
 use blk_datapath::worker::allowed_cpus;
 use blk_proto::message::ErrorCode;
@@ -19,8 +19,9 @@ use crate::direction::Direction;
 use crate::directories::{Directories, open, parent_of};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::plan::{GetPlan, PutPlan, plan_get, plan_put, targets_of};
+use crate::plan::{GetPlan, Item, PutPlan, plan_get, plan_put, targets_of};
 use crate::progress::Bar;
+use crate::small::{self, ToGet, ToPut};
 use crate::summary::Summary;
 
 /// Does what the command line says.
@@ -29,11 +30,17 @@ pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failu
     arguments.check_cpu(&allowed_cpus())?;
     tokio_uring::start(async {
         let copy = copy(arguments, &direction);
-        tokio::select! {
+        let done = tokio::select! {
             result = copy => result,
-            () = interrupt.wait() => Err(Failure::Interrupted),
-        }
+            () = interrupt.wait() => Err(Failure::Interrupted { kept: keeps(arguments, &direction) }),
+        };
+        done.map_err(|failure| failure.with_hint(keeps(arguments, &direction)))
     })
+}
+
+/// Whether what arrived of a large file is kept when the copy does not come to its end.
+fn keeps(arguments: &Arguments, direction: &Direction) -> bool {
+    matches!(direction, Direction::Put { .. }) && !arguments.no_resume
 }
 
 async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, Failure> {
@@ -89,6 +96,32 @@ impl Task {
 
 type Totals = (Copied, u64, Vec<String>);
 
+/// Directories that are made at the same time at most: enough that they share their syncs.
+const AT_ONCE: usize = 32;
+
+/// Makes the directories of a put: those of one depth side by side, after those that they lie in.
+async fn make_directories(
+    connection: &Connection,
+    directories: &[Item<PathBuf, RemotePath>],
+) -> Result<(), ClientError> {
+    let depth = |directory: &Item<PathBuf, RemotePath>| {
+        let path = &directory.target.path;
+        path.iter().filter(|&&byte| byte == b'/').count()
+    };
+    let mut sorted: Vec<_> = directories.iter().collect();
+    sorted.sort_by_key(|directory| depth(directory));
+    for level in sorted.chunk_by(|one, other| depth(one) == depth(other)) {
+        for some in level.chunks(AT_ONCE) {
+            // Its owner must be able to fill it.
+            let made = some.iter().map(|directory| {
+                connection.make_directory(&directory.target, directory.mode | 0o700)
+            });
+            futures_util::future::try_join_all(made).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn put_all(
     connection: &Connection,
     plan: PutPlan,
@@ -96,28 +129,33 @@ async fn put_all(
 ) -> Result<Totals, Failure> {
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
     let work = async {
-        for directory in &plan.directories {
-            // Its owner must be able to fill it.
-            connection
-                .make_directory(&directory.target, directory.mode | 0o700)
-                .await?;
-        }
-        at_once(arguments.parallel, plan.files, |file| {
+        make_directories(connection, &plan.directories).await?;
+        let (small, large) = small::divide(plan.files);
+        let put = |file: ToPut| {
             let (bar, counter) = (&bar, bar.counter());
+            let options = PutOptions {
+                resume: !arguments.no_resume,
+                present: bar.present(),
+            };
             async move {
                 let source = SourceFile::open(&file.source)?;
                 let copied = connection
-                    .put(&source, &file.target, counter)
+                    .put_with(&source, &file.target, counter, &options)
                     .await
                     .map_err(|error| into_directory(error, &file.target.to_string()))?;
                 bar.file_done();
                 Ok(copied)
             }
-        })
-        .await
+        };
+        let (large, (small, others)) = tokio::try_join!(
+            at_once(arguments.parallel, large, put),
+            small::put(connection, small, &bar)
+        )?;
+        let others = at_once(arguments.parallel, others, put).await?;
+        Ok::<_, Failure>(large.and(small).and(others))
     };
     let totals = watched(&bar, work).await?;
-    Ok((totals.0, totals.1, plan.skipped))
+    Ok((totals.copied, totals.files, plan.skipped))
 }
 
 async fn get_all(
@@ -132,7 +170,8 @@ async fn get_all(
             made.make_copy(&directory.target, directory.mode)?;
         }
         made.sync().await?;
-        let totals = at_once(arguments.parallel, plan.files, |file| {
+        let (small, large) = small::divide(plan.files);
+        let get = |file: ToGet| {
             let (bar, counter) = (&bar, bar.counter());
             async move {
                 let (directory, name) = local_target(&file.target).await?;
@@ -143,13 +182,18 @@ async fn get_all(
                 bar.file_done();
                 Ok(copied)
             }
-        })
-        .await?;
+        };
+        let (large, (small, others)) = tokio::try_join!(
+            at_once(arguments.parallel, large, get),
+            small::get(connection, small, &bar)
+        )?;
+        let others = at_once(arguments.parallel, others, get).await?;
+        let totals = large.and(small).and(others);
         made.set_modes().await?;
         Ok::<_, Failure>(totals)
     };
     let totals = watched(&bar, work).await?;
-    Ok((totals.0, totals.1, plan.skipped))
+    Ok((totals.copied, totals.files, plan.skipped))
 }
 
 /// Draws the bar while the work goes on.
@@ -162,12 +206,34 @@ async fn watched<T>(bar: &Bar, work: impl Future<Output = T>) -> T {
     result
 }
 
+/// What some files amount to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sums {
+    copied: Copied,
+    files: u64,
+}
+
+impl Sums {
+    /// Adds a file.
+    pub fn add(&mut self, file: &Copied) {
+        self.copied.bytes += file.bytes;
+        self.copied.reads.add(&file.reads);
+        self.copied.resumed_bytes += file.resumed_bytes;
+        self.copied.zero_copy_bytes += file.zero_copy_bytes;
+        self.copied.copied_bytes += file.copied_bytes;
+        self.files += 1;
+    }
+
+    /// Both.
+    fn and(mut self, other: Self) -> Self {
+        let files = self.files + other.files;
+        self.add(&other.copied);
+        Self { files, ..self }
+    }
+}
+
 /// Runs `job` on every item, at most `limit` at once; the first failure ends it all.
-async fn at_once<I, F>(
-    limit: u32,
-    items: Vec<I>,
-    job: impl Fn(I) -> F,
-) -> Result<(Copied, u64), Failure>
+async fn at_once<I, F>(limit: u32, items: Vec<I>, job: impl Fn(I) -> F) -> Result<Sums, Failure>
 where
     F: Future<Output = Result<Copied, Failure>>,
 {
@@ -176,36 +242,22 @@ where
     let lanes = (0..limit).map(|_| {
         let queue = Rc::clone(&queue);
         async move {
-            let (mut sum, mut files) = (Copied::default(), 0);
+            let mut sums = Sums::default();
             loop {
                 let Some(item) = queue.borrow_mut().pop_front() else {
                     break;
                 };
-                let copied = job(item).await?;
-                sum.bytes += copied.bytes;
-                sum.zero_copy_bytes += copied.zero_copy_bytes;
-                sum.copied_bytes += copied.copied_bytes;
-                files += 1;
+                sums.add(&job(item).await?);
             }
-            Ok::<_, Failure>((sum, files))
+            Ok::<_, Failure>(sums)
         }
     });
     let sums = futures_util::future::try_join_all(lanes).await?;
-    Ok(sums
-        .into_iter()
-        .fold((Copied::default(), 0), |(total, files), (sum, more)| {
-            let total = Copied {
-                bytes: total.bytes + sum.bytes,
-                crc: 0,
-                zero_copy_bytes: total.zero_copy_bytes + sum.zero_copy_bytes,
-                copied_bytes: total.copied_bytes + sum.copied_bytes,
-            };
-            (total, files + more)
-        }))
+    Ok(sums.into_iter().fold(Sums::default(), Sums::and))
 }
 
 /// A target that is a directory is said with the way out.
-fn into_directory(error: ClientError, target: &str) -> Failure {
+pub fn into_directory(error: ClientError, target: &str) -> Failure {
     let is_directory = match &error {
         ClientError::Refused { failure, .. } => failure.code == ErrorCode::IsDirectory,
         ClientError::File(error) => error.kind == FileErrorKind::IsDirectory,

@@ -41,10 +41,23 @@ pub enum Failure {
     #[error("{0:?} cannot be a file name here")]
     Name(String),
     /// Ctrl-C.
-    #[error(
-        "interrupted: files that were complete are stored, the others are not there; run it again to copy them"
-    )]
-    Interrupted,
+    #[error("interrupted: files that were complete are stored, the others are not there; {}", again(*kept))]
+    Interrupted {
+        /// What arrived of large files is kept.
+        kept: bool,
+    },
+    /// The connection was lost in a put that can be gone on with.
+    #[error("{0}; run it again: large files go on where they stopped")]
+    Unfinished(ClientError),
+}
+
+/// What to do after a copy that did not come to its end.
+fn again(kept: bool) -> &'static str {
+    if kept {
+        "run it again to copy them: large ones go on where they stopped"
+    } else {
+        "run it again to copy them"
+    }
 }
 
 impl From<FileError> for Failure {
@@ -54,6 +67,16 @@ impl From<FileError> for Failure {
 }
 
 impl Failure {
+    /// The same, with what to do next, when what arrived is kept.
+    pub fn with_hint(self, kept: bool) -> Self {
+        match self {
+            Self::Client(error) if kept && error.kind() == ErrorKind::Lost => {
+                Self::Unfinished(error)
+            }
+            failure => failure,
+        }
+    }
+
     /// A local failure.
     pub fn local(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -70,7 +93,7 @@ impl Failure {
             Self::Usage(_) | Self::Address(_) => 2,
             Self::Directory(_) | Self::IntoDirectory { .. } => 7,
             Self::Name(_) => 6,
-            Self::Interrupted => 130,
+            Self::Interrupted { .. } => 130,
             Self::Local { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => 5,
                 io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => 7,
@@ -78,7 +101,7 @@ impl Failure {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => 9,
                 _ => 1,
             },
-            Self::Client(error) => match error.kind() {
+            Self::Client(error) | Self::Unfinished(error) => match error.kind() {
                 ErrorKind::Other => 1,
                 ErrorKind::Unreachable => 3,
                 ErrorKind::Protocol => 4,

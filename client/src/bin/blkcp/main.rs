@@ -8,15 +8,27 @@ mod failure;
 mod interrupt;
 mod plan;
 mod progress;
+mod small;
 mod summary;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use arguments::Arguments;
 use blk_datapath::explain::explain;
+
+/// Heaps of small files are open until they are durable; the usual soft limit of 1024 is kept low for programs that use
+/// `select`, which this one does not.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::read();
@@ -28,6 +40,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .init();
+    raise_descriptor_limit();
     let interrupt = match interrupt::Interrupt::catch() {
         Ok(interrupt) => interrupt,
         Err(error) => {

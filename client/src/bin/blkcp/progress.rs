@@ -15,6 +15,10 @@ const REFRESH: Duration = Duration::from_millis(100);
 pub struct Bar {
     bar: ProgressBar,
     counter: Progress,
+    /// Bytes that need not be sent.
+    present: Progress,
+    /// How many of them are shown already.
+    shown: std::cell::Cell<u64>,
     files: std::cell::Cell<u64>,
     of_files: u64,
 }
@@ -42,6 +46,8 @@ impl Bar {
         Self {
             bar,
             counter: Progress::default(),
+            present: Progress::default(),
+            shown: std::cell::Cell::new(0),
             files: std::cell::Cell::new(0),
             of_files: files,
         }
@@ -52,9 +58,20 @@ impl Bar {
         self.counter.clone()
     }
 
+    /// The counter of bytes that need not be sent: they move the bar, and say nothing about the rate.
+    pub fn present(&self) -> Progress {
+        self.present.clone()
+    }
+
     /// One more file is stored.
     pub fn file_done(&self) {
         self.files.set(self.files.get() + 1);
+    }
+
+    /// One more small file is stored, of so many bytes.
+    pub fn small_done(&self, bytes: u64) {
+        self.counter.add(bytes);
+        self.file_done();
     }
 
     /// Keeps drawing; never ends by itself.
@@ -75,8 +92,15 @@ impl Bar {
     }
 
     fn show(&self) {
-        self.bar.set_position(self.counter.bytes());
-        let (done, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let present = self.present.bytes();
+        let of = self.bar.length().unwrap_or(0);
+        // What was sent in vain, because the other end had something else, counts as well.
+        self.bar
+            .set_position((self.counter.bytes() + present).min(of));
+        if self.shown.replace(present) != present {
+            self.bar.reset_eta();
+        }
+        let done = self.bar.position();
         let files = (self.of_files > 1).then_some((self.files.get(), self.of_files));
         let rate = self.bar.per_sec();
         self.bar

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use blk_client::{Copied, DatapathInfo, FlowInfo};
+use blk_datapath::disk::ReadWays;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -36,6 +37,8 @@ struct Json<'a> {
     bytes_per_second: f64,
     zero_copy_bytes: u64,
     copied_bytes: u64,
+    resumed_bytes: u64,
+    source_reads: JsonReads,
     datapath: &'a str,
     interface: &'a str,
     queue: u32,
@@ -63,6 +66,34 @@ impl JsonFlow {
     }
 }
 
+/// How the files that were put were read.
+#[derive(Serialize)]
+struct JsonReads {
+    cache_runs: u64,
+    cache_bytes: u64,
+    direct_runs: u64,
+    direct_bytes: u64,
+    buffered_runs: u64,
+    buffered_bytes: u64,
+    cachestat_calls: u64,
+    nowait_misses: u64,
+}
+
+impl JsonReads {
+    fn new(reads: &ReadWays) -> Self {
+        Self {
+            cache_runs: reads.cache_runs,
+            cache_bytes: reads.cache_bytes,
+            direct_runs: reads.direct_runs,
+            direct_bytes: reads.direct_bytes,
+            buffered_runs: reads.buffered_runs,
+            buffered_bytes: reads.buffered_bytes,
+            cachestat_calls: reads.cachestat_calls,
+            nowait_misses: reads.nowait_misses,
+        }
+    }
+}
+
 impl Summary {
     /// One line of JSON; sizes in bytes, times in seconds.
     pub fn json(&self) -> String {
@@ -73,6 +104,8 @@ impl Summary {
             bytes_per_second: self.rate(),
             zero_copy_bytes: self.copied.zero_copy_bytes,
             copied_bytes: self.copied.copied_bytes,
+            resumed_bytes: self.copied.resumed_bytes,
+            source_reads: JsonReads::new(&self.copied.reads),
             datapath: self.datapath.mode,
             interface: &self.datapath.interface,
             queue: self.datapath.queue,
@@ -103,6 +136,10 @@ impl fmt::Display for Summary {
             self.datapath.mode,
             self.datapath.interface
         )?;
+        if self.copied.resumed_bytes > 0 {
+            let resumed = HumanBytes(self.copied.resumed_bytes);
+            write!(out, "; {resumed} of it were there from an earlier try")?;
+        }
         let written = self.copied.zero_copy_bytes + self.copied.copied_bytes;
         if written > 0 {
             let share = 100.0 * self.copied.zero_copy_bytes as f64 / written as f64;

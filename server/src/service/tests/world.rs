@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blk_datapath::disk::{BlockFile, Ways};
 use blk_datapath::engine::{Coverage, ReceivedFile, SessionId, SharedWork};
@@ -14,7 +15,7 @@ use super::super::ports::{At, Ports};
 use super::super::registry::Registry;
 use super::super::sessions::Sessions;
 use super::super::{FlowMail, flows::News};
-use crate::namespace::{Job, JobKey, Outcome};
+use crate::namespace::{Job, JobKey, OpenFile, Outcome};
 
 pub(super) const SESSION: SessionId = SessionId(9);
 /// Another one, of the same worker.
@@ -42,6 +43,8 @@ pub(super) struct World {
     pub(super) busy: Option<u32>,
     pub(super) queue_full: bool,
     pub(super) stopped: bool,
+    /// How long clients have been silent.
+    pub(super) silence: Duration,
     /// Whether the client reads nothing, so that all replies wait.
     pub(super) deaf: bool,
 }
@@ -72,6 +75,10 @@ impl Ports for World {
     fn abandon(&mut self, at: At) {
         self.busy.take_if(|busy| *busy == at.transfer);
         self.abandoned.push(at.transfer);
+    }
+
+    fn silence(&mut self, _session: SessionId) -> Option<Duration> {
+        Some(self.silence)
     }
 
     fn send(&mut self, _session: SessionId, message: Vec<u8>) -> usize {
@@ -126,6 +133,7 @@ impl Bench {
                 busy: None,
                 queue_full: false,
                 stopped: false,
+                silence: Duration::ZERO,
                 deaf: false,
             },
             directory: tempfile::tempdir().unwrap(),
@@ -172,6 +180,7 @@ impl Bench {
                 News::Adopt { .. } => "adopt",
                 News::Yield { .. } => "yield",
                 News::Refused { .. } => "refused",
+                News::GiveWay { .. } => "give way",
                 News::Received(_) => "received",
                 News::Incomplete(_) => "incomplete",
                 News::Sent { .. } => "sent",
@@ -240,6 +249,14 @@ impl Bench {
         let path = self.directory.path().join("source");
         fs::write(&path, [7; 4096]).unwrap();
         SourceFile::open(&path).unwrap()
+    }
+
+    /// A file that may be written in place.
+    pub(super) fn editable(&self, bytes: &[u8]) -> Arc<OpenFile> {
+        let path = self.directory.path().join("editable");
+        fs::write(&path, bytes).unwrap();
+        let file = fs::File::options().read(true).write(true).open(&path);
+        Arc::new(OpenFile::of(file.unwrap().into()))
     }
 
     /// A put that may send blocks; uses request 1.
