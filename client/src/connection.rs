@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use blk_datapath::dump::Taps;
 use blk_datapath::xsk::BindMode;
 use blk_proto::message::{Reply, Request};
 use blk_proto::session::Stats;
@@ -34,6 +35,8 @@ pub struct ConnectOptions {
     /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and CPUs
     /// but one, and the server has queues.
     pub flows: Option<u16>,
+    /// Where the packets of all flows are taken down; `None`: nowhere.
+    pub dump: Option<Taps>,
 }
 
 impl Default for ConnectOptions {
@@ -44,6 +47,7 @@ impl Default for ConnectOptions {
             cpu: None,
             silence: Duration::from_secs(8),
             flows: None,
+            dump: None,
         }
     }
 }

@@ -196,6 +196,7 @@ impl Ground {
             let port = companion.port();
             let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
             config.mode = options.mode;
+            config.dump = options.dump.clone();
             config.cpu = options.cpu.filter(|_| first);
             config.engine.workers = self.flows();
             config.engine.unanswered_timeout = options.silence;

@@ -19,6 +19,7 @@
 //! - One worker thread owns socket, UMEM and ring; other threads reach it only by its [`mailbox`].
 
 pub mod disk;
+pub mod dump;
 pub mod engine;
 pub mod explain;
 pub mod files;

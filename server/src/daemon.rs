@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use blk_datapath::dump::Taps;
 use blk_datapath::files::StoreStats;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
@@ -34,6 +35,8 @@ pub struct DaemonConfig {
     pub queues: Option<u32>,
     /// How long partial files wait for their put to go on.
     pub keep_partials: Duration,
+    /// Where the packets of the workers are taken down; `None`: nowhere.
+    pub dump: Option<Taps>,
 }
 
 /// A running blockd. Dropped, it ends as by [`stop`](Daemon::stop): the fields go in the same order.
@@ -143,6 +146,7 @@ fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> Wo
     let cpus = allowed_cpus();
     let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
     worker.mode = config.mode;
+    worker.dump = config.dump.clone();
     worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
     worker
 }

@@ -1,14 +1,17 @@
 //! The command line of blockd.
 
+mod dump;
 mod gc_command;
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use blk_datapath::dump::{DEFAULT_SNAPLEN, Dump, parse_snaplen};
 use blk_datapath::explain::explain;
 use blk_datapath::xsk::BindMode;
 use blockd::daemon::{Daemon, DaemonConfig};
@@ -65,6 +68,13 @@ struct ServeArguments {
     /// next look, at start and every hour
     #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_age)]
     keep_partials: Duration,
+    /// Write the protocol's packets, sent and received, to this file as pcapng, for Wireshark (tcpdump does not see them); `-` is
+    /// standard output. They have the content of files. An earlier dump of this name is overwritten
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// Bytes of each packet to dump; the default has all headers, `full` the whole content
+    #[arg(long, value_name = "BYTES", requires = "dump", default_value_t = DEFAULT_SNAPLEN, value_parser = parse_snaplen)]
+    dump_snaplen: usize,
 }
 
 const AFTER_HELP: &str = "\
@@ -113,6 +123,15 @@ fn main() -> ExitCode {
         // Never: what is required is there, or the usage was shown.
         (None, None) => return fail("nothing to do: see blockd --help", 2),
     };
+    // Signals are caught before anything is attached, so that none of them can leave something behind.
+    let signals = match catch_signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot catch signals: {error}"), 1),
+    };
+    let dump = match dump::start(arguments.dump.as_deref(), arguments.dump_snaplen) {
+        Ok(dump) => dump,
+        Err(error) => return fail(&explain(&error), 1),
+    };
     let config = DaemonConfig {
         interface: arguments.interface,
         exports: arguments.exports,
@@ -120,16 +139,16 @@ fn main() -> ExitCode {
         mode: arguments.datapath.into(),
         queues: arguments.queues,
         keep_partials: arguments.keep_partials,
+        dump: dump.as_ref().map(Dump::taps),
     };
-    // Signals are caught before anything is attached, so that none of them can leave something behind.
-    let signals = match catch_signals() {
-        Ok(signals) => signals,
-        Err(error) => return fail(&format!("cannot catch signals: {error}"), 1),
-    };
-    match Daemon::start(&config) {
+    let status = match Daemon::start(&config) {
         Ok(daemon) => serve(daemon, signals),
         Err(error) => fail(&explain(&error), error.exit_code()),
+    };
+    if let Some(dump) = dump {
+        eprintln!("blockd: {}", dump.finish());
     }
+    status
 }
 
 fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {

@@ -269,6 +269,19 @@ impl Umem {
         unsafe { slice::from_raw_parts_mut(start, PACKET_MAX) }
     }
 
+    /// The first `len` bytes of a packet that is ready to be sent.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is above [`PACKET_MAX`].
+    #[inline]
+    pub(crate) fn packet_to_send<S: Transmittable>(&self, frame: &Frame<S>, len: usize) -> &[u8] {
+        assert!(len <= PACKET_MAX, "a packet of {len} bytes");
+        let start = self.address(frame, PACKET_START);
+        // SAFETY: as in `packet`; the range ends with the chunk.
+        unsafe { slice::from_raw_parts(start, len) }
+    }
+
     /// The payload: as many bytes as the frame says.
     #[inline]
     pub fn payload<S: HasPayload>(&self, frame: &Frame<S>) -> &[u8] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use blk_proto::session::RetryPolicy;
 
+use crate::dump::Taps;
 use crate::engine::EngineConfig;
 use crate::umem::PAYLOAD_MAX;
 use crate::xsk::{BindMode, XskConfig};
@@ -35,6 +36,8 @@ pub struct WorkerConfig {
     pub disk_depth: u32,
     /// How long an idle worker spins before it sleeps.
     pub spin: Duration,
+    /// Where its packets are taken down; `None`: nowhere.
+    pub dump: Option<Taps>,
     /// The engine's own limits.
     pub engine: EngineConfig,
 }
@@ -55,6 +58,7 @@ impl WorkerConfig {
             frames,
             disk_depth: 256,
             spin: Duration::from_micros(10),
+            dump: None,
             engine: EngineConfig {
                 port,
                 max_payload: max_payload_for(mtu),

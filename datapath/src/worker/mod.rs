@@ -171,6 +171,9 @@ fn build(config: &WorkerConfig) -> Result<Engine, WorkerError> {
     let mut umem = Umem::with_rings(config.frames, config::FILL_RING, config::COMPLETION_RING)?;
     let disk = DiskQueue::new(&umem, config.disk_depth)?;
     let mut xsk = XskSocket::open(&config.xsk(), &mut umem)?;
+    if let Some(taps) = &config.dump {
+        xsk.set_tap(taps.tap(&config.interface, config.queue));
+    }
     xsk.fill(&mut umem, config.engine.fill_target);
     Ok(Engine::new(
         config.engine.clone(),

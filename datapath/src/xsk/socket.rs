@@ -19,7 +19,8 @@ use xsk_rs::{
 };
 
 use super::{BindMode, XskConfig, XskError, XskStatistics, options};
-use crate::umem::{Frame, Free, Held, Received, Rx, Umem};
+use crate::dump::Tap;
+use crate::umem::{Frame, Free, Held, Received, Rx, Transmittable, Umem};
 
 /// Most packets that one [`XskSocket::receive`] returns.
 pub const RECEIVE_BATCH: usize = 64;
@@ -45,6 +46,8 @@ pub struct XskSocket {
     within_packet: bool,
     fragments: u64,
     misplaced: u64,
+    /// Takes packets down, when somebody wants to see them.
+    tap: Option<Tap>,
 }
 
 impl XskSocket {
@@ -116,6 +119,7 @@ impl XskSocket {
             within_packet: false,
             fragments: 0,
             misplaced: 0,
+            tap: None,
         };
         options::lift_transmit_limits(socket.as_fd(), config.tx_ring);
         socket.zero_copy = options::is_zero_copy(socket.as_fd())
@@ -166,6 +170,11 @@ impl XskSocket {
                 Received::Misplaced => self.misplaced += 1,
             }
         }
+        if let Some(tap) = &mut self.tap {
+            for frame in &batch[before..] {
+                tap.received(umem.packet(frame));
+            }
+        }
         batch.len() - before
     }
 
@@ -184,6 +193,7 @@ impl XskSocket {
     ) -> Result<(), Frame<Free>> {
         self.check(umem);
         let descriptor = umem.transmit_descriptor(&frame, packet_len);
+        self.take_down(umem, &frame, packet_len);
         if !self.queue(&descriptor) {
             return Err(frame);
         }
@@ -200,11 +210,29 @@ impl XskSocket {
     ) -> Result<(), Frame<Held>> {
         self.check(umem);
         let descriptor = umem.transmit_descriptor(&frame, packet_len);
+        self.take_down(umem, &frame, packet_len);
         if !self.queue(&descriptor) {
             return Err(frame);
         }
         umem.transmitted_held(&frame);
         Ok(())
+    }
+
+    /// From now on every packet received or put into the TX ring goes by this tap.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// Shows a packet that is about to be queued to the tap, while the frame is still ours. One that finds the ring full
+    /// is not sent.
+    #[inline]
+    fn take_down<S: Transmittable>(&mut self, umem: &Umem, frame: &Frame<S>, packet_len: usize) {
+        if self.tap.is_some()
+            && self.transmit_space() > 0
+            && let Some(tap) = &mut self.tap
+        {
+            tap.sent(umem.packet_to_send(frame, packet_len));
+        }
     }
 
     /// The rings hold addresses of one UMEM; frames of another must not get there.

@@ -7,6 +7,7 @@ use blk_client::{BindMode, ConnectOptions, FLOWS_MAX};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
+use crate::dump::DumpArguments;
 use crate::failure::Failure;
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
@@ -48,6 +49,8 @@ pub struct Arguments {
     /// Send every file from its beginning, and have the other end keep nothing of one that does not arrive whole
     #[arg(long)]
     pub no_resume: bool,
+    #[command(flatten)]
+    pub dump: DumpArguments,
     /// Print the result as one line of JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -125,7 +128,7 @@ impl Arguments {
         }
     }
 
-    /// The library's words for it.
+    /// The library's words for it, without a dump.
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
             port: self.port,
@@ -137,6 +140,7 @@ impl Arguments {
             cpu: self.cpu,
             silence: std::time::Duration::from_secs(self.timeout),
             flows: self.flows,
+            dump: None,
         }
     }
 }

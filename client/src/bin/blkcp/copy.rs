@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use blk_client::{ClientError, Connection, Copied, PutOptions, RemotePath, SourceFile};
+use blk_client::{
+    ClientError, ConnectOptions, Connection, Copied, PutOptions, RemotePath, SourceFile,
+};
 use blk_datapath::files::FileErrorKind;
 use blk_datapath::worker::allowed_cpus;
 use blk_proto::message::ErrorCode;
@@ -17,6 +19,7 @@ use blk_proto::message::ErrorCode;
 use crate::arguments::Arguments;
 use crate::direction::Direction;
 use crate::directories::{Directories, open, parent_of};
+use crate::dump::Dumping;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::plan::{GetPlan, Item, PutPlan, plan_get, plan_put, targets_of};
@@ -28,14 +31,18 @@ use crate::summary::Summary;
 pub fn run(arguments: &Arguments, interrupt: Interrupt) -> Result<Summary, Failure> {
     let direction = Direction::read(arguments)?;
     arguments.check_cpu(&allowed_cpus())?;
-    tokio_uring::start(async {
-        let copy = copy(arguments, &direction);
+    Dumping::check(arguments)?;
+    let dumping = Dumping::default();
+    let done = tokio_uring::start(async {
+        let copy = copy(arguments, &direction, &dumping);
         let done = tokio::select! {
             result = copy => result,
             () = interrupt.wait() => Err(Failure::Interrupted { kept: keeps(arguments, &direction) }),
         };
         done.map_err(|failure| failure.with_hint(keeps(arguments, &direction)))
-    })
+    });
+    dumping.finish(arguments.quiet);
+    done
 }
 
 /// Whether what arrived of a large file is kept when the copy does not come to its end.
@@ -43,10 +50,18 @@ fn keeps(arguments: &Arguments, direction: &Direction) -> bool {
     matches!(direction, Direction::Put { .. }) && !arguments.no_resume
 }
 
-async fn copy(arguments: &Arguments, direction: &Direction) -> Result<Summary, Failure> {
+async fn copy(
+    arguments: &Arguments,
+    direction: &Direction,
+    dumping: &Dumping,
+) -> Result<Summary, Failure> {
     // Sources and targets are looked at first: what is wrong with them needs no connection to be said.
     let task = Task::new(direction, arguments.recursive)?;
-    let connection = Connection::open(direction.host(), &arguments.connect_options()).await?;
+    let options = ConnectOptions {
+        dump: dumping.start(&arguments.dump)?,
+        ..arguments.connect_options()
+    };
+    let connection = Connection::open(direction.host(), &options).await?;
     let started = Instant::now();
     let (copied, files, skipped) = match task {
         Task::Put(plan) => put_all(&connection, plan, arguments).await?,

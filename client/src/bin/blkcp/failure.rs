@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use blk_client::{AddressError, ClientError, ErrorKind};
+use blk_datapath::dump::DumpError;
 use blk_datapath::files::FileError;
 
 /// Why blkcp failed.
@@ -18,6 +19,9 @@ pub enum Failure {
     /// The library's failure.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The packets cannot be dumped.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// A local file or directory.
     #[error("cannot {action} {}: {source}", path.display())]
     Local {
@@ -60,6 +64,17 @@ fn again(kept: bool) -> &'static str {
     }
 }
 
+/// The exit code for a local file.
+fn code_of(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::NotFound => 5,
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => 7,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => 8,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => 9,
+        _ => 1,
+    }
+}
+
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         Self::Client(error.into())
@@ -94,13 +109,12 @@ impl Failure {
             Self::Directory(_) | Self::IntoDirectory { .. } => 7,
             Self::Name(_) => 6,
             Self::Interrupted { .. } => 130,
-            Self::Local { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => 5,
-                io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => 7,
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => 8,
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => 9,
-                _ => 1,
-            },
+            Self::Dump(DumpError::Terminal) => 2,
+            Self::Local { source, .. }
+            | Self::Dump(DumpError::Open { source, .. } | DumpError::Write { source, .. }) => {
+                code_of(source)
+            }
+            Self::Dump(_) => 1,
             Self::Client(error) | Self::Unfinished(error) => match error.kind() {
                 ErrorKind::Other => 1,
                 ErrorKind::Unreachable => 3,

@@ -4,6 +4,7 @@ mod arguments;
 mod copy;
 mod direction;
 mod directories;
+mod dump;
 mod failure;
 mod interrupt;
 mod plan;
