@@ -208,6 +208,7 @@ impl<B> Session<B> {
             blocks: Blocks::new(config.max_queued_blocks, config.max_unacked_blocks),
             control: ControlSender::new(),
             pmtu: Pmtu::closed(),
+            padding: 0,
             acked: false,
         };
         Self {
@@ -255,6 +256,7 @@ impl<B> Session<B> {
         self.told_limit = self.payload_limit;
         self.peer = Some(parameters);
         self.span = span;
+        self.outbox.padding = span.saturating_sub(HEADER_LEN as u16);
     }
 
     fn become_connected(&mut self, now: Time) {

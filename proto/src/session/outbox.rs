@@ -1,9 +1,12 @@
 //! What a session sends, and what it learns when packets arrive or are lost.
 
 use super::blocks::Blocks;
-use super::control::ControlSender;
+use super::control::{ControlSender, Piece};
 use super::pmtu::Pmtu;
 use super::recovery::{Content, Fate};
+
+/// Bytes of the control stream in a packet that every path takes: less than the smallest MTU of IPv6.
+const MIN_CONTROL_PAYLOAD: u16 = 1024;
 
 /// What a session sends reliably; learns from [`super::recovery::Recovery`] what became of it.
 #[derive(Debug)]
@@ -12,8 +15,20 @@ pub(super) struct Outbox<B> {
     pub(super) control: ControlSender,
     /// Not sent reliably, but it learns from the same news.
     pub(super) pmtu: Pmtu,
+    /// So many bytes longer is a Data packet than a Control packet with the same payload: its padding.
+    pub(super) padding: u16,
     /// Something was acknowledged for the first time; whoever takes note takes it back.
     pub(super) acked: bool,
+}
+
+impl<B> Outbox<B> {
+    /// Most bytes of the control stream that a packet may have now. Where a probe has shown that the path takes more than
+    /// any path does, the packet is as long as one with the longest block, and says as much about the path.
+    pub(super) fn control_payload(&self) -> u16 {
+        let proved = self.pmtu.proved();
+        let most = proved.map_or(0, |limit| limit.saturating_add(self.padding));
+        most.max(MIN_CONTROL_PAYLOAD)
+    }
 }
 
 impl<B> Fate for Outbox<B> {
@@ -25,7 +40,10 @@ impl<B> Fate for Outbox<B> {
                     self.pmtu.on_block_acked(len);
                 }
             }
-            Content::Segment(number) => self.control.on_acked(number),
+            Content::Control { offset, len } => {
+                self.control.on_acked(Piece { offset, len });
+                self.pmtu.on_block_acked(len.saturating_sub(self.padding));
+            }
             Content::Ping => {}
             Content::Probe(probe) => self.pmtu.on_probe_acked(probe),
         }
@@ -38,7 +56,10 @@ impl<B> Fate for Outbox<B> {
                     self.pmtu.on_block_lost(len);
                 }
             }
-            Content::Segment(number) => self.control.on_lost(number),
+            Content::Control { offset, len } => {
+                self.control.on_lost(Piece { offset, len });
+                self.pmtu.on_block_lost(len.saturating_sub(self.padding));
+            }
             Content::Ping => {}
             Content::Probe(probe) => self.pmtu.on_probe_lost(probe),
         }

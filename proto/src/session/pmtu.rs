@@ -150,6 +150,11 @@ impl Pmtu {
         self.limit
     }
 
+    /// Bytes of payload that a block may have now, if a probe has shown that the path takes them.
+    pub(super) fn proved(&self) -> Option<u16> {
+        (self.limit > self.base).then_some(self.limit)
+    }
+
     /// When [`Self::due`] has something to say although nothing was acknowledged or lost.
     pub(super) const fn deadline(&self) -> Option<Time> {
         match self.phase {
@@ -240,7 +245,7 @@ impl Pmtu {
         }
     }
 
-    /// A block of this length arrived.
+    /// A block of this length arrived, or another packet as long as one of it.
     pub(super) fn on_block_acked(&mut self, len: u16) {
         let fits = self.losses > 0 && len >= self.longest_lost;
         // Losses are found in the order of sending. So once the first probe is lost, nothing that was sent before it is
@@ -251,7 +256,7 @@ impl Pmtu {
         }
     }
 
-    /// A packet with a block of this length was lost.
+    /// A packet with a block of this length was lost, or another one as long.
     pub(super) fn on_block_lost(&mut self, len: u16) {
         // What is longer than the limit was sent before it fell.
         if len <= self.base || len > self.limit {

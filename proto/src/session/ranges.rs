@@ -51,6 +51,26 @@ impl RangeSet {
         number < self.floor || self.runs.get(at).is_some_and(|run| run.start <= number)
     }
 
+    /// The first part of `run` that is not in the set.
+    pub(super) fn first_gap(&self, run: Run) -> Option<Run> {
+        let mut start = run.start.max(self.floor);
+        let at = self.runs.partition_point(|known| known.end <= start);
+        let mut end = run.end;
+        for known in &self.runs[at..] {
+            if known.start > start {
+                end = end.min(known.start);
+                break;
+            }
+            start = known.end;
+        }
+        (start < end).then_some(Run::new(start, end))
+    }
+
+    /// Whether adding this run would make the set forget another one.
+    pub(super) fn is_too_small_for(&self, new: Run) -> bool {
+        self.runs.len() >= self.limit && self.is_apart(new)
+    }
+
     /// Whether adding this run would need one more run in the list.
     pub(super) fn is_apart(&self, new: Run) -> bool {
         let at = self.runs.partition_point(|run| run.end < new.start);
@@ -111,10 +131,15 @@ impl RangeSet {
             return;
         }
         self.floor = floor;
-        let gone = self.runs.partition_point(|run| run.end <= floor);
+        self.remove_below(floor);
+    }
+
+    /// Takes the numbers below `end` out of the set; they may be added again.
+    pub(super) fn remove_below(&mut self, end: u64) {
+        let gone = self.runs.partition_point(|run| run.end <= end);
         self.runs.drain(..gone);
         if let Some(run) = self.runs.first_mut() {
-            run.start = run.start.max(floor);
+            run.start = run.start.max(end);
         }
     }
 }
@@ -173,7 +198,37 @@ mod tests {
         assert!(set.is_apart(Run::new(30, 31)));
     }
 
+    #[test]
+    fn what_was_removed_may_come_again() {
+        let mut set = RangeSet::new(2);
+        set.insert(Run::new(0, 10), |_| {});
+        set.remove_below(4);
+        assert_eq!(runs(&set), [(4, 10)]);
+        assert!(set.insert_one(2));
+        assert!(set.is_too_small_for(Run::new(12, 13)));
+        assert!(!set.is_too_small_for(Run::new(10, 13)));
+        set.remove_below(10);
+        assert!(set.runs().is_empty());
+    }
+
     proptest! {
+        #[test]
+        fn the_first_gap_is_what_a_set_lacks(
+            inserts in proptest::collection::vec((0u64..60, 1u64..8), 0..20),
+            (start, len) in (0u64..70, 0u64..20),
+            floor in 0u64..20,
+        ) {
+            let mut set = RangeSet::new(1000);
+            for (start, len) in inserts {
+                set.insert(Run::new(start, start + len), |_| {});
+            }
+            set.forget_below(floor);
+            let run = Run::new(start, start + len);
+            let first = (run.start..run.end).find(|number| !set.contains(*number));
+            let end = first.map(|first| (first..run.end).find(|number| set.contains(*number)).unwrap_or(run.end));
+            prop_assert_eq!(set.first_gap(run), first.zip(end).map(|(start, end)| Run::new(start, end)));
+        }
+
         #[test]
         fn behaves_like_a_set(inserts in proptest::collection::vec((0u64..120, 0u64..12), 0..80), probe in 0u64..140) {
             let (mut set, mut model) = (RangeSet::new(1000), BTreeSet::new());

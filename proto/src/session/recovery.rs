@@ -48,8 +48,8 @@ const CALM_ROUNDS: u32 = 16;
 pub(super) enum Content {
     /// A block: its slot and number.
     Block { slot: u32, number: u64 },
-    /// A segment of the control stream.
-    Segment(u64),
+    /// A piece of the control stream: where it begins, and its bytes.
+    Control { offset: u64, len: u16 },
     /// Nothing; it asked for an Ack.
     Ping,
     /// Nothing; its length was to be tried.

@@ -8,6 +8,7 @@ use crate::time::Time;
 use crate::wire::{self, FLAG_ACK_NOW, HEADER_LEN, Header, Kind};
 
 use super::blocks::Outgoing;
+use super::control::Piece;
 use super::pmtu::Probe;
 use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
@@ -19,7 +20,7 @@ const FEW: u8 = 4;
 /// What a connected session sends next.
 enum Next {
     Ack,
-    Segment(u64),
+    Control(Piece),
     Block(Outgoing),
     Ping,
     Probe(Probe),
@@ -104,8 +105,9 @@ impl<B> Session<B> {
             self.paced_at = self.has_more().then_some(at);
             return self.ping_due.then_some(Next::Ping);
         }
-        if let Some(number) = self.outbox.control.transmit() {
-            return Some(Next::Segment(number));
+        let most = self.outbox.control_payload();
+        if let Some(piece) = self.outbox.control.transmit(most) {
+            return Some(Next::Control(piece));
         }
         if let Some(outgoing) = self.outbox.blocks.retransmit(idle) {
             self.stats.retransmitted += 1;
@@ -179,7 +181,7 @@ impl<B> Session<B> {
                 self.next_ack += 1;
                 Some(self.scratch_packet(Kind::Ack, number))
             }
-            Next::Segment(number) => self.build_segment(now, number),
+            Next::Control(piece) => Some(self.build_control(now, piece)),
             Next::Block(outgoing) => self.build_block(now, outgoing),
             Next::Ping => {
                 let mut header = self.track(now, Kind::Control, Content::Ping, HEADER_LEN, 0);
@@ -208,14 +210,22 @@ impl<B> Session<B> {
         Transmit::Inline { header, payload }
     }
 
-    fn build_segment(&mut self, now: Time, segment: u64) -> Option<Transmit<'_, B>> {
-        let len = self.outbox.control.segment(segment)?.1.len();
-        let content = Content::Segment(segment);
-        let mut header = self.track(now, Kind::Control, content, HEADER_LEN, len);
-        let (offset, payload) = self.outbox.control.segment(segment)?;
+    fn build_control(&mut self, now: Time, piece: Piece) -> Transmit<'_, B> {
+        let Piece { offset, len } = piece;
+        let content = Content::Control { offset, len };
+        let mut header = self.track(now, Kind::Control, content, HEADER_LEN, usize::from(len));
         header.offset = U64::new(offset);
+        let payload = match self.outbox.control.bytes(piece) {
+            (all, []) => all,
+            (first, second) => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(first);
+                self.scratch.extend_from_slice(second);
+                self.scratch.as_slice()
+            }
+        };
         wire::seal(&mut header, wire::payload_crc(payload));
-        Some(Transmit::Inline { header, payload })
+        Transmit::Inline { header, payload }
     }
 
     fn build_block(&mut self, now: Time, outgoing: Outgoing) -> Option<Transmit<'_, B>> {

@@ -17,14 +17,14 @@ struct Log {
 
 impl Fate for Log {
     fn on_acked(&mut self, content: Content) {
-        if let Content::Segment(number) = content {
-            self.acked.push(number);
+        if let Content::Control { offset, .. } = content {
+            self.acked.push(offset);
         }
     }
 
     fn on_lost(&mut self, content: Content) {
-        if let Content::Segment(number) = content {
-            self.lost.push(number);
+        if let Content::Control { offset, .. } = content {
+            self.lost.push(offset);
         }
     }
 }
@@ -46,9 +46,9 @@ impl Test {
 
     fn send(&mut self, count: u64) {
         for _ in 0..count {
-            let number = self.recovery.next();
+            let offset = self.recovery.next();
             self.recovery
-                .on_sent(self.now, Content::Segment(number), SIZE);
+                .on_sent(self.now, Content::Control { offset, len: 1 }, SIZE);
         }
     }
 

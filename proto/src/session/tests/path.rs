@@ -334,3 +334,117 @@ fn probes_are_sent_although_the_window_is_full() {
     assert_eq!(path.stats().black_holes, 1);
     assert!(path.finish() < Duration::from_secs(1));
 }
+
+impl Path {
+    /// Sends messages until the stream takes no more; gives how many.
+    fn say(&mut self, len: usize) -> usize {
+        let session = &mut self.pair.client.session;
+        let message = vec![7; len];
+        std::iter::from_fn(|| session.send_message(&message).ok()).count()
+    }
+
+    /// Messages that arrived since the last call.
+    fn heard(&mut self) -> usize {
+        let events = self.pair.server.drain_events();
+        let is_message = |event: &&Event<Block>| matches!(event, Event::Message(_));
+        events.iter().filter(is_message).count()
+    }
+
+    /// Waits until all messages have arrived; gives their number and the time it took.
+    fn hear_all(&mut self) -> (usize, Duration) {
+        let (start, mut heard) = (self.pair.now, 0);
+        while !self.pair.client.session.is_drained() {
+            self.step();
+            heard += self.heard();
+            let time = self.pair.now.saturating_since(start);
+            assert!(time < Duration::from_secs(20), "no end: {:?}", self.stats());
+        }
+        (heard, self.pair.now.saturating_since(start))
+    }
+}
+
+/// Longest payload of Control among these packets.
+fn longest_control(packets: &[Vec<u8>]) -> u16 {
+    let lengths = packets.iter().filter_map(|packet| {
+        let packet = wire::open(packet).unwrap();
+        (packet.kind == Kind::Control).then_some(packet.header.payload_len.get())
+    });
+    lengths.max().unwrap_or(0)
+}
+
+#[test]
+fn control_goes_in_packets_as_long_as_those_of_blocks() {
+    let padding = (datagram(0) - HEADER_LEN) as u16;
+    for (fits, expected) in [(1024, 1024), (2100, 2048 + padding), (3584, 3584 + padding)] {
+        let mut path = Path::new(fits);
+        path.say(60_000);
+        let now = path.pair.now;
+        let early = path.pair.client.send_all(now);
+        assert_eq!(longest_control(&early), 1024, "nothing is known yet");
+        path.run(Duration::from_millis(200));
+        path.hear_all();
+        path.say(60_000);
+        let now = path.pair.now;
+        let late = path.pair.client.send_all(now);
+        assert_eq!(longest_control(&late), expected);
+    }
+}
+
+#[test]
+fn the_path_shrinks_while_long_pieces_of_control_are_on_their_way() {
+    for fits in [1024, 2100, 3500] {
+        for lose_each in [0, 19] {
+            let mut path = Path::new(3584);
+            path.lose_each = lose_each;
+            path.run(DELAY * 10);
+            let said = path.say(60_000);
+            assert!(said > 10);
+            let now = path.pair.now;
+            let gone = path.pair.client.send_all(now);
+            assert!(longest_control(&gone) >= 3584);
+            path.fits = datagram(fits);
+            let (heard, time) = path.hear_all();
+            assert_eq!(heard, said);
+            assert!(time < Duration::from_secs(1), "{time:?}");
+            path.run(Duration::from_millis(500));
+            let limit = fits / 512 * 512;
+            assert_eq!(path.stats().payload_limit, limit, "{fits} {lose_each}");
+            assert_eq!(path.stats().black_holes, 1, "{fits} {lose_each}");
+        }
+    }
+}
+
+#[test]
+fn control_that_gets_through_does_not_hide_a_black_hole_for_blocks() {
+    let mut path = Path::new(3584);
+    path.run(DELAY * 10);
+    // Pieces of control have any length, and no padding: most are shorter than the longest blocks.
+    path.fits = datagram(3584) - 1;
+    path.send_file(20_000);
+    while !path.is_whole() {
+        if path.count.is_multiple_of(3) {
+            path.say(1000);
+        }
+        path.step();
+        assert!(path.pair.now < T0 + Duration::from_secs(20));
+    }
+    assert_eq!(path.stats().black_holes, 1);
+    assert_eq!(path.stats().payload_limit, 3072);
+}
+
+#[test]
+fn control_over_a_lossy_link_is_no_smaller_path() {
+    let mut black_holes = 0;
+    for seed in 0..20 {
+        let mut path = Path::new(3584);
+        path.run(DELAY * 10);
+        (path.loss, path.random) = (30, seed);
+        for _ in 0..5 {
+            let said = path.say(50_000);
+            assert_eq!(path.hear_all().0, said);
+        }
+        black_holes += path.stats().black_holes;
+    }
+    // As with blocks.
+    assert!(black_holes <= 1, "{black_holes}");
+}
