@@ -30,7 +30,7 @@ use rustix::{
 };
 
 /// Runs in flight: 6.9 MB, as much as fio's 7 writes of 1 MiB.
-const DEPTH: u32 = 16;
+const DEPTH: u32 = 8;
 const FIO_DEPTH: u32 = 7;
 
 /// What a way did.

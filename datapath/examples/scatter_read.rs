@@ -17,11 +17,11 @@ use std::{
 };
 
 use blk_datapath::{
-    disk::{BlockFile, Completion, DiskQueue, Intent, RUN_MAX, ReadChooser, ReadWay},
-    engine::{READ_DEPTH_MAX, ReadDepth},
+    disk::{BlockFile, Completion, DiskQueue, Intent, ReadChooser, ReadWay},
+    engine::{Cutter, READ_DEPTH_MAX, READ_MAX, ReadDepth},
     umem::{PAYLOAD_MAX, Umem},
 };
-use blk_proto::{geometry::GRID, time::Time};
+use blk_proto::time::Time;
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,33 +51,31 @@ fn read(
     way: Option<ReadWay>,
 ) -> Result<(), Box<dyn Error>> {
     let most = depth.max(READ_DEPTH_MAX as usize);
-    let mut umem = Umem::anonymous((most * RUN_MAX) as u32)?;
+    let mut umem = Umem::anonymous((most * READ_MAX) as u32)?;
     let mut queue = DiskQueue::new(&umem, most as u32)?;
     let (mut chooser, mut adapting) = (ReadChooser::default(), ReadDepth::default());
-    let run = GRID.min((RUN_MAX * payload) as u64);
+    let mut cutter = Cutter::new(0, file.size());
 
     let (started, cpu) = (Instant::now(), cpu_time());
-    let (mut offset, mut done, mut in_flight, mut deepest) = (0, 0, 0, 0);
+    let (mut done, mut in_flight, mut deepest) = (0, 0, 0);
     let mut outcomes = Vec::new();
     while done < file.size() {
         let limit = if depth > 0 { depth } else { adapting.runs() };
         deepest = deepest.max(limit);
-        while offset < file.size() && in_flight < limit {
-            let boundary = (offset / GRID + 1) * GRID;
-            let len = run.min(boundary - offset).min(file.size() - offset);
-            let mut frames = Vec::with_capacity(RUN_MAX);
-            let mut left = len;
-            while left > 0 {
-                let now = left.min(payload as u64);
+        while in_flight < limit
+            && let Some(run) = cutter.plan(payload as u16)
+        {
+            cutter.reading(run);
+            let (offset, len) = (run.offset, run.len);
+            let mut frames = Vec::with_capacity(READ_MAX);
+            for len in run.blocks() {
                 let frame = umem.allocate().ok_or("no frame left")?;
-                frames.push(umem.free_to_disk(frame, now as u16));
-                left -= now;
+                frames.push(umem.free_to_disk(frame, len));
             }
             let way = way.unwrap_or_else(|| queue.choose(&mut chooser, file, offset, len));
             queue
                 .read_by(&mut umem, file, way, offset, frames, len)
                 .map_err(|_| "the queue is full")?;
-            offset += len;
             in_flight += 1;
         }
         queue.submit()?;

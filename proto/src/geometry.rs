@@ -32,8 +32,8 @@ pub const MAX_PAYLOAD_OFFSET: u16 = 512;
 /// No block crosses a multiple of this many bytes of its file. Both ends read and write a file in pieces between two such
 /// bounds, and flows share a transfer out in them, whatever the length of the blocks, which may change on the way:
 /// payloads of 1 to 7 sectors (420 sectors are their least common multiple) fit in a whole number of times, and
-/// the bounds are those of pages, so that neighbouring writes share no block of the file system. 420 KiB.
-pub const GRID: u64 = 2 * 420 * PAYLOAD_GRANULE as u64;
+/// the bounds are those of pages, so that neighbouring writes share no block of the file system. 840 KiB.
+pub const GRID: u64 = 4 * 420 * PAYLOAD_GRANULE as u64;
 
 const _: () = assert!(GRID.is_multiple_of(4096));
 

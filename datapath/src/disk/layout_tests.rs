@@ -21,8 +21,8 @@ fn layout(rules: &Rules, offset: u64, lengths: &[usize]) -> [u64; 4] {
 #[test]
 fn whole_sectors_are_gathered_up_to_the_first_frame_that_is_not() {
     assert_eq!(
-        layout(&SECTORS, 512, &[3072; 140]),
-        [0, 430_080, 430_080, 430_080]
+        layout(&SECTORS, 512, &[3072; 280]),
+        [0, 860_160, 860_160, 860_160]
     );
     // The tail of the file is padded.
     assert_eq!(layout(&SECTORS, 0, &[1024, 100]), [0, 1536, 1536, 1536]);

@@ -47,6 +47,7 @@ mod read_stats;
 mod reading;
 mod report;
 mod shares;
+mod threads;
 mod transfer;
 
 pub use completion::{ByWay, Completion, DiskCounters, WayCount, Ways};

@@ -1,6 +1,6 @@
 //! One read or write in progress: a cursor over a run of frames.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     cost::{CostModel, Shape},
@@ -13,9 +13,9 @@ use crate::{
     umem::{Disk, Frame, Umem},
 };
 
-/// Most frames in one operation. Far below `IOV_MAX` (1024). So many frames of 3072 bytes, or 120 of 3584, are what lies
-/// between two bounds of the [grid](blk_proto::geometry::GRID), a request of 420 KiB.
-pub const RUN_MAX: usize = 140;
+/// Most frames in one operation. Far below `IOV_MAX` (1024). So many frames of 3072 bytes, or 240 of 3584, are what lies
+/// between two bounds of the [grid](blk_proto::geometry::GRID), a request of 840 KiB.
+pub const RUN_MAX: usize = 280;
 /// The vectors of one operation; boxed, so the kernel may read them until it has completed.
 pub(super) type Vectors = Box<[libc::iovec; RUN_MAX]>;
 
@@ -47,6 +47,8 @@ pub(super) struct Operation {
     pub(super) offset: u64,
     pub(super) frames: Vec<Frame<Disk>>,
     pub(super) tag: u64,
+    /// When the queue took it.
+    pub(super) begun: Instant,
     /// Payload bytes of the run.
     pub(super) total: u64,
     pub(super) layout: Layout,
@@ -100,6 +102,7 @@ impl Operation {
             offset,
             frames,
             tag,
+            begun: Instant::now(),
             total,
             layout: Layout::buffered(total),
             done: 0,
@@ -122,6 +125,11 @@ impl Operation {
     /// Whether it goes past the page cache, but for its ends.
     pub(super) fn is_direct(&self) -> bool {
         self.file.is_direct() && (self.kind == Kind::Write || self.way == ReadWay::Direct)
+    }
+
+    /// Whether a thread waits for all of it, be it in the kernel.
+    pub(super) fn waits_for_cache(&self) -> bool {
+        !self.is_direct() && self.way != ReadWay::Cache
     }
 
     /// What of a direct run goes straight and what through copies.

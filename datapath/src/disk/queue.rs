@@ -18,6 +18,7 @@ use super::{
     operation::{Kind, Operation, Vectors, vectors},
     reading::Meter,
     shares::Shares,
+    threads::{ThreadLimit, Threads},
 };
 use crate::{
     ring::{CopyBuffers, NOBODY, Ring},
@@ -88,6 +89,7 @@ pub struct DiskQueue {
     pub(super) counters: DiskCounters,
     /// What reads cost.
     pub(super) meter: Meter,
+    threads: ThreadLimit,
     events: Vec<(u64, i32)>,
 }
 
@@ -130,6 +132,7 @@ impl DiskQueue {
             polls: 0,
             counters: DiskCounters::default(),
             meter: Meter::default(),
+            threads: ThreadLimit::new(),
             events: Vec::with_capacity(slots as usize),
         })
     }
@@ -211,6 +214,8 @@ impl DiskQueue {
             Ok(operation) => {
                 self.begin_read(&operation);
                 self.busy.add(operation.file.device());
+                let waits = operation.waits_for_cache();
+                self.threads.begin((index, operation.begun), waits);
                 self.parts.slots[index as usize].work = Work::Disk(operation);
                 self.operations += 1;
                 self.pad(umem, index);
@@ -248,6 +253,7 @@ impl DiskQueue {
     /// Hands queued requests to the kernel and lets it post completions. Never waits; without anything to do,
     /// no system call.
     pub fn submit(&mut self) -> io::Result<()> {
+        self.adjust_threads();
         let reads = self.meter.take_batch();
         let submitted = self.parts.ring.submit();
         self.meter.submitted(reads);
@@ -257,13 +263,32 @@ impl DiskQueue {
     /// As [`submit`](Self::submit), then sleeps until there is a completion or `timeout` is over. May return
     /// early (a signal), with nothing to be had.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.meter.discard_batch();
         if !self.ready.is_empty() {
+            self.meter.discard_batch();
             return self.submit();
         }
+        self.adjust_threads();
+        self.meter.discard_batch();
         #[cfg(test)]
         let timeout = self.faults.shorten(timeout);
+        let look = self.threads.deadline();
+        let look = look.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.into_iter().chain(look).min();
         self.parts.ring.wait(timeout)
+    }
+
+    /// More kernel threads when an operation waits, one again when none has for a while.
+    fn adjust_threads(&mut self) {
+        let Parts { ring, slots, .. } = &mut *self.parts;
+        let in_flight = |(slot, begun)| match slots.get(slot as usize).map(|slot| &slot.work) {
+            Some(Work::Disk(operation)) => operation.begun == begun,
+            _ => false,
+        };
+        match self.threads.change(Instant::now(), in_flight) {
+            Some(Threads::One) => ring.set_threads(1),
+            Some(Threads::Many) => ring.set_threads(slots.len() as u32),
+            None => {}
+        }
     }
 
     /// Appends all outcomes there are; returns how many. Requests that go on (short transfers) are queued

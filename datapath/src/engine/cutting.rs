@@ -21,6 +21,12 @@ use blk_proto::geometry::GRID;
 
 use crate::disk::RUN_MAX;
 
+/// Most blocks that are read at once: half of what is written at once, since the network waits while a run is copied out of
+/// the page cache.
+pub const READ_MAX: usize = RUN_MAX / 2;
+/// Reads do not cross multiples of this, 420 KiB, either.
+const READ_GRID: u64 = GRID / 2;
+
 /// A run to be read in one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadPlan {
@@ -95,7 +101,7 @@ impl Cutter {
     fn plan_again(&self, block_len: u16) -> Option<ReadPlan> {
         let mut blocks = self.again.iter();
         let (&offset, &unit) = blocks.next()?;
-        let most = (RUN_MAX / unit.div_ceil(u64::from(block_len)) as usize).max(1);
+        let most = (READ_MAX / unit.div_ceil(u64::from(block_len)) as usize).max(1);
         let mut len = unit;
         for (&next, &more) in blocks.take(most - 1) {
             if next != offset + len || more > unit {
@@ -119,8 +125,8 @@ impl Cutter {
         if self.next >= self.end {
             return None;
         }
-        let longest = u64::from(block_len) * RUN_MAX as u64;
-        let boundary = (self.next / GRID + 1) * GRID;
+        let longest = u64::from(block_len) * READ_MAX as u64;
+        let boundary = (self.next / READ_GRID + 1) * READ_GRID;
         let len = (boundary.min(self.end) - self.next).min(longest);
         Some(ReadPlan {
             offset: self.next,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 fn blocks(plan: ReadPlan) -> Vec<u16> {
     let blocks: Vec<u16> = plan.blocks().collect();
     assert_eq!(blocks.len(), plan.count());
-    assert!(blocks.len() <= RUN_MAX);
+    assert!(blocks.len() <= READ_MAX);
     assert_eq!(
         blocks.iter().map(|len| u64::from(*len)).sum::<u64>(),
         plan.len
@@ -38,12 +38,12 @@ fn what_is_not_read_yet_follows_the_path() {
     assert_eq!(blocks(first), [3584; 120], "420 KiB");
     let second = cutter.plan(1024).unwrap();
     cutter.reading(second);
-    assert_eq!(blocks(second), [1024; RUN_MAX]);
+    assert_eq!(blocks(second), [1024; READ_MAX]);
     let third = cutter.plan(3584).unwrap();
-    assert_eq!(third.offset, GRID + RUN_MAX as u64 * 1024);
+    assert_eq!(third.offset, READ_GRID + READ_MAX as u64 * 1024);
     let lens = blocks(third);
     assert_eq!(lens[..70], [3584; 70]);
-    assert_eq!(third.offset + third.len, GRID * 2);
+    assert_eq!(third.offset + third.len, READ_GRID * 2);
 }
 
 #[test]

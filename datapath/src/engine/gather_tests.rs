@@ -2,6 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 const NOW: Time = Time::from_nanos(5);
+/// Blocks of a run.
+const RUN: usize = 280;
 
 fn ends<B>(runs: &[Run<B>]) -> Vec<(u64, u64)> {
     runs.iter().map(|run| (run.offset, run.len)).collect()
@@ -27,14 +29,14 @@ fn blocks_in_any_order_fill_a_chunk_into_one_run() {
 fn every_length_of_block_fills_a_chunk() {
     for sectors in 1..=7 {
         let len = 512 * sectors;
-        let mut gather = Gather::new(10 * GRID, 140);
+        let mut gather = Gather::new(10 * GRID, RUN);
         let mut runs = Vec::new();
         for at in (3 * GRID..4 * GRID).step_by(len as usize) {
             gather.insert(NOW, at, len, 0, (), &mut runs).unwrap();
         }
         assert_eq!(gather.waiting(), 0, "{sectors}");
         assert_eq!(runs.iter().map(|run| run.len).sum::<u64>(), GRID);
-        let fewest = (GRID / u64::from(len)).div_ceil(140) as usize;
+        let fewest = (GRID / u64::from(len)).div_ceil(RUN as u64) as usize;
         assert!(runs.len() <= fewest + 1, "{sectors}: {:?}", ends(&runs));
         for run in runs {
             assert!(run.offset.is_multiple_of(4096), "{sectors}: {}", run.offset);
@@ -44,22 +46,22 @@ fn every_length_of_block_fills_a_chunk() {
 
 #[test]
 fn a_full_run_does_not_wait_for_the_chunk() {
-    let mut gather = Gather::new(GRID, 140);
+    let mut gather = Gather::new(GRID, RUN);
     let mut runs = Vec::new();
-    for at in 0..140 {
+    for at in 0..RUN as u64 {
         assert!(runs.is_empty());
         gather
             .insert(NOW, at * 1024, 1024, 0, (), &mut runs)
             .unwrap();
     }
-    assert_eq!(ends(&runs), [(0, 140 << 10)]);
+    assert_eq!(ends(&runs), [(0, (RUN as u64) << 10)]);
     let again = gather.insert(NOW, 1024, 1024, 0, (), &mut runs);
     assert!(matches!(again, Err(Misplaced::Overlap(()))));
 }
 
 #[test]
 fn blocks_may_become_shorter_on_the_way() {
-    let mut gather = Gather::new(GRID, 140);
+    let mut gather = Gather::new(GRID, RUN);
     let mut runs = Vec::new();
     let cut = 100 * 3584;
     for at in (0..cut).step_by(3584) {

@@ -50,7 +50,7 @@ use blk_proto::wire::PAYLOAD_OFFSET;
 pub use checksum::{FileChecksum, combine, hole};
 pub use config::{EngineConfig, EngineCounters, Seed};
 pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage, WriteObserver};
-pub use cutting::{Cutter, ReadPlan};
+pub use cutting::{Cutter, READ_MAX, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
 pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
@@ -77,7 +77,7 @@ const TRANSMIT_RETRY: Duration = Duration::from_micros(100);
 const REFUSED_RETRY: Duration = Duration::from_millis(100);
 /// Blocks that may wait in a session for credit: enough to use any credit at once, and no more, since their frames are
 /// kept from other sessions.
-const QUEUED_BLOCKS: usize = 4 * crate::disk::RUN_MAX;
+const QUEUED_BLOCKS: usize = 4 * READ_MAX;
 
 /// A peer that was silent for so long is asked for a sign of life: often enough that one which was restarted, or has gone,
 /// is found out soon even when nothing else is to be sent to it.

@@ -9,11 +9,11 @@ use blk_proto::flows::{FlowId, Range};
 use blk_proto::time::Time;
 
 use super::checksum::FileChecksum;
-use super::cutting::{Cutter, ReadPlan};
+use super::cutting::{Cutter, READ_MAX, ReadPlan};
 use super::read_depth::ReadDepth;
 use super::work::SharedWork;
 use super::{Progress, TransferError};
-use crate::disk::{BlockFile, DiskQueue, RUN_MAX, ReadChooser, ReadWay};
+use crate::disk::{BlockFile, DiskQueue, ReadChooser, ReadWay};
 use crate::umem::{Disk, Frame};
 
 /// What a finished transmission amounts to.
@@ -222,7 +222,7 @@ impl Outbound {
 
     /// Whether enough is read ahead: on its way from the disk, or waiting for room in the session's queue.
     pub fn is_ahead(&self) -> bool {
-        self.ready.len() + self.reads_in_flight as usize * RUN_MAX >= self.depth.runs() * RUN_MAX
+        self.ready.len() + self.reads_in_flight as usize * READ_MAX >= self.depth.runs() * READ_MAX
     }
 
     /// The next block for the session's queue; the caller queues it.

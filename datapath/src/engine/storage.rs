@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use blk_proto::session::BlockMeta;
 
+use super::cutting::READ_MAX;
 use super::cutting::ReadPlan;
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
 use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS, combine};
-use crate::disk::{Completion, RUN_MAX, ReadWay, Ways};
+use crate::disk::{Completion, ReadWay, Ways};
 use crate::umem::{Disk, Frame};
 
 /// What a disk operation was for; found again by its tag.
@@ -215,7 +216,7 @@ impl Engine {
             return;
         }
         let frames = self.config.send_frames;
-        let share = ((frames - frames / 8) / senders).max(RUN_MAX);
+        let share = ((frames - frames / 8) / senders).max(READ_MAX);
         for step in 0..positions {
             let at = (self.turn + step) % positions;
             let Some((session, peer)) = self.peers.at(at) else {
@@ -298,7 +299,7 @@ impl Engine {
                 .scratch
                 .frames
                 .pop()
-                .unwrap_or_else(|| Vec::with_capacity(RUN_MAX));
+                .unwrap_or_else(|| Vec::with_capacity(READ_MAX));
             for len in plan.blocks() {
                 let Some(frame) = self.umem.allocate() else {
                     break;

@@ -35,8 +35,7 @@ pub(super) fn sync_heaps(shared: &Shared, device: &Device, volume: &Volume) {
         match catch_unwind(AssertUnwindSafe(round)) {
             Ok(synced) => device.add_synced(synced),
             Err(_) => {
-                // The tickets have answered. What the sync would have told is lost.
-                device.failed();
+                // The tickets have answered.
                 tracing::error!("the syncer of small files panicked");
             }
         }
@@ -76,6 +75,7 @@ fn round(
     for linked in hit {
         fail(shared, linked.ticket, NAME, &io::Error::other(HIT));
     }
+    let _told = Told(device);
     let calls = written.len() + directories(&linked);
     if calls == 0 {
         return Vec::new();
@@ -105,6 +105,18 @@ fn round(
                 fail(shared, written.ticket, DATA, &error);
             }
             Vec::new()
+        }
+    }
+}
+
+/// Counts a sync that panicked as failed, since what it would have told is lost: before the tickets of its files answer, so
+/// that nobody has heard of it who does not fail with it.
+struct Told<'a>(&'a Device);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed();
         }
     }
 }

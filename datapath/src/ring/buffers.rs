@@ -5,8 +5,8 @@ use std::io;
 use memmap2::MmapMut;
 
 /// Bytes of one copy buffer: any run in one request, and a multiple of any alignment served.
-const COPY_BUFFER: usize = 512 << 10;
-/// How many there are: 8 MiB in flight, whatever the queue's depth. One device alone gets 11 of them (`disk/shares.rs`).
+const COPY_BUFFER: usize = 1 << 20;
+/// How many there are: 16 MiB in flight, whatever the queue's depth. One device alone gets 11 of them (`disk/shares.rs`).
 const COUNT: usize = 16;
 
 const _: () = assert!(crate::disk::RUN_MAX * crate::umem::PAYLOAD_MAX <= COPY_BUFFER);

@@ -106,14 +106,32 @@ impl Ring {
             .dontfork()
             .build(entries)
             .map_err(|source| RingError::from_setup(source, entries))?;
-        allow_waiting(&ring, entries);
         let registered = register(&ring, memory, copies)?;
-        Ok(Self {
+        let mut ring = Self {
             capabilities: Capabilities::probe(&ring),
             ring,
             registered,
             not_send: PhantomData,
-        })
+        };
+        ring.set_threads(1);
+        Ok(ring)
+    }
+
+    /// Lets the kernel use so many threads (io-wq) for operations that cannot be submitted without waiting; four for each
+    /// CPU without this (io_uring_register(2), `IORING_REGISTER_IOWQ_MAX_WORKERS`).
+    pub(crate) fn set_threads(&mut self, threads: u32) {
+        // The second number, of threads for what may wait for ever, stays as it is.
+        let limits = &mut [threads, 0];
+        if let Err(error) = self.ring.submitter().register_iowq_max_workers(limits) {
+            tracing::warn!(%error, threads, "cannot set how many kernel threads wait for disks");
+        }
+        if threads == 1 {
+            return;
+        }
+        // What waits for a thread gets one when something else asks for one (io_uring/io-wq.c, `io_wq_enqueue`).
+        let nothing = opcode::Nop::new().build().user_data(NOBODY);
+        // SAFETY: the request points to no memory.
+        let _ = unsafe { self.push(&nothing.flags(squeue::Flags::ASYNC)) };
     }
 
     /// Whether the buffers are registered.
@@ -262,21 +280,6 @@ fn soft(result: io::Result<usize>) -> io::Result<()> {
             Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
             _ => Err(error),
         },
-    }
-}
-
-/// Lets as many operations wait in the kernel as the ring has entries.
-///
-/// An operation that would block waits in a kernel thread of the ring's pool (io-wq), of which there are four for each CPU by
-/// default (io_uring_register(2), `IORING_REGISTER_IOWQ_MAX_WORKERS`). On a disk that stands still, a few writes of one file
-/// would hold all of them, and those to every other disk would wait behind.
-fn allow_waiting(ring: &IoUring, entries: u32) {
-    // The second number, of threads for what may wait for ever, stays as it is.
-    if let Err(error) = ring
-        .submitter()
-        .register_iowq_max_workers(&mut [entries, 0])
-    {
-        tracing::warn!(%error, "a disk that does not answer may hold up others");
     }
 }
 

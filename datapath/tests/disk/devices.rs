@@ -103,10 +103,10 @@ fn whole_blocks_direct(point: &Path) {
         "{report}"
     );
     // A run between two bounds of the grid: whole blocks, no piece in the page cache.
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
-    let ways = write(&mut queue, &mut umem, &file, 430_080, &[3072; 140]).expect("write");
-    assert_eq!(ways.direct + ways.copied, 430_080);
+    let ways = write(&mut queue, &mut umem, &file, 860_160, &[3072; RUN_MAX]).expect("write");
+    assert_eq!(ways.direct + ways.copied, 860_160);
     assert_eq!(queue.counters().written.buffered.requests, 0);
     eprintln!("{report}: {} gathered, {} copied", ways.direct, ways.copied);
 }

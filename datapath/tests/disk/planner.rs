@@ -41,14 +41,14 @@ fn a_device_with_joints_at_pages_gets_copies_and_the_same_bytes() {
     let file = Arc::new(BlockFile::with_report(fd, Intent::Write, report).expect("file"));
     let reason = CoalesceReason::Joints { boundary: 0xfff };
     assert_eq!(file.plan(), Plan::Coalesce { reason, align: 512 });
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 8).expect("io_uring");
     let mut total = 0;
     // Runs as they come at MTU 1500, 3498 and 9000 or more.
     let runs = [
         (1024, RUN_MAX),
         (3072, RUN_MAX),
-        (PAYLOAD_MAX, 120),
+        (PAYLOAD_MAX, 240),
         (PAYLOAD_MAX, 2),
     ];
     for (payload, count) in runs {
@@ -195,11 +195,11 @@ pub(super) fn blocks_and_pieces(
     let fd = File::open(path).expect("file");
     let file = BlockFile::new(fd.into(), Intent::Read).expect("file");
     let file = Arc::new(file);
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
     assert_eq!(
         read(&mut queue, &mut umem, &file, 512 * 3, &[3072; RUN_MAX]),
-        430_080
+        860_160
     );
 }
 

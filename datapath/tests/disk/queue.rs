@@ -7,7 +7,7 @@ fn errors_come_as_completions_with_the_frames() {
     let directory = test_directory();
     PatternFile::write(&directory.path().join("readonly"), 4096);
     let file = Arc::new(BlockFile::buffered(open(&directory, "readonly")).expect("file"));
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
     let error =
         write(&mut queue, &mut umem, &file, 0, &[512; 3]).expect_err("the file is read-only");

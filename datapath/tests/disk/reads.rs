@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn reads_stop_at_the_end_of_the_file() {
     let directory = test_directory();
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
     queue.set_gather_min(0);
     for size in [0u64, 1, 511, 512, 513, 100_000, 409_600, 500_000] {
@@ -41,7 +41,7 @@ fn small_frames_and_coalescing_files_are_copied_both_ways() {
     const SIZE: u64 = 400_000;
     let directory = test_directory();
     PatternFile::write(&directory.path().join("source"), SIZE);
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
     let Some(target) = direct(&directory, "target", Intent::Write) else {
         return;

@@ -8,7 +8,7 @@ fn direct_gather_writes_of_all_shapes() {
     let Some(file) = direct(&directory, "gather", Intent::Write) else {
         return;
     };
-    let mut umem = Umem::anonymous(256).expect("memory");
+    let mut umem = Umem::anonymous(512).expect("memory");
     let mut queue = DiskQueue::new(&umem, 8).expect("io_uring");
     queue.set_gather_min(0);
     let mut expected = DiskCounters::default();

@@ -5,7 +5,7 @@
 //! - *what was promised and not written*: a block takes a frame of the receiver from the moment it is sent, by the credit
 //!   that the receiver gave for it, until its write is over. So never more than all frames of the server's worker
 //!   ([`RECEIVE_FRAMES`]) of the largest block, for all puts together;
-//! - *cells that are written in part*: the journal knows a cell of 430,080 bytes only when it is whole. Cells are
+//! - *cells that are written in part*: the journal knows a cell of 860,160 bytes only when it is whole. Cells are
 //!   filled in order, and a loss leaves open the one it is in; [`OPEN_CELLS`] for each file is generous.
 //!
 //! A file that is stored already, and one too small to be resumed, is sent whole again when its `blkcp -r` is run again.
@@ -22,10 +22,10 @@ const RECEIVE_FRAMES: u64 = 10 * 1024;
 const PAYLOAD: u64 = 3072;
 
 /// Bytes of a cell of the journal (`blk_proto::geometry::GRID`).
-const CELL: u64 = 430_080;
+const CELL: u64 = 860_160;
 
 /// Cells of a file that may be written in part.
-const OPEN_CELLS: u64 = 8;
+const OPEN_CELLS: u64 = 4;
 
 /// What differs between two rounds besides: losses, probes, acknowledgements of what is got.
 const AROUND: u64 = 8 << 20;
