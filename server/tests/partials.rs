@@ -188,11 +188,11 @@ fn gc_lists_and_removes() {
     let text = lines(&listed);
     assert_eq!(text.len(), 2, "{text:?}");
     assert!(
-        text[0].starts_with("kept     partial   data: \"d/left\", 420.0 KiB of 840.0 KiB, "),
+        text[0].starts_with("kept     partial   data: \"d/left\", 840.0 KiB of 1.6 MiB, "),
         "{text:?}"
     );
     assert!(
-        text[1].starts_with("in use   partial   data: \"used\", 0 B of 840.0 KiB, "),
+        text[1].starts_with("in use   partial   data: \"used\", 0 B of 1.6 MiB, "),
         "{text:?}"
     );
     // By default what is younger than a week stays.
@@ -211,8 +211,11 @@ fn gc_lists_and_removes() {
     );
     assert_eq!(stored(&service), 2);
     drop(used);
-    let done = gc(&export, &["--older-than", "0"]);
-    assert!(lines(&done)[0].starts_with("removed  partial   data: \"used\""));
+    let removed = "removed  partial   data: \"used\"";
+    // Another test's process holds the lock too from its fork to its exec.
+    let gone =
+        (0..100).any(|_| lines(&gc(&export, &["--older-than", "0"]))[0].starts_with(removed));
+    assert!(gone, "{:?}", lines(&gc(&export, &["--list"])));
     assert!(lines(&gc(&export, &[])).is_empty());
 }
 

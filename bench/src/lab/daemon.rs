@@ -1,7 +1,7 @@
 //! blockd on the server.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -30,7 +30,34 @@ impl Daemon {
 
     /// The same with any exports, each a name and a directory.
     pub fn start_with(hosts: &Hosts, exports: &[(&str, &Path)], directory: &Directory) -> Self {
-        let mut daemon = Self::spawn_with(hosts, Host::Server.interface(), exports, directory);
+        let interface = Host::Server.interface();
+        Self::spawn_with(hosts, interface, exports, &[], directory).ready()
+    }
+
+    /// As [`start`](Self::start), with more options.
+    pub fn start_options(
+        hosts: &Hosts,
+        export: &Path,
+        options: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
+        Self::spawn_options(hosts, export, options, directory).ready()
+    }
+
+    /// The same without waiting.
+    pub fn spawn_options(
+        hosts: &Hosts,
+        export: &Path,
+        options: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
+        let (interface, exports) = (Host::Server.interface(), [("data", export)]);
+        Self::spawn_with(hosts, interface, &exports, options, directory)
+    }
+
+    /// Waits until it is ready.
+    fn ready(mut self) -> Self {
+        let daemon = &mut self;
         let ready = within(Duration::from_secs(15), || {
             daemon.log().contains("blockd: ready") || !daemon.is_running()
         });
@@ -39,18 +66,19 @@ impl Daemon {
             "blockd is not ready:\n{}",
             daemon.log()
         );
-        daemon
+        self
     }
 
     /// The same on any interface, without waiting.
     pub fn spawn(hosts: &Hosts, interface: &str, export: &Path, directory: &Directory) -> Self {
-        Self::spawn_with(hosts, interface, &[("data", export)], directory)
+        Self::spawn_with(hosts, interface, &[("data", export)], &[], directory)
     }
 
     fn spawn_with(
         hosts: &Hosts,
         interface: &str,
         exports: &[(&str, &Path)],
+        more: &[&OsStr],
         directory: &Directory,
     ) -> Self {
         let options = exports.iter().flat_map(|(name, path)| {
@@ -64,6 +92,7 @@ impl Daemon {
             .command(Host::Server, binary("blockd"))
             .args(["--interface", interface, "--datapath", "copy"])
             .args(options)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("cannot share the log of blockd"))
             .stderr(output)

@@ -5,6 +5,7 @@
 //! (`--test-threads=1`): some look at the clock. `scripts/test` does all of that.
 
 mod bystanders;
+mod dump;
 mod flood;
 mod flows;
 mod impaired;
@@ -21,5 +22,8 @@ mod sparse;
 mod sparse_get;
 mod stalled;
 mod wire;
+
+#[path = "../../../datapath/tests/support/pcapng.rs"]
+mod pcapng;
 
 use blk_bench::lab as support;

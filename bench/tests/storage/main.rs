@@ -7,3 +7,4 @@ mod broken;
 mod claims;
 mod device;
 mod faults;
+mod ways;

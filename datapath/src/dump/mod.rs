@@ -24,7 +24,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use error::DumpError;
-pub use pcapng::Direction;
 pub use summary::DumpSummary;
 pub use tap::{Tap, Taps};
 

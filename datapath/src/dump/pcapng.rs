@@ -37,7 +37,7 @@ const ISB_USRDELIV: u16 = 8;
 
 /// Which way a packet went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub(super) enum Direction {
     /// To this host.
     Inbound,
     /// From this host.

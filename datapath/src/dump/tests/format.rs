@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
 use super::Capture;
-use crate::dump::Direction;
-use crate::dump::pcapng::{self, Packet, Statistics};
+use crate::dump::pcapng::{self, Direction, Packet, Statistics};
 
 fn header() -> Vec<u8> {
     let mut out = Vec::new();

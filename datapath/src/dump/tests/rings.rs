@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use crate::dump::Direction;
+use crate::dump::pcapng::Direction;
 use crate::dump::ring::{Record, ring};
 
 /// A packet that tells its number by its bytes and its time.
