@@ -15,7 +15,7 @@ use super::name::HiddenName;
 use super::store::StorePlace;
 use super::store_write::Written;
 
-/// Private until it has its mode.
+/// Of a file that has a name before it has its mode.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FLAGS: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
 
@@ -101,12 +101,16 @@ fn staged_name() -> String {
     )
 }
 
-/// Opens a file without a name for `name` in `place`, or under a temporary one where the file system needs one.
+/// Opens a file without a name for `name` in `place`, or under a temporary one where the file system needs one. Where there is
+/// no name nobody else can open it, so it may have its mode from the start, as far as the umask and the directory's default ACL
+/// let it.
 pub(super) fn open_nameless(
     place: &StorePlace,
     name: &[u8],
+    mode: Mode,
 ) -> io::Result<(OwnedFd, Option<TemporaryName>)> {
-    match openat(&place.directory, c".", FLAGS | OFlags::TMPFILE, PRIVATE) {
+    let mode = mode.union(PRIVATE);
+    match openat(&place.directory, c".", FLAGS | OFlags::TMPFILE, mode) {
         Ok(fd) => Ok((fd, None)),
         // open(2): EOPNOTSUPP from file systems without it, EISDIR where the flag is not known.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => open_named(place, name),

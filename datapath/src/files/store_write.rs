@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens};
+use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens};
 use rustix::io::{Errno, pwrite, retry_on_intr};
 
 use super::attributes::timespec;
@@ -112,11 +112,11 @@ fn check(file: &StoreFile, label: &[u8]) -> Result<(), FileError> {
 
 /// Opens a file without a name, or a name that nobody sees, and gives it everything else.
 fn write(file: &StoreFile, label: &[u8]) -> Result<(OwnedFd, Option<TemporaryName>), FileError> {
-    let (fd, temporary) = open_nameless(&file.place, &file.name)
+    let mode = Mode::from_raw_mode(file.mode & 0o777);
+    let (fd, temporary) = open_nameless(&file.place, &file.name, mode)
         .map_err(|error| FileError::new("create", label, error))?;
     write_all(fd.as_fd(), &file.bytes).map_err(|error| FileError::new("write", label, error))?;
-    fchmod(&fd, Mode::from_raw_mode(file.mode & 0o777))
-        .map_err(|errno| FileError::new("set the mode of", label, errno))?;
+    set_mode(fd.as_fd(), mode).map_err(|errno| FileError::new("set the mode of", label, errno))?;
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
@@ -126,6 +126,14 @@ fn write(file: &StoreFile, label: &[u8]) -> Result<(OwnedFd, Option<TemporaryNam
     };
     futimens(&fd, &times).map_err(|errno| FileError::new("set the times of", label, errno))?;
     Ok((fd, temporary))
+}
+
+/// Most files have been opened with their mode, and looking costs a tenth of a change, which goes through the journal.
+fn set_mode(fd: BorrowedFd<'_>, mode: Mode) -> Result<(), Errno> {
+    if fstat(fd)?.st_mode & 0o7777 == mode.as_raw_mode() {
+        return Ok(());
+    }
+    fchmod(fd, mode)
 }
 
 fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
