@@ -23,6 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
+/// As long as the protocol's header: the program drops what is shorter.
+const FOR_AF_XDP: [u8; 56] = [7; 56];
+/// The same, to another port.
+const FOR_THE_KERNEL: [u8; 56] = [8; 56];
+
 /// The receiving end.
 struct Receiver {
     // The program first: it goes before the socket does.
@@ -87,18 +92,18 @@ fn there_and_back(from: IpAddr, to: IpAddr) {
     for socket in [&ordinary, &client] {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
-    client.send_to(b"for AF_XDP", (to, 9000)).unwrap();
-    client.send_to(b"for the kernel", (to, 9001)).unwrap();
+    client.send_to(&FOR_AF_XDP, (to, 9000)).unwrap();
+    client.send_to(&FOR_THE_KERNEL, (to, 9001)).unwrap();
 
     let mut buffer = [0; 64];
     let (len, sender) = ordinary.recv_from(&mut buffer).unwrap();
-    assert_eq!(&buffer[..len], b"for the kernel");
+    assert_eq!(buffer[..len], FOR_THE_KERNEL);
     assert_eq!(sender, client.local_addr().unwrap());
 
     let frame = receiver.receive();
     let bytes = receiver.umem.packet(&frame).to_vec();
     let packet = parse(&bytes).unwrap();
-    assert_eq!(packet.payload, b"for AF_XDP");
+    assert_eq!(packet.payload, FOR_AF_XDP);
     assert_eq!((packet.source_mac, packet.destination_mac), (MAC_A, MAC_B));
     assert_eq!(packet.source, client.local_addr().unwrap());
     assert_eq!(packet.destination, SocketAddr::new(to, 9000));

@@ -44,7 +44,7 @@ macro_rules! reasons {
 reasons! {
     /// The frame ends before its headers say it does.
     FrameTruncated = "truncated frame",
-    /// Not a UDP packet that the protocol takes: something else, IP options, a fragment.
+    /// Not a UDP packet that the protocol takes: something else, a fragment, too many IPv6 extension headers.
     NotUdp = "not UDP",
     /// IP or UDP header contradict themselves.
     FrameMalformed = "malformed frame",

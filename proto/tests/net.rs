@@ -211,7 +211,7 @@ fn everything_else_has_its_reason() {
     assert_eq!(changed(v4(), 13, 0x06), ParseError::NotIp, "ARP");
     assert_eq!(changed(v4(), 14, 0x65), ParseError::Malformed, "version 6");
     assert_eq!(changed(v4(), 14, 0x44), ParseError::Malformed, "IHL 4");
-    assert_eq!(changed(v4(), 14, 0x46), ParseError::Options);
+    assert_eq!(changed(v4(), 14, 0x4f), ParseError::Malformed, "60 bytes");
     assert_eq!(changed(v4(), 20, 0x20), ParseError::Fragment, "first");
     assert_eq!(changed(v4(), 20, 0x1f), ParseError::Fragment, "middle");
     assert_eq!(changed(v4(), 21, 0x01), ParseError::Fragment, "last");
@@ -219,9 +219,103 @@ fn everything_else_has_its_reason() {
     assert_eq!(changed(v4(), 17, 27), ParseError::Malformed, "total length");
     assert_eq!(changed(v6(), 14, 0x40), ParseError::Malformed, "version 4");
     assert_eq!(changed(v6(), 20, 58), ParseError::NotUdp, "ICMPv6");
-    assert_eq!(changed(v6(), 20, 0), ParseError::NotUdp, "hop-by-hop");
+    assert_eq!(changed(v6(), 20, 51), ParseError::NotUdp, "AH");
     assert_eq!(changed(v6(), 20, 44), ParseError::Fragment);
     assert_eq!(changed(v6(), 19, 7), ParseError::Malformed, "length");
+}
+
+/// A packet with so many words of IPv4 options in front of UDP, with the right checksum.
+fn with_options(path: &Path, words: u8) -> Vec<u8> {
+    let mut bytes = frame(path, b"payload");
+    let ip = path.header_len() - 28;
+    let more = usize::from(words) * 4;
+    bytes.splice(ip + 20..ip + 20, vec![1; more]);
+    bytes[ip] += words;
+    bytes[ip + 3] += more as u8;
+    bytes[ip + 10..ip + 12].fill(0);
+    let sum: u32 = bytes[ip..ip + 20 + more]
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+        .sum();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    bytes[ip + 10..ip + 12].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+/// IPv6 extension headers: type, length, and what their fourth byte is.
+type Extensions = [(u8, usize, u8)];
+
+/// A packet with these IPv6 extension headers in front of UDP.
+fn with_extensions(path: &Path, extensions: &Extensions) -> Vec<u8> {
+    let mut bytes = frame(path, b"payload");
+    let ip = path.header_len() - 48;
+    let (mut next_at, mut at) = (ip + 6, ip + 40);
+    for &(kind, len, fourth) in extensions {
+        let mut header = vec![0; len];
+        (header[0], header[1], header[3]) = (bytes[next_at], (len / 8 - 1) as u8, fourth);
+        bytes[next_at] = kind;
+        bytes.splice(at..at, header);
+        let total = u16::from_be_bytes([bytes[ip + 4], bytes[ip + 5]]) + len as u16;
+        bytes[ip + 4..ip + 6].copy_from_slice(&total.to_be_bytes());
+        (next_at, at) = (at, at + len);
+    }
+    bytes
+}
+
+#[test]
+fn options_and_extension_headers_are_passed_over() {
+    for path in all_paths() {
+        let packets: Vec<Vec<u8>> = if path.source.is_ipv4() {
+            (1..=10).map(|words| with_options(&path, words)).collect()
+        } else {
+            let chains: [&Extensions; 5] = [
+                &[(0, 8, 1)],
+                &[(43, 24, 0)],
+                &[(0, 8, 9), (60, 8, 9), (43, 40, 0), (60, 16, 9)],
+                &[(60, 128, 0)],
+                &[(60, 64, 0), (60, 64, 0)],
+            ];
+            chains.map(|chain| with_extensions(&path, chain)).to_vec()
+        };
+        for bytes in packets {
+            let udp = parse(&bytes).unwrap();
+            assert_eq!(udp.payload, b"payload");
+            assert_eq!(udp.payload_offset, bytes.len() - 7);
+            let addresses = (udp.source, udp.destination);
+            assert_eq!(addresses, (path.source, path.destination));
+            for len in 0..udp.payload_offset {
+                assert_eq!(parse_headers(&bytes[..len]), Err(ParseError::Truncated));
+            }
+            let mut filled = bytes.clone();
+            fill_udp_checksum(&mut filled).unwrap();
+            assert_eq!(parse(&filled).unwrap().payload, b"payload");
+        }
+    }
+}
+
+#[test]
+fn extension_headers_that_are_not_followed_have_their_reason() {
+    let cases: [(&Extensions, ParseError); 8] = [
+        (&[(60, 8, 0); 5], ParseError::Options),
+        (&[(60, 136, 0)], ParseError::Options),
+        (&[(60, 72, 0), (60, 64, 0)], ParseError::Options),
+        (&[(43, 8, 1)], ParseError::Options),
+        (&[(60, 8, 0), (0, 8, 0)], ParseError::Malformed),
+        (&[(0, 8, 0), (44, 8, 0)], ParseError::Fragment),
+        (&[(60, 8, 0), (58, 8, 0)], ParseError::NotUdp),
+        (&[(51, 16, 0)], ParseError::NotUdp),
+    ];
+    for (chain, error) in cases {
+        assert_eq!(
+            parse(&with_extensions(&v6(), chain)),
+            Err(error),
+            "{chain:?}"
+        );
+    }
+    // One bit of an option: the checksum is that of the whole IPv4 header.
+    let mut bytes = with_options(&v4(), 2);
+    bytes[14 + 24] ^= 1;
+    assert_eq!(parse(&bytes), Err(ParseError::Ipv4Checksum));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::io;
 
 use aya::EbpfError;
 use aya::maps::MapError;
+use aya::maps::xdp::XdpMapError;
 use aya::programs::ProgramError;
 
-use crate::abi::WORKERS_PER_QUEUE;
+use crate::abi::{KERNEL_CPUS_MAX, WORKERS_PER_QUEUE};
 use crate::netlink::NetlinkError;
 
 /// A program found on an interface.
@@ -114,12 +115,12 @@ pub enum SlotError {
         /// RX queues of the interface.
         queues: u32,
     },
-    /// The worker number is not below the number of ports.
-    #[error("no worker {worker} on a queue: the program serves {workers} ports, one per worker")]
+    /// The worker number is not below the number of workers of the queue.
+    #[error("no worker {worker} on a queue that {workers} share, numbered from 0")]
     NoSuchWorker {
         /// The worker asked for.
         worker: u32,
-        /// Workers per queue, which is the number of ports.
+        /// Workers of the queue.
         workers: u32,
     },
     /// Another socket is in the slot.
@@ -136,9 +137,62 @@ pub enum SlotError {
         /// The descriptor.
         descriptor: i32,
     },
+    /// The number of workers could not be read.
+    #[error(transparent)]
+    Table(TableError),
     /// The map could not be changed.
     #[error("cannot change the socket map")]
     Map(#[source] MapError),
+}
+
+/// Why a table of the program could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The interface has fewer queues.
+    #[error("no queue {queue}: the interface has {queues} RX queues, numbered from 0")]
+    NoSuchQueue {
+        /// The queue asked for.
+        queue: u32,
+        /// RX queues of the interface.
+        queues: u32,
+    },
+    /// A queue cannot have so many workers.
+    #[error("{0} workers cannot share a queue: 1 to {WORKERS_PER_QUEUE} can")]
+    Workers(u32),
+    /// The allow-list is full.
+    #[error("the allow-list is full: {most} networks of each family; use shorter prefixes")]
+    ListFull {
+        /// Entries of each family.
+        most: u32,
+    },
+    /// More CPUs than the program can choose from.
+    #[error("{0} CPUs for packets without a socket: at most {KERNEL_CPUS_MAX} are possible")]
+    TooManyCpus(usize),
+    /// There is no such CPU.
+    #[error("no CPU {0} on this host; `lscpu` lists those there are")]
+    NoSuchCpu(u32),
+    /// The kernel cannot take packets on this CPU.
+    #[error("cannot have CPU {cpu} take packets")]
+    Cpu {
+        /// Its number.
+        cpu: u32,
+        /// Why.
+        source: XdpMapError,
+    },
+    /// The map could not be changed.
+    #[error("cannot change a table of the XDP program")]
+    Map(#[source] MapError),
+}
+
+impl TableError {
+    /// The error for a CPU that the kernel did not take.
+    pub(crate) fn cpu(cpu: u32, source: XdpMapError) -> Self {
+        match os_error(&source) {
+            // kernel/bpf/cpumap.c: not a possible CPU.
+            Some(libc::ENODEV) => Self::NoSuchCpu(cpu),
+            _ => Self::Cpu { cpu, source },
+        }
+    }
 }
 
 /// The counters could not be read.
@@ -148,9 +202,7 @@ pub struct CountersError(#[source] pub(crate) MapError);
 
 /// Not a range of UDP ports that the program can serve.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "{count} ports from {first} on are not 1 to {WORKERS_PER_QUEUE} UDP ports between 1 and 65535"
-)]
+#[error("{count} ports from {first} on are not UDP ports between 1 and 65535")]
 pub struct PortRangeError {
     /// First port.
     pub first: u16,

@@ -6,11 +6,12 @@
 //! ```text
 //!            worker 0   worker 1         a worker's AF_XDP socket, registered in its slot
 //!               ^          ^
-//!  SOCKETS  [ q0 w0 ][ q0 w1 ] ... [ q0 w15 ][ q1 w0 ] ...      slot = queue * 16 + port - first
+//!  SOCKETS  [ q0 w0 ][ q0 w1 ] ... [ q0 w15 ][ q1 w0 ] ...      slot = queue * 16 + (port - first) % workers
 //!               ^          ^
 //!  NIC queue 0 -+- blk_xdp +---> XDP_PASS -> kernel             COUNTERS: packets by verdict, per CPU
-//!                    |
-//!                 BPF link, a descriptor of this process
+//!                |   |   +-----> CPUMAP: the kernel, elsewhere
+//!                |   +--> XDP_DROP: not allowed, too short, too many handshakes
+//!             BPF link, a descriptor of this process            Tables: ports, workers, limits, lists
 //! ```
 //!
 //! # Invariants
@@ -19,7 +20,9 @@
 //!   removes with its last descriptor, also on `kill -9`. There is no netlink attachment, and no fall-back
 //!   to one, nor from native to generic mode.
 //! - An interface that has another XDP program is never touched.
-//! - The program drops nothing. A packet without a socket in its slot goes to the kernel.
+//! - The program drops packets to the protocol's ports only: those that no version of the protocol could have sent
+//!   (shorter than a header), and what [`Tables`] say. A packet without a socket in its slot goes to the kernel.
+//! - [`Tables`] change while packets come, without a reload.
 //!
 //! # Privileges
 //!
@@ -43,19 +46,30 @@
 //! ```
 
 mod abi;
+mod counters;
 mod error;
+mod limit;
 mod link;
 mod load;
 pub mod netlink;
+mod network;
+mod ports;
 mod privileges;
 mod program;
 mod sys;
+mod tables;
 
 pub use abi::WORKERS_PER_QUEUE;
-pub use error::{AttachError, CountersError, PortRangeError, RunningProgram, SlotError};
+pub use counters::Counters;
+pub use error::{
+    AttachError, CountersError, PortRangeError, RunningProgram, SlotError, TableError,
+};
+pub use limit::{HandshakeLimit, HandshakeLimitError};
 pub use link::{Attachment, InterfaceId, LinkState, link_state};
-pub use load::{Counters, PortRange};
+pub use network::{Network, NetworkError};
+pub use ports::PortRange;
 pub use program::{AttachMode, Program};
+pub use tables::Tables;
 
 #[cfg(test)]
 #[path = "../tests/netns/mod.rs"]

@@ -1,13 +1,17 @@
-//! The object in the kernel: program, socket map and counters, not attached to anything yet.
+//! The object in the kernel: program, socket map, tables and counters, not attached to anything yet.
 
 use std::os::fd::AsRawFd;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::Xdp;
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use crate::abi::{self, Verdict, WORKERS_PER_QUEUE};
-use crate::error::{AttachError, CountersError, PortRangeError, SlotError, os_error};
+use crate::counters::Counters;
+use crate::error::{AttachError, CountersError, SlotError, os_error};
+use crate::ports::PortRange;
+use crate::tables::Tables;
 
 /// The program's object as `scripts/build-ebpf` makes it.
 pub(crate) static OBJECT: &[u8] = include_bytes_aligned!("../blk_xdp.o");
@@ -15,63 +19,12 @@ pub(crate) static OBJECT: &[u8] = include_bytes_aligned!("../blk_xdp.o");
 /// `BPF_NOEXIST` of bpf(2): do not replace an entry.
 const NO_REPLACE: u64 = 1;
 
-/// The UDP ports that are the protocol's on an interface: worker `n` of a queue has port `first + n`.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct PortRange {
-    first: u16,
-    count: u16,
-}
-
-impl PortRange {
-    /// `count` ports from `first` on.
-    ///
-    /// # Errors
-    /// [`PortRangeError`] unless there are 1 to 16 ports, none of them 0 or beyond 65535.
-    pub const fn new(first: u16, count: u16) -> Result<Self, PortRangeError> {
-        let fits = first != 0 && count != 0 && count as u32 <= WORKERS_PER_QUEUE;
-        if !fits || first as u32 + count as u32 > 65536 {
-            return Err(PortRangeError { first, count });
-        }
-        Ok(Self { first, count })
-    }
-
-    /// The first port.
-    #[must_use]
-    pub const fn first(self) -> u16 {
-        self.first
-    }
-
-    /// How many ports, hence workers per queue.
-    #[must_use]
-    pub const fn count(self) -> u16 {
-        self.count
-    }
-}
-
-/// Packets by what the program did with them, since it was loaded, on all CPUs.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Given to an AF_XDP socket. The kernel may still drop one: no free frame, or a socket bound to
-    /// another queue than its slot's; the socket's own statistics tell.
-    pub redirected: u64,
-    /// To one of the ports, but on a queue without a socket: passed to the kernel.
-    pub no_socket: u64,
-    /// Not UDP, or to other ports: passed to the kernel.
-    pub not_ours: u64,
-    /// Fragments of UDP datagrams, to whatever port: passed to the kernel.
-    pub fragments: u64,
-    /// UDP with IPv4 options, to whatever port: passed to the kernel.
-    pub options: u64,
-    /// With truncated or contradictory headers: passed to the kernel.
-    pub malformed: u64,
-}
-
 /// The loaded object.
 pub(crate) struct Loaded {
     ebpf: Ebpf,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
-    ports: PortRange,
+    tables: Tables,
     queues: u32,
 }
 
@@ -80,17 +33,18 @@ impl Loaded {
     pub(crate) fn new(ports: PortRange, queues: u32) -> Result<Self, AttachError> {
         let queues = queues.max(1);
         let mut ebpf = EbpfLoader::new()
-            .override_global(abi::PORT_FIRST, &ports.first, true)
-            .override_global(abi::PORT_COUNT, &ports.count, true)
             .map_max_entries(abi::SOCKETS, queues.saturating_mul(WORKERS_PER_QUEUE))
+            .map_max_entries(abi::WORKERS, queues)
+            .map_max_entries(abi::CPUS, possible_cpus()?)
             .load(OBJECT)?;
         let sockets = XskMap::try_from(take_map(&mut ebpf, abi::SOCKETS)?)?;
         let counters = PerCpuArray::try_from(take_map(&mut ebpf, abi::COUNTERS)?)?;
+        let tables = Tables::new(&mut ebpf, ports, queues)?;
         let mut loaded = Self {
             ebpf,
             sockets,
             counters,
-            ports,
+            tables,
             queues,
         };
         loaded.program_mut()?.load()?;
@@ -116,6 +70,10 @@ impl Loaded {
         socket: &impl AsRawFd,
     ) -> Result<(), SlotError> {
         let slot = self.slot(queue, worker)?;
+        let workers = self.tables.workers(queue).map_err(SlotError::Table)?;
+        if worker >= workers {
+            return Err(SlotError::NoSuchWorker { worker, workers });
+        }
         let descriptor = socket.as_raw_fd();
         let result = self.sockets.set(slot, descriptor, NO_REPLACE);
         result.map_err(|error| match os_error(&error) {
@@ -140,32 +98,42 @@ impl Loaded {
             let queues = self.queues;
             return Err(SlotError::NoSuchQueue { queue, queues });
         }
-        let workers = u32::from(self.ports.count);
+        let workers = WORKERS_PER_QUEUE;
         if worker >= workers {
             return Err(SlotError::NoSuchWorker { worker, workers });
         }
         Ok(queue * WORKERS_PER_QUEUE + worker)
     }
 
-    /// Sums up the counters of all CPUs.
-    pub(crate) fn counters(&self) -> Result<Counters, CountersError> {
-        let sum = |verdict: Verdict| -> Result<u64, CountersError> {
+    /// The counters of each CPU, those that could be there included, by its number.
+    pub(crate) fn counters_by_cpu(&self) -> Result<Vec<Counters>, CountersError> {
+        let mut counts = Vec::new();
+        for verdict in Verdict::ALL {
             let cpus = self.counters.get(&(verdict as u32), 0);
-            Ok(cpus.map_err(CountersError)?.iter().sum())
-        };
-        Ok(Counters {
-            redirected: sum(Verdict::Redirected)?,
-            no_socket: sum(Verdict::NoSocket)?,
-            not_ours: sum(Verdict::NotOurs)?,
-            fragments: sum(Verdict::Fragment)?,
-            options: sum(Verdict::Options)?,
-            malformed: sum(Verdict::Malformed)?,
-        })
+            counts.push(cpus.map_err(CountersError)?);
+        }
+        let cpus = counts.first().map_or(0, |counts| counts.len());
+        let of_cpu = |cpu: usize| Counters::by(|verdict| counts[verdict as usize][cpu]);
+        Ok((0..cpus).map(of_cpu).collect())
     }
 
-    /// The ports that the program serves.
-    pub(crate) const fn ports(&self) -> PortRange {
-        self.ports
+    /// Sums up the counters of all CPUs.
+    pub(crate) fn counters(&self) -> Result<Counters, CountersError> {
+        let mut sum = Counters::default();
+        for counters in self.counters_by_cpu()? {
+            sum += counters;
+        }
+        Ok(sum)
+    }
+
+    /// What can be changed.
+    pub(crate) const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// What can be changed.
+    pub(crate) const fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
     }
 
     /// RX queues that the socket map has room for.
@@ -174,8 +142,14 @@ impl Loaded {
     }
 }
 
+/// How many CPUs the CPUMAP has room for: the kernel wants no more than there could be.
+fn possible_cpus() -> Result<u32, AttachError> {
+    let cpus = nr_cpus().map_err(|(_, error)| AttachError::load(error))?;
+    Ok(u32::try_from(cpus).unwrap_or(u32::MAX))
+}
+
 /// Takes a map out of the object.
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
+pub(crate) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 

@@ -5,11 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::programs::loaded_programs;
 
+use crate::counters::Counters;
 use crate::error::{AttachError, CountersError, RunningProgram, SlotError};
 use crate::link::{Attachment, InterfaceId, LinkState, link_state};
-use crate::load::{Counters, Loaded, PortRange};
+use crate::load::Loaded;
 use crate::netlink::NetlinkError;
+use crate::ports::PortRange;
 use crate::sys;
+use crate::tables::Tables;
 
 /// `XDP_FLAGS_SKB_MODE` of include/uapi/linux/if_link.h.
 const FLAG_GENERIC: u32 = 1 << 1;
@@ -40,8 +43,8 @@ pub struct Program {
 impl Program {
     /// Loads the program and attaches it to an interface of the calling thread's network namespace.
     ///
-    /// From now on UDP packets to `ports` go to the registered sockets; all others, and those without a
-    /// socket, reach the kernel as before.
+    /// From now on UDP packets to `ports` go to the registered sockets, but for those too short for the protocol,
+    /// which are dropped; all others, and those without a socket, reach the kernel as before.
     ///
     /// # Errors
     /// [`AttachError`] with the cause and the remedy. The interface is then unchanged.
@@ -75,7 +78,8 @@ impl Program {
         })
     }
 
-    /// Directs the packets of `queue` to port `first + worker` to an AF_XDP socket.
+    /// Directs the packets of `queue` and `worker` to an AF_XDP socket. A port's worker is its distance from the first
+    /// port, modulo the [workers](Tables::workers) of the queue.
     ///
     /// The socket must be bound to that queue of this interface: the kernel drops what is redirected to a
     /// socket of another queue. A socket leaves its slot by itself when it is closed.
@@ -97,6 +101,25 @@ impl Program {
     /// [`SlotError`]: no such queue or worker.
     pub fn unregister(&mut self, queue: u32, worker: u32) -> Result<(), SlotError> {
         self.loaded.unregister(queue, worker)
+    }
+
+    /// What can be changed while the program runs: ports, workers, limits, lists. As it is.
+    #[must_use]
+    pub const fn tables(&self) -> &Tables {
+        self.loaded.tables()
+    }
+
+    /// The same, to be changed.
+    pub const fn tables_mut(&mut self) -> &mut Tables {
+        self.loaded.tables_mut()
+    }
+
+    /// Packets by verdict on each CPU, by its number, since the program was attached.
+    ///
+    /// # Errors
+    /// [`CountersError`] when the map cannot be read.
+    pub fn counters_by_cpu(&self) -> Result<Vec<Counters>, CountersError> {
+        self.loaded.counters_by_cpu()
     }
 
     /// Packets by verdict since the program was attached, summed over CPUs.
@@ -140,7 +163,7 @@ impl Program {
     /// The ports that the program serves.
     #[must_use]
     pub const fn ports(&self) -> PortRange {
-        self.loaded.ports()
+        self.tables().ports()
     }
 
     /// RX queues that have slots.

@@ -8,11 +8,15 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use blk_xdp::{AttachError, AttachMode, Attachment, PortRange, Program, link_state};
+use blk_xdp::{
+    AttachError, AttachMode, Attachment, HandshakeLimit, PortRange, Program, link_state,
+};
 use netns::{A, B, Namespace, is_root, pair};
 
 /// What the child prints when the program is attached.
 const READY: &str = "the program is attached";
+/// The payload of a packet that is long enough for the protocol.
+const PACKET: [u8; 56] = [0; 56];
 /// Set for the child that holds a program.
 const HOLD: &str = "BLK_XDP_TEST_HOLD";
 
@@ -87,17 +91,64 @@ fn packets_without_a_socket_reach_ordinary_sockets_and_are_counted() {
         a.run(|| {
             let socket = UdpSocket::bind((from, 0)).unwrap();
             for port in [9003, 9003, 9004] {
-                socket.send_to(b"hello", (to, port)).unwrap();
+                socket.send_to(&PACKET, (to, port)).unwrap();
             }
+            socket.send_to(b"too short", (to, 9003)).unwrap();
         });
         for socket in [&ours, &ours, &other] {
-            let mut buffer = [0; 16];
-            assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+            let mut buffer = [0; 100];
+            assert_eq!(socket.recv(&mut buffer).unwrap(), PACKET.len());
         }
         let counters = program.counters().unwrap();
         assert_eq!(counters.no_socket, 2, "{counters:?}");
+        // It came after the others on the same queue, and may still be on its way.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while program.counters().unwrap().too_short == 0 {
+            assert!(Instant::now() < deadline, "{:?}", program.counters());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert!(counters.not_ours >= 1, "{counters:?}");
         assert_eq!(counters.redirected, 0, "{counters:?}");
+    }
+}
+
+#[test]
+fn packets_reach_the_kernel_on_another_cpu() {
+    if !is_root("packets_reach_the_kernel_on_another_cpu") {
+        return;
+    }
+    let (a, b) = pair("xdp-cpumap", 1);
+    // A packet that goes through a CPUMAP forgets that its checksum is still to be filled in.
+    let ethtool = a.run(|| {
+        Command::new("ethtool")
+            .args(["-K", A, "tx", "off"])
+            .status()
+    });
+    assert!(ethtool.expect("ethtool").success());
+    let mut program = b.run(|| attach(B).unwrap());
+    let socket = b.run(|| UdpSocket::bind(("10.77.0.2", 9000)).unwrap());
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let last: u32 = cpus
+        .trim()
+        .rsplit([',', '-'])
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    for cpu in [last, 0] {
+        program.tables_mut().set_kernel_cpus(&[cpu]).unwrap();
+        let before = program.counters().unwrap().kernel_cpu;
+        a.run(|| {
+            let from = UdpSocket::bind(("10.77.0.1", 0)).unwrap();
+            from.send_to(&PACKET, ("10.77.0.2", 9000)).unwrap();
+        });
+        let mut buffer = [0; 100];
+        let received = socket.recv(&mut buffer);
+        assert_eq!(received.unwrap(), PACKET.len(), "{:?}", program.counters());
+        assert_eq!(program.counters().unwrap().kernel_cpu, before + 1);
     }
 }
 
@@ -267,9 +318,17 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
             },
         )
         .unwrap();
-        let program = attach(A).unwrap();
+        let mut program = attach(A).unwrap();
         assert!(program.is_attached());
         program.counters().unwrap();
+        let tables = program.tables_mut();
+        tables.set_ports(PortRange::new(9000, 8).unwrap()).unwrap();
+        tables.set_workers(0, Some(2)).unwrap();
+        tables.allow("10.0.0.0/8".parse().unwrap()).unwrap();
+        tables.enforce_allow_list(true).unwrap();
+        let limit = HandshakeLimit::new(100, 100).unwrap();
+        tables.set_handshake_limit(Some(limit)).unwrap();
+        tables.set_kernel_cpus(&[0]).unwrap();
         // Somebody else's program is then known by its id only.
         let AttachError::Busy { program: other, .. } = attach_error(A) else {
             panic!("not busy");

@@ -3,9 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::checksum;
-use super::parse::{
-    Addresses, IPV4_LEN, ParseError, UDP_LEN, UdpHeaders, VlanTag, Vlans, parse_headers,
-};
+use super::parse::{Addresses, ParseError, UdpHeaders, VlanTag, Vlans, parse_headers};
 
 /// A UDP packet in a frame, its headers decoded and its payload borrowed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -68,9 +66,8 @@ impl UdpFrame<'_> {
 pub(super) fn parse_checked(frame: &[u8]) -> Result<UdpHeaders, ParseError> {
     let headers = parse_headers(frame)?;
     if matches!(headers.addresses, Addresses::V4 { .. }) {
-        let end = headers.payload_offset - UDP_LEN;
         let header = frame
-            .get(end - IPV4_LEN..end)
+            .get(headers.ip_offset..headers.ip_offset + headers.ip_len)
             .ok_or(ParseError::Truncated)?;
         // A header that contains its own checksum sums to all ones (RFC 1071, section 1).
         if checksum::finish(checksum::sum(header, 0)) != 0 {

@@ -13,12 +13,14 @@
 //!  untagged: the payload starts at 42 (IPv4) or 62 (IPv6)
 //! ```
 //!
+//! IPv4 options and IPv6 extension headers (hop-by-hop options, routing, destination options) are passed over.
 //! What the protocol does not speak is refused with a reason, and the XDP program passes it on to the
-//! kernel: IPv4 options, fragments, IPv6 extension headers, anything but UDP. The writer never makes
-//! such packets, and sets "don't fragment".
+//! kernel: fragments, too many extension headers, anything but UDP. The writer never makes such packets, nor
+//! options, and sets "don't fragment".
 
 mod checksum;
 mod ecn;
+mod extension;
 mod frame;
 mod parse;
 mod path;
@@ -27,8 +29,8 @@ pub use checksum::fill_udp_checksum;
 pub use ecn::Ecn;
 pub use frame::{UdpFrame, parse};
 pub use parse::{
-    Addresses, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, PacketBytes, ParseError, UDP_LEN, UdpHeaders,
-    VLAN_LEN, VlanTag, Vlans, parse_headers,
+    Addresses, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, PAYLOAD_OFFSET_MAX, PacketBytes, ParseError,
+    UDP_LEN, UdpHeaders, VLAN_LEN, VlanTag, Vlans, parse_headers,
 };
 pub use path::{Path, WriteError};
 

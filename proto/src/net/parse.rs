@@ -1,9 +1,12 @@
 //! The header parser that the XDP program and user space share.
 //!
-//! No loops, no slices, no panicking operation: only reads of fixed-size arrays at constant offsets. The
-//! eBPF verifier can prove those safe, and it lets a process load such a program with CAP_BPF and
-//! CAP_NET_ADMIN; offsets in a variable would need CAP_PERFMON too (speculative execution).
+//! No unbounded loops, no slices, no panicking operation: only reads of fixed-size arrays. Those of the
+//! usual headers are at constant offsets. The eBPF verifier can prove those safe, and it lets a process
+//! load such a program with CAP_BPF and CAP_NET_ADMIN; packet pointers with a variable offset would need
+//! CAP_PERFMON too (speculative execution). What lies behind IPv4 options or IPv6 extension headers is at
+//! no constant offset, and is read by [`PacketBytes::read_far`].
 
+use super::extension::{EXTENSIONS_LEN_MAX, skip_extensions};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, PROTOCOL_UDP};
 
 /// Bytes of an Ethernet header without VLAN tags and without the frame check sequence.
@@ -17,6 +20,14 @@ pub const IPV6_LEN: usize = 40;
 /// Bytes of a UDP header (RFC 768).
 pub const UDP_LEN: usize = 8;
 
+/// Bytes of an IPv4 header with as many options as there can be.
+const IPV4_LEN_MAX: usize = 15 * 4;
+/// Where the UDP payload starts at the latest: behind two VLAN tags and the most options or extension headers
+/// that are followed.
+pub const PAYLOAD_OFFSET_MAX: usize =
+    ETHERNET_LEN + 2 * VLAN_LEN + IPV6_LEN + EXTENSIONS_LEN_MAX + UDP_LEN;
+const _: () = assert!(IPV4_LEN_MAX <= IPV6_LEN + EXTENSIONS_LEN_MAX);
+
 /// "More fragments" and the fragment offset in the IPv4 flags field; "don't fragment" is not part of it.
 const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
 
@@ -26,6 +37,12 @@ const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
 pub trait PacketBytes {
     /// The `N` bytes at `offset`, or `None` when the packet ends before `offset + N`.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// The same for an offset that is no constant.
+    #[inline(always)]
+    fn read_far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.read(offset)
+    }
 }
 
 impl PacketBytes for [u8] {
@@ -44,11 +61,12 @@ pub enum ParseError {
     /// Neither IPv4 nor IPv6 behind at most two VLAN tags: ARP, LLDP, a third tag.
     #[error("not an IP packet")]
     NotIp,
-    /// IP, but not UDP; with IPv6 also every packet with an extension header other than a fragment header.
-    #[error("not a UDP packet, or one behind IPv6 extension headers")]
+    /// IP, but not UDP.
+    #[error("not a UDP packet")]
     NotUdp,
-    /// UDP in an IPv4 header with options.
-    #[error("IPv4 options are not supported")]
+    /// IPv6 extension headers that are not followed: more than four, more than 128 bytes of them, or a routing
+    /// header that names further nodes, so that this host is not the packet's destination.
+    #[error("too many IPv6 extension headers, or a route that does not end here")]
     Options,
     /// A fragment of an IPv4 UDP datagram, or an IPv6 packet with a fragment header.
     #[error("IP fragments are not supported")]
@@ -112,6 +130,10 @@ pub struct UdpHeaders {
     pub destination_port: u16,
     /// Explicit congestion notification bits: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE (RFC 3168, section 5).
     pub ecn: u8,
+    /// Bytes from the start of the Ethernet header to that of the IP header.
+    pub ip_offset: usize,
+    /// Bytes of the IP header with its options, or its extension headers.
+    pub ip_len: usize,
     /// Bytes from the start of the Ethernet header to the UDP payload.
     pub payload_offset: usize,
     /// Bytes of UDP payload, from the UDP length; Ethernet padding does not count.
@@ -190,14 +212,24 @@ fn parse_ip<const OFFSET: usize, P: PacketBytes + ?Sized>(
     packet: &P,
     ethernet: Ethernet,
 ) -> Result<UdpHeaders, ParseError> {
+    // Two copies of the end: one where everything is at a constant offset, one behind options.
     match ethernet.ethertype {
         ETHERTYPE_IPV4 => {
             let ip = parse_ipv4(packet, OFFSET)?;
-            parse_udp(packet, OFFSET + IPV4_LEN, ethernet, ip)
+            if ip.header_len == IPV4_LEN {
+                let udp = read(packet, OFFSET + IPV4_LEN)?;
+                return parse_udp(udp, OFFSET, IPV4_LEN, ethernet, ip);
+            }
+            parse_far_udp(packet, OFFSET, ethernet, ip)
         }
         ETHERTYPE_IPV6 => {
-            let ip = parse_ipv6(packet, OFFSET)?;
-            parse_udp(packet, OFFSET + IPV6_LEN, ethernet, ip)
+            let (mut ip, next) = parse_ipv6(packet, OFFSET)?;
+            if next == PROTOCOL_UDP {
+                let udp = read(packet, OFFSET + IPV6_LEN)?;
+                return parse_udp(udp, OFFSET, IPV6_LEN, ethernet, ip);
+            }
+            ip.header_len += skip_extensions(packet, OFFSET + IPV6_LEN, next)?;
+            parse_far_udp(packet, OFFSET, ethernet, ip)
         }
         _ => Err(ParseError::NotIp),
     }
@@ -207,11 +239,13 @@ fn parse_ip<const OFFSET: usize, P: PacketBytes + ?Sized>(
 struct Ip {
     addresses: Addresses,
     ecn: u8,
-    /// Bytes behind the IP header, as that header states.
-    len: u16,
+    /// Bytes of the IP header with its options; of IPv6 with the extension headers, once they are behind.
+    header_len: usize,
+    /// Bytes of the whole packet from the IP header on, as that header states.
+    total_len: usize,
 }
 
-/// Parses an IPv4 header (RFC 791, section 3.1).
+/// Parses an IPv4 header (RFC 791, section 3.1). Its options are passed over unread.
 #[inline(always)]
 fn parse_ipv4<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, ParseError> {
     let ip: [u8; IPV4_LEN] = read(packet, offset)?;
@@ -222,14 +256,12 @@ fn parse_ipv4<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, 
     if ip[9] != PROTOCOL_UDP {
         return Err(ParseError::NotUdp);
     }
-    if words > 5 {
-        return Err(ParseError::Options);
-    }
     if u16::from_be_bytes([ip[6], ip[7]]) & IPV4_FRAGMENT_MASK != 0 {
         return Err(ParseError::Fragment);
     }
-    let total_len = u16::from_be_bytes([ip[2], ip[3]]);
-    if total_len < (IPV4_LEN + UDP_LEN) as u16 {
+    let header_len = words as usize * 4;
+    let total_len = u16::from_be_bytes([ip[2], ip[3]]) as usize;
+    if total_len < header_len + UDP_LEN {
         return Err(ParseError::Malformed);
     }
     Ok(Ip {
@@ -238,47 +270,56 @@ fn parse_ipv4<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, 
             destination: [ip[16], ip[17], ip[18], ip[19]],
         },
         ecn: ip[1] & 0b11,
-        len: total_len - IPV4_LEN as u16,
+        header_len,
+        total_len,
     })
 }
 
-/// Parses a fixed IPv6 header (RFC 8200, section 3).
+/// Parses a fixed IPv6 header (RFC 8200, section 3); also what comes next.
 #[inline(always)]
-fn parse_ipv6<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<Ip, ParseError> {
-    /// Next header of the fragment extension header (RFC 8200, section 4.5).
-    const FRAGMENT: u8 = 44;
+fn parse_ipv6<P: PacketBytes + ?Sized>(packet: &P, offset: usize) -> Result<(Ip, u8), ParseError> {
     let fixed: [u8; 8] = read(packet, offset)?;
     if fixed[0] >> 4 != 6 {
         return Err(ParseError::Malformed);
     }
-    match fixed[6] {
-        PROTOCOL_UDP => {}
-        FRAGMENT => return Err(ParseError::Fragment),
-        _ => return Err(ParseError::NotUdp),
-    }
-    Ok(Ip {
+    let ip = Ip {
         addresses: Addresses::V6 {
             source: read(packet, offset + 8)?,
             destination: read(packet, offset + 24)?,
         },
         // The traffic class straddles the first two bytes; ECN is its low two bits.
         ecn: (fixed[1] >> 4) & 0b11,
-        len: u16::from_be_bytes([fixed[4], fixed[5]]),
-    })
+        header_len: IPV6_LEN,
+        total_len: IPV6_LEN + u16::from_be_bytes([fixed[4], fixed[5]]) as usize,
+    };
+    Ok((ip, fixed[6]))
 }
 
-/// Parses the UDP header at `offset` and puts everything together.
+/// [`parse_udp`] for a UDP header that is at no constant offset.
 #[inline(always)]
-fn parse_udp<P: PacketBytes + ?Sized>(
+fn parse_far_udp<P: PacketBytes + ?Sized>(
     packet: &P,
     offset: usize,
     ethernet: Ethernet,
     ip: Ip,
 ) -> Result<UdpHeaders, ParseError> {
-    let udp: [u8; UDP_LEN] = read(packet, offset)?;
-    let udp_len = u16::from_be_bytes([udp[4], udp[5]]);
+    let len = ip.header_len;
+    let udp = packet.read_far(offset + len).ok_or(ParseError::Truncated)?;
+    parse_udp(udp, offset, len, ethernet, ip)
+}
+
+/// Takes the UDP header behind the `ip_len` bytes of an IP header, and puts everything together.
+#[inline(always)]
+fn parse_udp(
+    udp: [u8; UDP_LEN],
+    ip_offset: usize,
+    ip_len: usize,
+    ethernet: Ethernet,
+    ip: Ip,
+) -> Result<UdpHeaders, ParseError> {
+    let udp_len = u16::from_be_bytes([udp[4], udp[5]]) as usize;
     // Bytes between the UDP length and the IP length are legal: the surplus area of RFC 9868.
-    if udp_len < UDP_LEN as u16 || udp_len > ip.len {
+    if udp_len < UDP_LEN || ip_len + udp_len > ip.total_len {
         return Err(ParseError::Malformed);
     }
     Ok(UdpHeaders {
@@ -289,7 +330,9 @@ fn parse_udp<P: PacketBytes + ?Sized>(
         source_port: u16::from_be_bytes([udp[0], udp[1]]),
         destination_port: u16::from_be_bytes([udp[2], udp[3]]),
         ecn: ip.ecn,
-        payload_offset: offset + UDP_LEN,
-        payload_len: udp_len as usize - UDP_LEN,
+        ip_offset,
+        ip_len,
+        payload_offset: ip_offset + ip_len + UDP_LEN,
+        payload_len: udp_len - UDP_LEN,
     })
 }

@@ -24,15 +24,20 @@ pub fn is_root(test: &str) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
+    skipped(test, "it needs root");
+    false
+}
+
+/// Says on the terminal that a test shows nothing here, and why; under `CI=true` that is a failure.
+pub fn skipped(test: &str, why: &str) {
     let ci = std::env::var("CI").unwrap_or_default();
     assert!(
         ci != "true" && ci != "1",
-        "{test} needs root, and under CI=true it must not be skipped"
+        "{test}: {why}, and under CI=true it must not be skipped"
     );
     // Not `eprintln!`, which the test harness captures. scripts/test counts these lines.
-    let message = format!("\nSKIPPED: {test}: it needs root\n");
+    let message = format!("\nSKIPPED: {test}: {why}\n");
     std::io::stderr().write_all(message.as_bytes()).unwrap();
-    false
 }
 
 /// Runs `ip` with these arguments and returns what it prints.
