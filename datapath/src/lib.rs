@@ -25,6 +25,7 @@ pub mod explain;
 pub mod files;
 pub mod mailbox;
 pub mod net;
+pub mod probe;
 pub mod ring;
 pub mod umem;
 pub mod worker;

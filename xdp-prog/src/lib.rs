@@ -48,6 +48,7 @@
 mod abi;
 mod counters;
 mod error;
+mod inspect;
 mod limit;
 mod link;
 mod load;
@@ -64,6 +65,7 @@ pub use counters::Counters;
 pub use error::{
     AttachError, CountersError, PortRangeError, RunningProgram, SlotError, TableError,
 };
+pub use inspect::{ProgramInfo, ProgramInfoError, program_info};
 pub use limit::{HandshakeLimit, HandshakeLimitError};
 pub use link::{Attachment, InterfaceId, LinkState, link_state};
 pub use network::{Network, NetworkError};

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use blk_xdp::{
-    AttachError, AttachMode, Attachment, HandshakeLimit, PortRange, Program, link_state,
+    AttachError, AttachMode, Attachment, HandshakeLimit, PortRange, Program, ProgramInfoError,
+    link_state, program_info,
 };
 use netns::{A, B, Namespace, is_root, pair};
 
@@ -55,6 +56,8 @@ fn the_program_comes_and_goes_with_its_owner() {
         assert_eq!(program.queues(), 2);
         assert_eq!(program.interface().name, A);
         assert!(program.is_attached());
+        let info = program_info(program.id()).unwrap();
+        assert!(info.is_ours() && info.tag != 0, "{info:?}");
         let state = link_state(&A.into()).unwrap();
         assert_eq!(state.xdp, Some((Attachment::Native, program.id())));
         assert!(program.link_id().unwrap() > 0);
@@ -335,5 +338,10 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
         };
         let other = other.unwrap();
         assert_eq!((other.id, other.name), (program.id(), None));
+        let info = program_info(program.id());
+        assert!(
+            matches!(info, Err(ProgramInfoError::NoPrivileges)),
+            "{info:?}"
+        );
     });
 }

@@ -124,7 +124,7 @@ impl fmt::Display for DeviceReport {
 }
 
 /// The names of the file systems one meets most (include/uapi/linux/magic.h).
-fn file_system_name(magic: u64) -> Option<&'static str> {
+pub(crate) fn file_system_name(magic: u64) -> Option<&'static str> {
     Some(match magic {
         0xEF53 => "ext4",
         0x5846_5342 => "xfs",

@@ -75,4 +75,5 @@ pub use partial::{
 pub use small::{SmallSource, read_small, read_small_fd};
 pub use source::{SourceFile, check_regular};
 pub use store::{FileStore, GROUP_MIN, StoreFile, StorePlace, StoreResults, StoreStats};
+pub(crate) use store_volume::syncs_whole;
 pub use target::{PendingTarget, TargetSpec};

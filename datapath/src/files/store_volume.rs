@@ -14,6 +14,13 @@ const XFS: u64 = 0x5846_5342;
 const BTRFS: u64 = 0x9123_683e;
 const F2FS: u64 = 0xf2f5_2010;
 
+/// Whether syncfs(2) makes everything durable on a file system of this kind (`statfs.f_type`), and tells of all lost writes.
+/// Only of these it is known: FUSE answers it without asking its server, network file systems do nothing, vfat sends no flush
+/// to the device, and overlayfs does not hear of the lost writes of the file system beneath.
+pub(crate) fn syncs_whole(kind: u64) -> bool {
+    matches!(kind, EXT4 | XFS | BTRFS | F2FS)
+}
+
 /// A file system in use.
 pub(super) struct Volume {
     /// Opened before any file is written, so that each error since then is told to it.
@@ -35,11 +42,9 @@ impl Volume {
         self.sync.as_fd()
     }
 
-    /// Whether syncfs(2) makes everything durable and tells of all lost writes. Only of these it is known: FUSE answers it
-    /// without asking its server, network file systems do nothing, vfat sends no flush to the device, and overlayfs does not
-    /// hear of the lost writes of the file system beneath.
+    /// Whether one sync of the whole is enough.
     pub(super) fn syncs_whole(&self) -> bool {
-        matches!(self.kind, EXT4 | XFS | BTRFS | F2FS)
+        syncs_whole(self.kind)
     }
 
     /// Whether syncfs(2) does not tell of blocks that could not be allocated, see

@@ -1,4 +1,4 @@
-//! Two questions to a driver, by the ethtool ioctl.
+//! Questions to a driver, by the ethtool ioctl: who it is, and how many queues it has. [`crate::probe`] asks more.
 //!
 //! Not from /sys/class/net: that shows the network namespace it was mounted in, not the caller's.
 
@@ -36,22 +36,35 @@ const _: () = assert!(size_of::<DriverInfo>() == 196);
 /// `struct ethtool_channels` of include/uapi/linux/ethtool.h.
 #[repr(C)]
 #[derive(Default)]
-struct Channels {
+pub(crate) struct Channels {
     command: u32,
-    max_rx: u32,
-    max_tx: u32,
-    max_other: u32,
-    max_combined: u32,
-    rx: u32,
-    tx: u32,
-    other: u32,
-    combined: u32,
+    pub(crate) max_rx: u32,
+    pub(crate) max_tx: u32,
+    pub(crate) max_other: u32,
+    pub(crate) max_combined: u32,
+    pub(crate) rx: u32,
+    pub(crate) tx: u32,
+    pub(crate) other: u32,
+    pub(crate) combined: u32,
 }
 
 const _: () = assert!(size_of::<Channels>() == 36);
 
-/// The name of an interface's driver, or `None` when it does not tell.
-pub(super) fn driver(interface: &str) -> Option<String> {
+/// A driver as it names itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Driver {
+    /// Its name: `virtio_net`.
+    pub name: String,
+    /// Its version: that of the kernel, unless it is built apart from it.
+    pub version: String,
+    /// The device's firmware; empty where there is none.
+    pub firmware: String,
+    /// The device's address on its bus: `0000:00:03.0`; empty for software devices.
+    pub bus: String,
+}
+
+/// The driver of an interface, or `None` when it does not tell.
+pub(crate) fn driver(interface: &str) -> Option<Driver> {
     let mut info = DriverInfo {
         command: GET_DRIVER,
         driver: [0; 32],
@@ -68,20 +81,35 @@ pub(super) fn driver(interface: &str) -> Option<String> {
     };
     // SAFETY: `info` is the structure of its command, plain data.
     unsafe { ask(interface, &mut info)? };
-    let bytes = info.driver.map(|byte| byte as u8);
-    let name = CStr::from_bytes_until_nul(&bytes).ok()?;
-    let name = name.to_str().ok().filter(|name| !name.is_empty())?;
-    Some(name.to_owned())
+    Some(Driver {
+        name: text(info.driver).filter(|name| !name.is_empty())?,
+        version: text(info.version).unwrap_or_default(),
+        firmware: text(info.firmware).unwrap_or_default(),
+        bus: text(info.bus).unwrap_or_default(),
+    })
 }
 
-/// RX queues in use, or `None` when the driver does not tell.
-pub(super) fn rx_queues(interface: &str) -> Option<u32> {
+/// A string in a field of fixed size.
+fn text(field: [c_char; 32]) -> Option<String> {
+    let bytes = field.map(|byte| byte as u8);
+    let text = CStr::from_bytes_until_nul(&bytes).ok()?;
+    Some(text.to_str().ok()?.to_owned())
+}
+
+/// What queues an interface has, or `None` when its driver does not tell.
+pub(crate) fn channels(interface: &str) -> Option<Channels> {
     let mut channels = Channels {
         command: GET_CHANNELS,
         ..Channels::default()
     };
     // SAFETY: `channels` is the structure of its command, plain data.
     unsafe { ask(interface, &mut channels)? };
+    Some(channels)
+}
+
+/// RX queues in use, or `None` when the driver does not tell.
+pub(super) fn rx_queues(interface: &str) -> Option<u32> {
+    let channels = channels(interface)?;
     let queues = channels.rx.checked_add(channels.combined)?;
     (queues > 0).then_some(queues)
 }
@@ -91,7 +119,7 @@ pub(super) fn rx_queues(interface: &str) -> Option<u32> {
 /// # Safety
 /// `T` must be the structure that include/uapi/linux/ethtool.h gives for the command in its first field, and
 /// any bytes must be valid in it.
-unsafe fn ask<T>(interface: &str, command: &mut T) -> Option<()> {
+pub(crate) unsafe fn ask<T>(interface: &str, command: &mut T) -> Option<()> {
     let socket: OwnedFd = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,

@@ -104,7 +104,7 @@ impl Interface {
             // The number in the message is what the device was made with; fewer may be in use.
             rx_queues: ethtool::rx_queues(&name).unwrap_or(queues).max(1),
             addresses: Vec::new(),
-            driver: ethtool::driver(&name),
+            driver: ethtool::driver(&name).map(|driver| driver.name),
             name,
         })
     }
@@ -134,7 +134,7 @@ fn addresses(index: u32) -> Result<Vec<IpAddr>, NetlinkError> {
 }
 
 /// The address in a message, unless duplicate address detection (RFC 4862) has not cleared it.
-fn usable(message: &AddressMessage) -> Option<IpAddr> {
+pub(crate) fn usable(message: &AddressMessage) -> Option<IpAddr> {
     let has = |flag| message.header.flags.contains(flag);
     let tentative = has(AddressHeaderFlags::Tentative) && !has(AddressHeaderFlags::Optimistic);
     if tentative || has(AddressHeaderFlags::Dadfailed) {

@@ -14,12 +14,14 @@
 //! [`resolve_neighbour`] work without privileges.
 
 mod error;
-mod ethtool;
+pub(crate) mod ethtool;
 mod interface;
 mod neighbour;
 mod route;
 
 pub use error::{InterfaceError, NeighbourError, RouteError};
+pub use ethtool::Driver;
 pub use interface::Interface;
+pub(crate) use interface::usable as usable_address;
 pub use neighbour::{neighbour, resolve_neighbour};
 pub use route::{Route, route_to};

@@ -78,6 +78,22 @@ pub enum RingError {
     },
 }
 
+/// Whether a ring can be had: its vectored operations on registered buffers, if so.
+pub(crate) fn try_out() -> Result<bool, RingError> {
+    Ok(Capabilities::probe(&build(4)?).vectored_fixed)
+}
+
+fn build(entries: u32) -> Result<IoUring, RingError> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .dontfork()
+        .build(entries)
+        .map_err(|source| RingError::from_setup(source, entries))
+}
+
 /// The ring. Bound to the thread that made it.
 pub(crate) struct Ring {
     ring: IoUring,
@@ -98,14 +114,7 @@ impl Ring {
         memory: &Memory,
         copies: &mut CopyBuffers,
     ) -> Result<Self, RingError> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .dontfork()
-            .build(entries)
-            .map_err(|source| RingError::from_setup(source, entries))?;
+        let ring = build(entries)?;
         let registered = register(&ring, memory, copies)?;
         let mut ring = Self {
             capabilities: Capabilities::probe(&ring),

@@ -1,0 +1,130 @@
+//! What follows from the facts about an interface.
+
+use super::finding::Finding;
+use super::host::HostFacts;
+use super::interface::InterfaceFacts;
+use super::queue_findings::queue_findings;
+use super::quirks::quirks;
+use super::xdp_findings::xdp_findings;
+
+/// What is to be said.
+#[must_use]
+pub fn interface_findings(facts: &InterfaceFacts, host: &HostFacts) -> Vec<Finding> {
+    let mut findings = vec![driver(facts), link(facts)];
+    findings.extend(role(facts));
+    findings.push(address(facts));
+    if !facts.link.ethernet {
+        findings.push(
+            Finding::missing(
+                "ethernet",
+                "no Ethernet interface: blockd cannot serve here",
+            )
+            .fix("serve on an Ethernet interface"),
+        );
+        return findings;
+    }
+    findings.extend(xdp_findings(facts, host));
+    if (facts.features.as_ref()).is_ok_and(|features| !features.native()) {
+        // Nothing else matters then.
+        return findings;
+    }
+    findings.extend(queue_findings(facts, host));
+    if let (Some(driver), Ok(kernel)) = (&facts.driver, &host.kernel) {
+        let zero_copy = facts.features.as_ref().ok();
+        let zero_copy = zero_copy.map(|features| features.zero_copy());
+        let rows = quirks(&driver.name, *kernel).filter(|row| row.applies(zero_copy));
+        findings.extend(rows.map(|row| row.finding(&facts.link.name)));
+    }
+    findings
+}
+
+fn driver(facts: &InterfaceFacts) -> Finding {
+    let Some(driver) = &facts.driver else {
+        return Finding::unknown("driver", "it does not tell its name");
+    };
+    let mut text = driver.name.clone();
+    if !driver.bus.is_empty() {
+        text.push_str(&format!(" at {}", driver.bus));
+    }
+    if !matches!(driver.firmware.as_str(), "" | "N/A") {
+        text.push_str(&format!(", firmware {}", driver.firmware));
+    }
+    Finding::ok("driver", text)
+}
+
+fn link(facts: &InterfaceFacts) -> Finding {
+    let link = &facts.link;
+    if !link.up {
+        return Finding::warning("link", "switched off")
+            .fix(format!("ip link set dev {} up", link.name));
+    }
+    if !link.carrier {
+        return Finding::warning("link", "no carrier: is the cable in, and the other end up?");
+    }
+    match facts.speed {
+        Some(speed) => Finding::ok("link", format!("up, {speed} Mb/s")),
+        None => Finding::ok("link", "up"),
+    }
+}
+
+/// What it is to other interfaces.
+fn role(facts: &InterfaceFacts) -> Option<Finding> {
+    let members = match facts.members.as_slice() {
+        [] => "it has none now".to_owned(),
+        members => members.join(", "),
+    };
+    let lower = facts.lower.as_deref().unwrap_or("in another namespace");
+    let kind = facts.link.kind.as_deref();
+    let (text, fix) = match kind {
+        Some("bond" | "team") => (
+            "a bond: packets arrive at its members, and AF_XDP sockets take packets only of the interface they are bound to"
+                .to_owned(),
+            format!("serve on a member ({members}), with an address of its own, taken out of the bond"),
+        ),
+        Some("bridge") => (
+            "a bridge: it has no driver of its own that could run programs".to_owned(),
+            format!("serve on a port ({members}), with an address of its own, taken out of the bridge"),
+        ),
+        Some("vlan") => (
+            format!("a VLAN on {lower}: it has no driver of its own that could run programs"),
+            format!("serve on the interface below ({lower}), with an address of its own"),
+        ),
+        Some("macvlan" | "macvtap" | "ipvlan" | "ipvtap") => (
+            format!("a {} on {lower}: it has no driver of its own that could run programs", kind?),
+            format!("serve on the interface below ({lower})"),
+        ),
+        _ => return part(facts),
+    };
+    Some(Finding::missing("role", text).fix(fix))
+}
+
+/// It is part of a bond or a bridge.
+fn part(facts: &InterfaceFacts) -> Option<Finding> {
+    let (master, kind) = facts.master.as_ref()?;
+    let kind = kind.as_deref().unwrap_or("device");
+    let text = format!(
+        "part of the {kind} {master}: addresses of {master} are not served here, and what {master} forwards passes the program"
+    );
+    let fix = format!(
+        "for an interface of its own: ip link set dev {} nomaster",
+        facts.link.name
+    );
+    Some(Finding::warning("role", text).fix(fix))
+}
+
+fn address(facts: &InterfaceFacts) -> Finding {
+    if facts.link.addresses.is_empty() {
+        return Finding::warning("address", "no IP address: clients cannot reach it").fix(format!(
+            "ip address add ADDRESS/PREFIX dev {}",
+            facts.link.name
+        ));
+    }
+    let addresses: Vec<String> = (facts.link.addresses.iter())
+        .map(ToString::to_string)
+        .collect();
+    Finding::ok("address", addresses.join(", "))
+}
+
+#[cfg(test)]
+#[path = "interface_findings_tests.rs"]
+mod tests;
