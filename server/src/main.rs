@@ -2,6 +2,7 @@
 
 mod dump;
 mod gc_command;
+mod probe_command;
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -19,6 +20,7 @@ use blockd::exports::ExportSpec;
 use blockd::gc::parse_age;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gc_command::GcArguments;
+use probe_command::ProbeArguments;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +46,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Gc(GcArguments),
+    Probe(ProbeArguments),
 }
 
 /// What it takes to serve.
@@ -85,7 +88,8 @@ There is no encryption and no authentication yet: serve trusted networks only.
 Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
 11 the interface cannot be used.
 
-`blockd gc` lists and removes the files of puts that were never finished.
+`blockd probe` tells what network card, kernel and disk can do. `blockd gc` lists and removes the files of puts that were
+never finished.
 
 Example:
   blockd --interface eth1 --export data=/srv/data";
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
         .init();
     let arguments = match (parsed.command, parsed.serve) {
         (Some(Command::Gc(arguments)), _) => return gc_command::run(&arguments),
+        (Some(Command::Probe(arguments)), _) => return probe_command::run(&arguments),
         (None, Some(arguments)) => arguments,
         // Never: what is required is there, or the usage was shown.
         (None, None) => return fail("nothing to do: see blockd --help", 2),

@@ -11,6 +11,7 @@ mod flows;
 mod impaired;
 mod interrupted;
 mod path_mtu;
+mod probe;
 mod ranged;
 mod reading;
 mod refused;
