@@ -17,6 +17,8 @@
 //! - A frame that the kernel reads or writes is not reachable from safe code: its token is inside a ring.
 //! - No block of a file is written both by direct I/O and through the page cache ([`disk::plan`]).
 //! - One worker thread owns socket, UMEM and ring; other threads reach it only by its [`mailbox`].
+//!
+//! Beside the path: [`probe`] tells what host, interfaces and disks can do, and what to change.
 
 pub mod disk;
 pub mod dump;

@@ -4,12 +4,11 @@ use super::finding::Finding;
 use super::host::{HostFacts, Ring};
 use super::kernel::KernelVersion;
 
-/// The kernel that the XDP program, its link and its fragments need.
-const NEEDED: KernelVersion = KernelVersion::new(5, 18);
-/// The kernel that tells alignments of direct I/O (`STATX_DIOALIGN`) and has the io_uring flags in use.
+/// The kernel that has what blockd uses: XDP programs with fragments (5.18), alignments of direct I/O (`STATX_DIOALIGN`, 6.1), the
+/// io_uring flags (6.1).
 const GOOD: KernelVersion = KernelVersion::new(6, 1);
-/// Memory that a worker locks: its frames, once for AF_XDP and once for io_uring.
-const LOCKED: u64 = 2 * (96 << 20);
+/// Memory that a worker locks: its frames, for AF_XDP. io_uring counts them once more; over the limit it goes on without.
+const FRAMES: u64 = 96 << 20;
 /// Capabilities that blockd needs, besides CAP_IPC_LOCK.
 const NEEDED_CAPABILITIES: [&str; 3] = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF"];
 
@@ -32,16 +31,19 @@ fn kernel(host: &HostFacts) -> Finding {
     let text = format!("Linux {} on {}", host.release, host.machine);
     match &host.kernel {
         Err(error) => Finding::unknown("kernel", format!("{text}: {error}")),
-        Ok(version) if *version < NEEDED => Finding::missing(
-            "kernel",
-            format!("{text}: too old, blockd needs {NEEDED}, and {GOOD} for direct disk I/O"),
-        )
-        .fix("take a newer kernel; 6.15 or later has the cheapest disk writes"),
-        Ok(version) if *version < GOOD => Finding::missing(
-            "kernel",
-            format!("{text}: too old for the disk's io_uring, which needs {GOOD}"),
-        )
-        .fix("take a newer kernel; 6.15 or later has the cheapest disk writes"),
+        // Distributions take over changes of later kernels: what counts is what works.
+        Ok(version) if *version < GOOD && matches!(host.ring, Ring::Works { .. }) => {
+            Finding::warning(
+                "kernel",
+                format!(
+                    "{text}: older than {GOOD}, with which blockd was made; its io_uring has what is needed, though"
+                ),
+            )
+        }
+        Ok(version) if *version < GOOD => {
+            Finding::missing("kernel", format!("{text}: too old, blockd needs {GOOD}"))
+                .fix("take a newer kernel; 6.15 or later has the cheapest disk writes")
+        }
         Ok(_) => Finding::ok("kernel", text),
     }
 }
@@ -96,7 +98,7 @@ fn privileges(host: &HostFacts) -> Finding {
         );
     }
     if host.in_user_namespace {
-        return Finding::warning(
+        return Finding::missing(
             "privileges",
             "the capabilities are there, but only within a user namespace (a rootless container): BPF programs cannot be \
              loaded from there",
@@ -110,8 +112,10 @@ fn privileges(host: &HostFacts) -> Finding {
 }
 
 fn memlock(host: &HostFacts) -> Finding {
-    let mib = LOCKED >> 20;
-    if host.capabilities.has("CAP_IPC_LOCK") {
+    let fix = "grant CAP_IPC_LOCK, or ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)";
+    let mib = FRAMES >> 20;
+    // Of a user namespace, the kernel does not take it for this.
+    if host.capabilities.has("CAP_IPC_LOCK") && !host.in_user_namespace {
         return Finding::ok(
             "memlock",
             "CAP_IPC_LOCK is there: locked memory is not counted",
@@ -119,23 +123,24 @@ fn memlock(host: &HostFacts) -> Finding {
     }
     match host.memlock {
         None => Finding::ok("memlock", "any amount of memory may be locked"),
-        Some(limit) if limit < LOCKED => Finding::missing(
+        Some(limit) if limit < FRAMES => Finding::missing(
             "memlock",
             format!(
                 "{} KiB of memory may be locked; each worker (one a queue) locks {mib} MiB",
                 limit >> 10
             ),
         )
-        .fix("grant CAP_IPC_LOCK, or ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)"),
+        .fix(fix),
         Some(limit) => Finding::note(
             "memlock",
             format!(
-                "{} MiB of memory may be locked: enough for {} workers (one a queue)",
+                "{} MiB of memory may be locked: {} workers (one a queue) at most, {} of them with the cheaper disk I/O",
                 limit >> 20,
-                limit / LOCKED
+                limit / FRAMES,
+                limit / (2 * FRAMES)
             ),
         )
-        .fix("grant CAP_IPC_LOCK, or ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)"),
+        .fix(fix),
     }
 }
 
@@ -163,7 +168,7 @@ fn bpf(host: &HostFacts) -> Vec<Finding> {
                 "unprivileged_bpf",
                 "any user may load BPF programs: blockd does not need that, and it widens what an attacker can try",
             )
-            .fix("sysctl -w kernel.unprivileged_bpf_disabled=1"),
+            .fix("sysctl -w kernel.unprivileged_bpf_disabled=2"),
         );
     }
     findings
@@ -251,7 +256,17 @@ pub(super) mod tests {
         };
         let finding = find(&host, "memlock");
         assert_eq!(finding.level, Level::Note);
-        assert!(finding.text.contains("enough for 2 workers"), "{finding:?}");
+        assert!(
+            finding
+                .text
+                .contains(": 4 workers (one a queue) at most, 2 of"),
+            "{finding:?}"
+        );
+        let too_little = HostFacts {
+            memlock: Some(90 << 20),
+            ..host
+        };
+        assert_eq!(find(&too_little, "memlock").level, Level::Missing);
     }
 
     #[test]
@@ -269,18 +284,21 @@ pub(super) mod tests {
 
     #[test]
     fn kernels_that_are_too_old() {
-        let with = |release: &str| HostFacts {
+        let with = |release: &str, ring: Ring| HostFacts {
             release: release.to_owned(),
             kernel: release.parse(),
+            ring,
             ..good()
         };
-        assert_eq!(
-            find(&with("5.15.0-generic"), "kernel").level,
-            Level::Missing
-        );
-        assert_eq!(find(&with("5.19.0"), "kernel").level, Level::Missing);
-        assert_eq!(find(&with("6.1.158"), "kernel").level, Level::Ok);
-        assert_eq!(find(&with("strange"), "kernel").level, Level::Unknown);
+        let level = |release, ring| find(&with(release, ring), "kernel").level;
+        let works = || good().ring;
+        let refused = || Ring::Refused("too old".to_owned());
+        assert_eq!(level("5.15.0-generic", refused()), Level::Missing);
+        // It has what is needed, whatever its number.
+        assert_eq!(level("5.14.0-611.el9.x86_64", works()), Level::Warning);
+        assert_eq!(level("6.1.158", works()), Level::Ok);
+        assert_eq!(level("6.1.158", refused()), Level::Ok);
+        assert_eq!(level("strange", works()), Level::Unknown);
     }
 
     #[test]
@@ -289,6 +307,6 @@ pub(super) mod tests {
             in_user_namespace: true,
             ..good()
         };
-        assert_eq!(find(&host, "privileges").level, Level::Warning);
+        assert_eq!(find(&host, "privileges").level, Level::Missing);
     }
 }

@@ -7,6 +7,7 @@ use blk_xdp::{Attachment, ProgramInfo, link_state, program_info};
 use super::ethtool::{Offloads, Queues, Rings, Steering, speed};
 use super::links::{Link, Links};
 use super::netdev::{BusyPoll, XdpFeatures};
+use super::virtio::VirtioFeatures;
 use crate::net::Driver;
 use crate::net::ethtool::driver;
 
@@ -40,6 +41,8 @@ pub struct InterfaceFacts {
     pub numa_node: Option<u32>,
     /// What the driver announces about XDP, or why that is not known.
     pub features: Result<XdpFeatures, String>,
+    /// Of a virtio device, what host and guest agreed on.
+    pub virtio: Option<VirtioFeatures>,
     /// The program that is on it now.
     pub program: Option<XdpProgram>,
     /// Queues in use.
@@ -70,6 +73,7 @@ impl InterfaceFacts {
             members: links.members(link),
             speed: speed(&link.name),
             numa_node: driver.as_ref().and_then(numa_node),
+            virtio: driver.as_ref().and_then(VirtioFeatures::of),
             driver,
             features: XdpFeatures::of(link.index),
             program: program(link.index),
@@ -79,6 +83,28 @@ impl InterfaceFacts {
             offloads: Offloads::of(&link.name),
             busy_poll: BusyPoll::of(link.index),
             link: link.clone(),
+        }
+    }
+
+    /// Whether the driver takes programs as the interface is now; `None`: not known.
+    #[must_use]
+    pub fn native_xdp(&self) -> Option<bool> {
+        let refused = self.virtio.is_some_and(VirtioFeatures::refuses_programs);
+        match &self.features {
+            _ if refused => Some(false),
+            Ok(features) => Some(features.native()),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether AF_XDP has zero-copy mode as the interface is now; `None`: not known.
+    #[must_use]
+    pub fn zero_copy(&self) -> Option<bool> {
+        let maps = self.virtio.is_none_or(VirtioFeatures::maps_memory);
+        match (self.native_xdp(), &self.features) {
+            (Some(false), _) => Some(false),
+            (_, Ok(features)) => Some(features.zero_copy() && maps),
+            (_, Err(_)) => None,
         }
     }
 }

@@ -10,9 +10,8 @@ use super::xdp_findings::xdp_findings;
 /// What is to be said.
 #[must_use]
 pub fn interface_findings(facts: &InterfaceFacts, host: &HostFacts) -> Vec<Finding> {
-    let mut findings = vec![driver(facts), link(facts)];
+    let mut findings = vec![driver(facts)];
     findings.extend(role(facts));
-    findings.push(address(facts));
     if !facts.link.ethernet {
         findings.push(
             Finding::missing(
@@ -23,15 +22,16 @@ pub fn interface_findings(facts: &InterfaceFacts, host: &HostFacts) -> Vec<Findi
         );
         return findings;
     }
-    findings.extend(xdp_findings(facts, host));
-    if (facts.features.as_ref()).is_ok_and(|features| !features.native()) {
+    if facts.native_xdp() == Some(false) {
         // Nothing else matters then.
+        findings.extend(xdp_findings(facts, host));
         return findings;
     }
+    findings.extend([link(facts), address(facts)]);
+    findings.extend(xdp_findings(facts, host));
     findings.extend(queue_findings(facts, host));
     if let (Some(driver), Ok(kernel)) = (&facts.driver, &host.kernel) {
-        let zero_copy = facts.features.as_ref().ok();
-        let zero_copy = zero_copy.map(|features| features.zero_copy());
+        let zero_copy = facts.zero_copy();
         let rows = quirks(&driver.name, *kernel).filter(|row| row.applies(zero_copy));
         findings.extend(rows.map(|row| row.finding(&facts.link.name)));
     }

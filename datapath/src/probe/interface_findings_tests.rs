@@ -8,6 +8,7 @@ use super::super::host_findings::tests::good;
 use super::super::interface::XdpProgram;
 use super::super::links::Link;
 use super::super::netdev::XdpFeatures;
+use super::super::virtio::tests::features;
 use super::*;
 use crate::net::Driver;
 
@@ -29,7 +30,7 @@ fn card() -> InterfaceFacts {
             ethernet: true,
             up: true,
             carrier: true,
-            mtu: 9000,
+            mtu: 3498,
             max_mtu: 9978,
             rx_queues: 8,
             addresses: vec![[10, 0, 0, 1].into()],
@@ -45,6 +46,7 @@ fn card() -> InterfaceFacts {
             bits: 0b10_1111,
             zero_copy_segments: Some(17),
         }),
+        virtio: None,
         program: None,
         queues: Some(Queues {
             now: 4,
@@ -146,12 +148,128 @@ fn veth_has_no_zero_copy() {
     says(&veth(), "native_xdp", Level::Ok, "yes, driver veth", "");
     says(&veth(), "mtu", Level::Note, "1500: 1024 bytes", "mtu 3698");
     assert!(all(&veth(), "quirk").iter().all(|row| row.source.is_some()));
-    assert_eq!(all(&veth(), "quirk").len(), 2);
+    assert_eq!(all(&veth(), "quirk").len(), 1);
+}
+
+#[test]
+fn drivers_withdraw_programs_while_something_else_is_in_use() {
+    let mut facts = veth();
+    facts.features = Ok(XdpFeatures::default());
+    let text = "more TX queues than this end";
+    let fix = "ethtool -L eth1 rx 8";
+    says(&facts, "native_xdp", Level::Missing, text, fix);
+    facts.queues = None;
+    facts.link.rx_queues = 2;
+    says(
+        &facts,
+        "native_xdp",
+        Level::Missing,
+        text,
+        "ethtool -L PEER tx 2",
+    );
+    facts.driver = named("mlx5_core", "0000:01:00.0");
+    says(
+        &facts,
+        "native_xdp",
+        Level::Missing,
+        "LRO",
+        "ethtool -K eth1 lro off rx-gro-hw off",
+    );
+}
+
+#[test]
+fn a_virtio_host_decides_what_there_is() {
+    let mut facts = card();
+    facts.driver = named("virtio_net", "0000:00:03.0");
+    // VIRTIO_F_VERSION_1, VIRTIO_NET_F_GUEST_TSO4 and VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_F_ACCESS_PLATFORM.
+    facts.virtio = Some(features(&[32, 7, 2, 33]));
+    says(&facts, "native_xdp", Level::Ok, "yes", "");
+    says(&facts, "zero_copy", Level::Ok, "announces it", "");
+    facts.virtio = Some(features(&[32, 7, 2]));
+    says(&facts, "native_xdp", Level::Ok, "yes", "");
+    says(
+        &facts,
+        "zero_copy",
+        Level::Note,
+        "no, the host lets this device reach",
+        "iommu_platform=on",
+    );
+    facts.virtio = Some(features(&[32, 7, 33]));
+    says(
+        &facts,
+        "native_xdp",
+        Level::Missing,
+        "joined packets",
+        "ctrl_guest_offloads=on",
+    );
+    assert!(all(&facts, "zero_copy").is_empty());
+    // Also where the kernel does not tell what the driver announces.
+    facts.features = Err("too old".to_owned());
+    assert_eq!(
+        (facts.native_xdp(), facts.zero_copy()),
+        (Some(false), Some(false))
+    );
+}
+
+#[test]
+fn zero_copy_bounds_the_mtu() {
+    let mut facts = card();
+    facts.link.mtu = 9000;
+    says(
+        &facts,
+        "mtu",
+        Level::Warning,
+        "here above 3686",
+        "ip link set dev eth1 mtu 3686",
+    );
+    facts.link.mtu = 3686;
+    says(&facts, "mtu", Level::Ok, "3686: 3072 bytes", "");
+    facts.link.mtu = 1500;
+    says(&facts, "mtu", Level::Note, "larger packets", "mtu 3186");
+    // Without it, larger ones are of use.
+    facts.features = Ok(XdpFeatures {
+        bits: 0b10_0111,
+        zero_copy_segments: None,
+    });
+    says(&facts, "mtu", Level::Note, "larger packets", "mtu 3698");
+    facts.link.mtu = 9000;
+    says(&facts, "mtu", Level::Ok, "9000: 3584 bytes", "");
+}
+
+#[test]
+fn ena_needs_half_of_the_queues() {
+    let mut facts = card();
+    facts.driver = named("ena", "0000:00:05.0");
+    facts.queues = Some(Queues {
+        now: 8,
+        max: 8,
+        combined: true,
+    });
+    says(
+        &facts,
+        "queues",
+        Level::Missing,
+        "at most half",
+        "ethtool -L eth1 combined 4",
+    );
+    facts.queues = Some(Queues {
+        now: 2,
+        max: 6,
+        combined: true,
+    });
+    says(
+        &facts,
+        "queues",
+        Level::Note,
+        "2 of at most 6",
+        "ethtool -L eth1 combined 3",
+    );
 }
 
 #[test]
 fn an_mtu_that_the_program_cannot_have() {
     let mut igb = card();
+    igb.link.mtu = 3498;
     igb.driver = named("igb", "0000:02:00.0");
     igb.features = Ok(XdpFeatures {
         bits: 0b1111,
@@ -164,6 +282,8 @@ fn an_mtu_that_the_program_cannot_have() {
         "at most 3046",
         "ip link set dev eth1 mtu 3046",
     );
+    igb.link.mtu = 9000;
+    says(&igb, "mtu", Level::Missing, "at most 3046", "mtu 3046");
     igb.link.mtu = 1500;
     // Neither of the good ones is possible.
     says(&igb, "mtu", Level::Ok, "at most 3046", "");
@@ -174,6 +294,11 @@ fn an_mtu_that_the_program_cannot_have() {
 #[test]
 fn fragments_of_the_driver_count_for_more_than_the_table() {
     let mut virtio = card();
+    virtio.link.mtu = 9000;
+    virtio.features = Ok(XdpFeatures {
+        bits: 0b10_0011,
+        zero_copy_segments: None,
+    });
     virtio.driver = named("virtio_net", "0000:00:03.0");
     says(&virtio, "mtu", Level::Ok, "sets no bound", "");
     virtio.features = Ok(XdpFeatures {
@@ -211,7 +336,7 @@ fn another_program_is_named() {
     says(
         &facts,
         "xdp_program",
-        Level::Missing,
+        Level::Unknown,
         "CAP_SYS_ADMIN",
         "xdp off",
     );
@@ -229,6 +354,7 @@ fn old_kernels_do_not_tell() {
 #[test]
 fn interfaces_on_others() {
     let mut facts = veth();
+    facts.driver = named("802.1Q VLAN Support", "");
     facts.features = Ok(XdpFeatures::default());
     facts.link.kind = Some("vlan".to_owned());
     facts.lower = Some("eth0".to_owned());
@@ -254,7 +380,7 @@ fn interfaces_on_others() {
         &facts,
         "native_xdp",
         Level::Missing,
-        "runs none",
+        "runs no programs",
         "native XDP",
     );
     assert!(all(&facts, "zero_copy").is_empty() && all(&facts, "mtu").is_empty());
@@ -304,7 +430,7 @@ fn small_rings_are_told_with_the_command() {
     says(
         &facts,
         "rings",
-        Level::Warning,
+        Level::Note,
         "256 descriptors",
         "ethtool -G eth1 rx 2048 tx 4096",
     );

@@ -23,12 +23,12 @@ mod kernel;
 mod links;
 mod mtu;
 mod netdev;
-
 mod place;
 mod place_findings;
 mod queue_findings;
 mod quirks;
 mod quirks_table;
+mod virtio;
 mod xdp_findings;
 
 pub use ethtool::{Offloads, Queues, Rings, Steering};
@@ -44,3 +44,4 @@ pub use netdev::{BusyPoll, XdpFeatures};
 pub use place::{Direct, PlaceError, PlaceFacts};
 pub use place_findings::place_findings;
 pub use quirks::{Quirk, quirks};
+pub use virtio::VirtioFeatures;

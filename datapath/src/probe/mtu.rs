@@ -50,28 +50,32 @@ struct Row {
 
 /// 256 bytes in front, `struct skb_shared_info` behind, and an Ethernet header (64-bit machines).
 const ROOM: u32 = 256 + 320 + 14;
-const TABLE: &str = "https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_XDP/#max-mtu";
 const ANY: KernelVersion = KernelVersion::new(0, 0);
 
-/// A driver without fragments, from [`TABLE`].
-const fn plain(driver: &'static str, bytes: u32) -> Row {
+/// A driver without fragments.
+const fn plain(driver: &'static str, bytes: u32, source: &'static str) -> Row {
     Row {
         driver,
         whole: Rule::Bytes(bytes),
         fragments: Rule::Impossible,
         since: ANY,
-        source: TABLE,
+        source,
     }
 }
 
-/// A driver that takes fragments without a bound, from [`TABLE`].
-const fn unbounded(driver: &'static str, bytes: u32, since: KernelVersion) -> Row {
+/// A driver that takes fragments without a bound.
+const fn unbounded(
+    driver: &'static str,
+    bytes: u32,
+    since: KernelVersion,
+    source: &'static str,
+) -> Row {
     Row {
         driver,
         whole: Rule::Bytes(bytes),
         fragments: Rule::Unlimited,
         since,
-        source: TABLE,
+        source,
     }
 }
 
@@ -82,7 +86,7 @@ const ROWS: &[Row] = &[
         // MAX_SKB_FRAGS is 17 unless the kernel was built otherwise.
         fragments: Rule::Pages(18),
         since: KernelVersion::new(5, 18),
-        source: "https://git.zx2c4.com/linux-dev/commit/?id=7cda76d858a4e71ac4a04066c093679a12e1312c",
+        source: "drivers/net/veth.c, veth_xdp_set()",
     },
     Row {
         driver: "virtio_net",
@@ -96,7 +100,7 @@ const ROWS: &[Row] = &[
         whole: Rule::Bytes(3046),
         fragments: Rule::Bytes(9702),
         since: KernelVersion::new(6, 4),
-        source: TABLE,
+        source: "drivers/net/ethernet/intel/i40e/i40e_main.c, i40e_xdp_setup()",
     },
     Row {
         driver: "ice",
@@ -105,22 +109,75 @@ const ROWS: &[Row] = &[
         since: KernelVersion::new(6, 3),
         source: "drivers/net/ethernet/intel/ice/ice_main.c, ice_xdp_setup_prog()",
     },
-    unbounded("mlx5_core", 3498, KernelVersion::new(5, 18)),
-    unbounded("bnxt_en", 3502, KernelVersion::new(5, 19)),
-    unbounded("atlantic", 2048, KernelVersion::new(5, 19)),
-    unbounded("mvneta", 3520, KernelVersion::new(5, 18)),
-    plain("igb", 3046),
-    plain("igc", 1500),
-    plain("ixgbe", 3050),
-    plain("ixgbevf", 3050),
-    plain("mlx4_en", 3498),
-    plain("ena", 3498),
-    plain("hv_netvsc", 3506),
-    plain("mana", 3506),
-    plain("vmxnet3", 3494),
-    plain("gve", 2032),
-    plain("nfp", 4096),
-    plain("tun", 1500),
+    unbounded(
+        "mlx5_core",
+        3498,
+        KernelVersion::new(5, 18),
+        "drivers/net/ethernet/mellanox/mlx5/core/en_main.c, mlx5e_params_validate_xdp()",
+    ),
+    unbounded(
+        "bnxt_en",
+        3502,
+        KernelVersion::new(5, 19),
+        "drivers/net/ethernet/broadcom/bnxt/bnxt_xdp.c, bnxt_xdp_set()",
+    ),
+    unbounded(
+        "atlantic",
+        2048,
+        KernelVersion::new(5, 19),
+        "drivers/net/ethernet/aquantia/atlantic/aq_main.c, aq_xdp_setup()",
+    ),
+    unbounded(
+        "mvneta",
+        3520,
+        KernelVersion::new(5, 18),
+        "drivers/net/ethernet/marvell/mvneta.c, mvneta_xdp_setup()",
+    ),
+    plain(
+        "igb",
+        3046,
+        "drivers/net/ethernet/intel/igb/igb_main.c, igb_xdp_setup()",
+    ),
+    plain(
+        "igc",
+        1500,
+        "drivers/net/ethernet/intel/igc/igc_xdp.c, igc_xdp_set_prog()",
+    ),
+    plain(
+        "ixgbe",
+        3050,
+        "drivers/net/ethernet/intel/ixgbe/ixgbe_main.c, ixgbe_xdp_setup()",
+    ),
+    plain(
+        "ixgbevf",
+        3050,
+        "drivers/net/ethernet/intel/ixgbevf/ixgbevf_main.c, ixgbevf_xdp_setup()",
+    ),
+    plain(
+        "mlx4_en",
+        3498,
+        "drivers/net/ethernet/mellanox/mlx4/en_netdev.c, mlx4_en_check_xdp_mtu()",
+    ),
+    plain(
+        "ena",
+        3498,
+        "drivers/net/ethernet/amazon/ena/ena_xdp.h, ENA_XDP_MAX_MTU",
+    ),
+    plain(
+        "hv_netvsc",
+        3506,
+        "drivers/net/hyperv/netvsc_bpf.c, netvsc_xdp_set()",
+    ),
+    plain(
+        "mana",
+        3506,
+        "drivers/net/ethernet/microsoft/mana/mana_bpf.c, MANA_XDP_MTU_MAX",
+    ),
+    plain(
+        "vmxnet3",
+        3494,
+        "drivers/net/vmxnet3/vmxnet3_xdp.h, VMXNET3_XDP_MAX_MTU",
+    ),
 ];
 
 /// The bounds for a driver on a kernel with pages of so many bytes; `None`: not known.

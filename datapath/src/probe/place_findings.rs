@@ -7,7 +7,7 @@ use super::quirks::quirks;
 use crate::disk::Plan;
 use crate::disk::plan::CoalesceReason;
 
-/// Less than this free is worth a word, bytes.
+/// One GiB. Less than this free is worth a word, bytes.
 const LITTLE: u64 = 1 << 30;
 
 /// What is to be said, on a kernel of this version.
@@ -130,11 +130,19 @@ fn plan(place: &PlaceFacts, direct: &Direct) -> Finding {
 
 fn free(place: &PlaceFacts) -> Finding {
     let (free, size) = (place.free, place.size);
-    let text = format!("{} MiB of {} MiB free", free >> 20, size >> 20);
+    let text = format!("{} of {} free", binary(free), binary(size));
     if free < LITTLE {
         Finding::warning("free", text)
     } else {
         Finding::ok("free", text)
+    }
+}
+
+/// Bytes in MiB, or from one GiB on, in GiB.
+fn binary(bytes: u64) -> String {
+    match bytes {
+        LITTLE.. => format!("{:.1} GiB", bytes as f64 / LITTLE as f64),
+        _ => format!("{} MiB", bytes >> 20),
     }
 }
 
@@ -211,6 +219,7 @@ mod tests {
             assert_eq!(finding.level, Level::Ok, "{finding:?}");
         }
         assert!(find(&nvme(0), "plan").text.starts_with("gather"));
+        assert_eq!(find(&nvme(0), "free").text, "10.0 GiB of 20.0 GiB free");
     }
 
     #[test]

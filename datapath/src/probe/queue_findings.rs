@@ -33,7 +33,18 @@ fn queues(facts: &InterfaceFacts, host: &HostFacts) -> Finding {
         true => format!("ethtool -L {name} combined {count}"),
         false => format!("ethtool -L {name} rx {count} tx {count}"),
     };
-    let good = queues.max.min(host.cpus).min(MOST_WORKERS);
+    // Of ena, a queue of XDP takes the place of another one.
+    let is_ena = (facts.driver.as_ref()).is_some_and(|driver| driver.name == "ena");
+    let most = if is_ena { queues.max / 2 } else { queues.max };
+    if queues.now > most {
+        return Finding::missing(
+            "queues",
+            format!("{text}: driver ena takes programs only while at most half of them are in use"),
+        )
+        .fix(set(most.max(1)))
+        .source("drivers/net/ethernet/amazon/ena/ena_xdp.h, ena_xdp_allowed()");
+    }
+    let good = most.min(host.cpus).min(MOST_WORKERS);
     if queues.now > host.cpus {
         return Finding::note(
             "queues",
@@ -64,7 +75,7 @@ fn rings(facts: &InterfaceFacts) -> Option<Finding> {
     if rings.rx >= rx {
         return Some(Finding::ok("rings", text));
     }
-    let finding = Finding::warning("rings", format!("{text}: a burst overruns them sooner"));
+    let finding = Finding::note("rings", format!("{text}: a burst overruns them sooner"));
     let fix = format!(
         "ethtool -G {} rx {rx} tx {}",
         facts.link.name,

@@ -1,21 +1,28 @@
 //! What follows from the facts about XDP on an interface.
 
-use blk_proto::geometry::max_payload_for_mtu;
+use blk_proto::geometry::{CHUNK_LEN, UMEM_HEADROOM, XDP_PACKET_HEADROOM, max_payload_for_mtu};
 use blk_xdp::Attachment;
 
 use super::finding::Finding;
 use super::host::HostFacts;
 use super::interface::{InterfaceFacts, XdpProgram};
 use super::mtu::{Limit, mtu_limits};
+use super::virtio::VirtioFeatures;
 
 /// MTUs worth having, the best first: 3584 and 3072 bytes of payload in a packet, over IPv6 and with two VLAN tags too.
 const GOOD_MTUS: [u32; 2] = [3698, 3186];
+/// The largest MTU whose packets fit into one frame each in zero-copy mode: what drivers make of a frame, in steps of 128 bytes,
+/// less an Ethernet header with two VLAN tags and its checksum. Recent kernels refuse zero-copy above it, unless the socket takes
+/// packets of several frames, which blockd's do not (net/xdp/xsk_buff_pool.c, `xp_assign_dev()`): tried with 6.18.15, which does
+/// not refuse it yet, and 7.3.4; 6.12.117 has it, too.
+const ZERO_COPY_MTU: u32 =
+    ((CHUNK_LEN - XDP_PACKET_HEADROOM - UMEM_HEADROOM) / 128 * 128 - (14 + 2 * 4 + 4)) as u32;
 
 /// What is to be said.
 pub(super) fn xdp_findings(facts: &InterfaceFacts, host: &HostFacts) -> Vec<Finding> {
     let mut findings = vec![native(facts)];
     findings.extend(facts.program.as_ref().map(|program| taken(facts, program)));
-    if (facts.features.as_ref()).is_ok_and(|features| !features.native()) {
+    if facts.native_xdp() == Some(false) {
         return findings;
     }
     findings.push(zero_copy(facts));
@@ -33,23 +40,57 @@ fn driver(facts: &InterfaceFacts) -> &str {
 }
 
 fn native(facts: &InterfaceFacts) -> Finding {
-    match &facts.features {
-        Ok(features) if features.native() => Finding::ok(
+    match (facts.native_xdp(), &facts.features) {
+        (Some(true), _) => Finding::ok(
             "native_xdp",
             format!("yes, driver {} runs programs", driver(facts)),
         ),
-        Ok(_) => Finding::missing(
+        (Some(false), _) => no_native(facts),
+        (None, features) => {
+            let why = features.as_ref().err().map_or("", String::as_str);
+            Finding::unknown(
+                "native_xdp",
+                format!("not known ({why}); blockd says at its start whether it works"),
+            )
+        }
+    }
+}
+
+/// Why there is none: several drivers withdraw it while something else is in use.
+fn no_native(facts: &InterfaceFacts) -> Finding {
+    let (name, driver) = (&facts.link.name, driver(facts));
+    let no = |why: &str| {
+        Finding::missing(
             "native_xdp",
-            format!(
-                "no, driver {} runs none: blockd cannot serve here",
-                driver(facts)
-            ),
+            format!("no, {why}: blockd cannot serve here like this"),
         )
-        .fix("serve on an interface whose driver has native XDP"),
-        Err(why) => Finding::unknown(
-            "native_xdp",
-            format!("not known ({why}); blockd says at its start whether it works"),
-        ),
+    };
+    match driver {
+        "virtio_net" if facts.virtio.is_some_and(VirtioFeatures::refuses_programs) => no(
+            "the host may hand over joined packets or ones without a checksum, and gives no way to switch that off",
+        )
+        .fix("in QEMU, for this device: ctrl_guest_offloads=on, or guest_csum, guest_tso4, guest_tso6, guest_ecn, guest_ufo, guest_uso4 and guest_uso6 off")
+        .source("drivers/net/virtio_net.c, virtnet_xdp_set()"),
+        "veth" => {
+            let queues = facts.queues.map(|queues| (queues.now, queues.max));
+            let fix = match queues {
+                Some((now, max)) if now < max => format!(
+                    "ethtool -L {name} rx {max}, and if it has more than that, at the other end: ethtool -L PEER tx {max}"
+                ),
+                _ => format!(
+                    "at the other end: ethtool -L PEER tx {}",
+                    queues.map_or(facts.link.rx_queues, |(now, _)| now)
+                ),
+            };
+            no("the other end of the veth pair has more TX queues than this end has RX queues")
+                .fix(fix)
+                .source("drivers/net/veth.c, veth_set_xdp_features()")
+        }
+        "mlx5_core" => no("mlx5_core takes programs only while LRO and hardware GRO are off")
+            .fix(format!("ethtool -K {name} lro off rx-gro-hw off"))
+            .source("drivers/net/ethernet/mellanox/mlx5/core/en_main.c, mlx5e_set_xdp_feature()"),
+        driver => no(&format!("driver {driver} runs no programs"))
+            .fix("serve on an interface whose driver has native XDP"),
     }
 }
 
@@ -67,7 +108,7 @@ fn taken(facts: &InterfaceFacts, program: &XdpProgram) -> Finding {
         Ok(info) if info.is_ours() => Finding::warning(
             "xdp_program",
             format!(
-                "a blockd or blkcp has the interface now (program \"{}\", id {id}, tag {:016x}, {mode})",
+                "a blockd or blkcp has the interface now, and as long as it runs, no other can have it (program \"{}\", id {id}, tag {:016x}, {mode})",
                 info.name, info.tag
             ),
         ),
@@ -79,16 +120,22 @@ fn taken(facts: &InterfaceFacts, program: &XdpProgram) -> Finding {
             ),
         )
         .fix(fix),
-        Err(why) => Finding::missing(
+        Err(why) => Finding::unknown(
             "xdp_program",
-            format!("taken by an XDP program, id {id}, {mode}; {why}"),
+            format!("an XDP program has the interface now (id {id}, {mode}); {why}"),
         )
-        .fix(fix),
+        .fix(format!("if it is no blockd or blkcp: {fix}")),
     }
 }
 
 fn zero_copy(facts: &InterfaceFacts) -> Finding {
     match &facts.features {
+        Ok(features) if features.zero_copy() && facts.zero_copy() == Some(false) => Finding::note(
+            "zero_copy",
+            "no, the host lets this device reach the guest's memory without mapping it; copy mode will be used",
+        )
+        .fix("in QEMU: -device virtio-net-pci,iommu_platform=on,... (VIRTIO_F_ACCESS_PLATFORM)")
+        .source("drivers/net/virtio_net.c, virtnet_xsk_pool_enable()"),
         Ok(features) if features.zero_copy() => Finding::ok(
             "zero_copy",
             format!(
@@ -115,11 +162,11 @@ fn fragments(facts: &InterfaceFacts) -> Finding {
         Ok(features) if features.fragments() => {
             let text = "yes, programs take packets of several buffers";
             match features.zero_copy_segments {
-                Some(segments @ 2..) if features.zero_copy() => Finding::ok(
+                Some(segments @ 2..) if facts.zero_copy() == Some(true) => Finding::ok(
                     "fragments",
                     format!("{text}, in zero-copy mode up to {segments}"),
                 ),
-                _ if features.zero_copy() => {
+                _ if facts.zero_copy() == Some(true) => {
                     Finding::ok("fragments", format!("{text}, but not in zero-copy mode"))
                 }
                 _ => Finding::ok("fragments", text),
@@ -153,6 +200,17 @@ fn mtu(facts: &InterfaceFacts, host: &HostFacts) -> Finding {
             format!("{now}, too large: {bound}, so the driver would refuse it"),
         )
         .fix(set(bytes)),
+        _ if facts.zero_copy() == Some(true) && now > ZERO_COPY_MTU => {
+            return Finding::warning(
+                "mtu",
+                format!(
+                    "{now}: recent kernels (7.3.4 and 6.12.117, not yet 6.18.15) refuse zero-copy where packets may be larger than a \
+                     frame, here above {ZERO_COPY_MTU}, and copy mode will be used"
+                ),
+            )
+            .fix(set(ZERO_COPY_MTU))
+            .source("net/xdp/xsk_buff_pool.c, xp_assign_dev()");
+        }
         _ => {
             let payload = max_payload_for_mtu(now as usize);
             let text = format!("{now}: {payload} bytes of payload in a packet; {bound}");
@@ -200,6 +258,11 @@ fn larger(facts: &InterfaceFacts, limit: Option<Limit>) -> Option<u32> {
         0 => u32::MAX,
         mtu => mtu,
     };
-    let possible = |mtu: &u32| *mtu <= bound.min(device) && *mtu > facts.link.mtu;
+    let frame = match facts.zero_copy() {
+        Some(false) => u32::MAX,
+        Some(true) | None => ZERO_COPY_MTU,
+    };
+    let bound = bound.min(device).min(frame);
+    let possible = |mtu: &u32| *mtu <= bound && *mtu > facts.link.mtu;
     GOOD_MTUS.into_iter().find(possible)
 }

@@ -4,6 +4,7 @@ mod json;
 mod report;
 mod text;
 
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use blockd::exports::ExportSpec;
 use clap::Args;
 
 use report::Report;
+use rustix::termios::tcgetwinsize;
 
 /// Tell what the network card, the kernel and the disk can do, and what to change
 #[derive(Debug, Args)]
@@ -33,10 +35,10 @@ pub struct ProbeArguments {
 
 const AFTER_HELP: &str = "\
 Nothing is changed: no program is loaded and no queue is bound. In each directory, a file without a name is made and closed.
-It works without privileges, and says what it could not read. ok, note, warning: blockd runs; missing: it does not.
+It works without privileges, and says what it could not read. note, warning: blockd runs; missing: it does not.
 
 Exit codes: 0 well enough to run, 2 wrong usage, else the first of: 5 a directory cannot be used, 11 an interface cannot be
-used (without --interface: none can), 1 kernel or io_uring, 9 missing privileges.
+used (without --interface: none can), 1 kernel, io_uring or AF_XDP (or the report could not be made), 9 missing privileges.
 
 Example:
   blockd probe --interface eth1 --path /srv/data";
@@ -55,10 +57,25 @@ pub fn run(arguments: &ProbeArguments) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    if arguments.json {
-        println!("{}", json::report(&report));
-    } else {
-        print!("{}", text::report(&report));
+    let said = match arguments.json {
+        true => format!("{}\n", json::report(&report)),
+        false => text::report(&report, columns()),
+    };
+    match io::stdout().write_all(said.as_bytes()) {
+        // Who reads has seen enough: `blockd probe | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            eprintln!("blockd: cannot write the report: {error}");
+            return ExitCode::from(1);
+        }
+        Ok(()) => {}
     }
     ExitCode::from(report.exit_code())
+}
+
+/// Columns of the terminal that the report goes to; `None`: it goes elsewhere, and programs like whole lines.
+fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout))?.ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
 }

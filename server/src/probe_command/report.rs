@@ -46,7 +46,7 @@ impl<F> Part<F> {
     }
 
     /// Whether blockd cannot do with it.
-    fn is_unusable(&self) -> bool {
+    pub fn is_unusable(&self) -> bool {
         let mut findings = self.findings.iter();
         findings.any(|finding| finding.level == Level::Missing)
     }
