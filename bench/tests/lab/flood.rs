@@ -19,7 +19,7 @@ use super::support::{Directory, files, ready};
 const SOURCES: u32 = 400;
 
 /// A Hello of the client with this id.
-fn hello(id: u32) -> Vec<u8> {
+pub(super) fn hello(id: u32) -> Vec<u8> {
     let now = Time::from_nanos(1);
     let mut session = Session::<()>::connect(Config::default(), id, now);
     match session.poll_transmit(now, |()| true) {

@@ -1,12 +1,17 @@
 //! Bad input: a message of its own and an exit status for each, and nothing under the final name.
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use blk_proto::wire::{Kind, REFUSE_LEN, VERSION, VERSION_AT};
+
+use super::flood::hello;
 use super::support::client::{Outcome, Running, blkcp};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
+use super::support::traffic::on_host;
 use super::support::{Directory, binary, files, must, ready};
 
 /// A link with blockd on it, and a file to send.
@@ -100,6 +105,41 @@ fn port_closed() {
     outcome.fails(3, &["10.77.0.1", "7999"]);
     assert!(outcome.time < Duration::from_secs(30), "{:?}", outcome.time);
     scene.holds(&[]);
+}
+
+/// Greets in another version of the protocol; gives the answer.
+fn greet_in_another_version() -> Vec<u8> {
+    let socket = UdpSocket::bind("10.77.0.2:0").expect("there is a port");
+    let patience = Some(Duration::from_millis(500));
+    socket
+        .set_read_timeout(patience)
+        .expect("a timeout can be set");
+    let mut hello = hello(1);
+    hello[VERSION_AT] = VERSION + 1;
+    let mut answer = vec![0; 1500];
+    for _ in 0..10 {
+        socket
+            .send_to(&hello, "10.77.0.1:7440")
+            .expect("the server has an address");
+        if let Ok(len) = socket.recv(&mut answer) {
+            answer.truncate(len);
+            return answer;
+        }
+    }
+    panic!("no answer to a Hello in another version");
+}
+
+#[test]
+fn another_version_of_the_protocol() {
+    if !ready("another_version_of_the_protocol") {
+        return;
+    }
+    let scene = Scene::new();
+    let greeting = on_host(&scene.hosts, Host::Client, greet_in_another_version);
+    let answer = greeting.join().expect("blockd answers");
+    let packet = blk_proto::wire::open(&answer).expect("a whole packet");
+    assert_eq!((packet.kind, answer.len()), (Kind::Refuse, REFUSE_LEN));
+    scene.put_to("10.77.0.1:data/file").ok();
 }
 
 #[test]

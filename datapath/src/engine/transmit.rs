@@ -3,7 +3,7 @@
 use blk_proto::net::{self, Path};
 use blk_proto::session::{Answer, Transmit};
 use blk_proto::wire::Header;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
@@ -73,9 +73,7 @@ impl Engine {
             held: &mut self.held,
             counters: &mut self.counters,
         };
-        if let Ok((header, payload)) = Header::read_from_prefix(answer.as_bytes()) {
-            sender.send_inline(path, &header, payload);
-        }
+        sender.send_copied(|packet| write_answer(path, answer, packet));
     }
 }
 
@@ -92,7 +90,7 @@ impl Sender<'_> {
         {
             None => false,
             Some(Transmit::Inline { header, payload }) => {
-                self.send_inline(&peer.path, &header, payload)
+                self.send_copied(|packet| write_inline(&peer.path, &header, payload, packet))
             }
             Some(Transmit::Block {
                 header,
@@ -123,24 +121,17 @@ impl Sender<'_> {
         }
     }
 
-    /// Sends a packet whose payload is copied behind the header: control, acknowledgements, handshakes.
-    fn send_inline(&mut self, path: &Path, header: &Header, payload: &[u8]) -> bool {
+    /// Sends the packet that `write` makes, of the length that it returns; `false` when it makes none, or there is no
+    /// room for it.
+    fn send_copied(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
         let Some(mut frame) = self.umem.allocate() else {
             return false;
         };
-        let span = usize::from(header.span.get());
         let packet = self.umem.packet_mut(&mut frame);
-        let len = path.header_len() + span + payload.len();
-        let start = if len > PACKET_MAX {
-            None
-        } else {
-            write_headers(path, header, packet, span + payload.len())
-        };
-        let Some(start) = start else {
+        let Some(len) = write(packet) else {
             self.umem.release(frame);
             return false;
         };
-        packet[start + span..len].copy_from_slice(payload);
         // A kernel may see this one (a closed port answers it), and IPv6 kernels drop datagrams without a checksum.
         // The headers were written just above, so they parse.
         let _ = net::fill_udp_checksum(&mut packet[..len]);
@@ -157,6 +148,28 @@ impl Sender<'_> {
     }
 }
 
+/// Writes a packet of a session whose payload is copied behind the header: control, acknowledgements, handshakes. Returns
+/// its length; `None` if it is too long.
+fn write_inline(path: &Path, header: &Header, payload: &[u8], packet: &mut [u8]) -> Option<usize> {
+    let span = usize::from(header.span.get());
+    let len = path.header_len() + span + payload.len();
+    if len > PACKET_MAX {
+        return None;
+    }
+    let start = write_headers(path, header, packet, span + payload.len())?;
+    packet[start + span..len].copy_from_slice(payload);
+    Some(len)
+}
+
+/// Writes an answer, which is whole already: a Refuse has no span in its header. Returns the packet's length.
+fn write_answer(path: &Path, answer: &Answer, packet: &mut [u8]) -> Option<usize> {
+    let bytes = answer.as_bytes();
+    let start = path.write_headers(packet, bytes.len()).ok()?;
+    let len = start + bytes.len();
+    packet.get_mut(start..len)?.copy_from_slice(bytes);
+    Some(len)
+}
+
 /// Writes Ethernet, IP, UDP and protocol headers with their padding; returns where the protocol header starts.
 fn write_headers(
     path: &Path,
@@ -169,4 +182,101 @@ fn write_headers(
     packet[start..start + bytes.len()].copy_from_slice(bytes);
     packet[start + bytes.len()..start + usize::from(header.span.get())].fill(0);
     Some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_proto::session::{
+        Acceptor, AcceptorConfig, CloseCode, Config, Occupancy, RetryPolicy, Session, Verdict,
+    };
+    use blk_proto::time::Time;
+    use blk_proto::wire::{self, HEADER_LEN, Kind, VERSION_AT};
+
+    use super::*;
+
+    const NOW: Time = Time::from_nanos(1);
+
+    fn path(source: &str, destination: &str) -> Path {
+        let address = |text: &str| text.parse().unwrap();
+        Path::new([2; 6], [4; 6], address(source), address(destination))
+    }
+
+    fn paths() -> [Path; 2] {
+        [
+            path("10.0.0.1:7440", "10.0.0.2:5000"),
+            path("[fd00::1]:7440", "[fd00::2]:5000"),
+        ]
+    }
+
+    /// What a door that wants proof of every address answers to a Hello, to one in another version and to a packet of
+    /// no session; and what is said of a session that is over.
+    fn answers() -> Vec<Answer> {
+        let settings = AcceptorConfig {
+            retry: RetryPolicy::Always,
+            ..AcceptorConfig::default()
+        };
+        let mut acceptor = Acceptor::new(settings, &[7; 32]);
+        let mut judge = |bytes: &[u8]| {
+            let (config, occupancy) = (Config::default(), Occupancy::default());
+            let source = "10.0.0.2:5000".parse().unwrap();
+            let verdict = match wire::open(bytes) {
+                Ok(packet) => acceptor.judge(NOW, source, &packet, &config, occupancy),
+                Err(error) => acceptor.judge_foreign(NOW, &error),
+            };
+            match verdict {
+                Verdict::Answer(answer) => answer,
+                other => panic!("{other:?}"),
+            }
+        };
+        let mut session = Session::<()>::connect(Config::default(), 5, NOW);
+        let Some(Transmit::Inline { header, payload }) = session.poll_transmit(NOW, |()| true)
+        else {
+            panic!("a client begins with a Hello");
+        };
+        let hello = [header.as_bytes(), payload].concat();
+        let mut foreign = hello.clone();
+        foreign[VERSION_AT] += 1;
+        let mut stray = Header::new(Kind::Control, 99);
+        wire::seal(&mut stray, wire::payload_crc(&[]));
+        vec![
+            judge(&hello),
+            judge(&foreign),
+            judge(stray.as_bytes()),
+            Answer::close(5, CloseCode::BUSY),
+        ]
+    }
+
+    #[test]
+    fn answers_are_sent_as_they_are() {
+        let kinds = answers().iter().map(Answer::kind).collect::<Vec<_>>();
+        assert_eq!(kinds, [Kind::Retry, Kind::Refuse, Kind::Reset, Kind::Close]);
+        for (path, answer) in paths()
+            .iter()
+            .flat_map(|path| answers().into_iter().map(move |answer| (path, answer)))
+        {
+            let mut packet = [0xff; 512];
+            let len = write_answer(path, &answer, &mut packet).unwrap();
+            let udp = net::parse(&packet[..len]).unwrap();
+            assert_eq!(udp.payload, answer.as_bytes());
+            assert_eq!(udp.destination, path.destination);
+            assert_eq!(wire::open(udp.payload).unwrap().kind, answer.kind());
+        }
+    }
+
+    #[test]
+    fn a_payload_lies_behind_its_header() {
+        let payload = [3; 40];
+        let mut header = Header::new(Kind::Control, 5);
+        header.payload_len = (payload.len() as u16).into();
+        wire::seal(&mut header, wire::payload_crc(&payload));
+        for path in &paths() {
+            let mut packet = [0xff; PACKET_MAX];
+            let len = write_inline(path, &header, &payload, &mut packet).unwrap();
+            let udp = net::parse(&packet[..len]).unwrap();
+            assert_eq!(udp.payload.len(), HEADER_LEN + payload.len());
+            assert_eq!(wire::open(udp.payload).unwrap().payload, payload);
+            let long = [0; PACKET_MAX];
+            assert_eq!(write_inline(path, &header, &long, &mut packet), None);
+        }
+    }
 }
