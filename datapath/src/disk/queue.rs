@@ -102,7 +102,8 @@ impl DiskQueue {
         let slots = depth + POLLS_MAX as u32;
         let mut copies =
             CopyBuffers::new().map_err(|source| crate::ring::RingError::Map { source })?;
-        // One request per slot, and one more to cancel them: the submission queue cannot overflow.
+        // One request per slot, and one more to cancel them: the submission queue cannot overflow. (`Ring::set_threads` submits when
+        // it is full.)
         let ring = Ring::new((slots + 1).next_power_of_two(), umem.memory(), &mut copies)?;
         let slot = || Slot {
             vectors: vectors(),

@@ -60,7 +60,7 @@ impl Presence {
 }
 
 /// Most bytes that one question covers: at 1 GB/s the answer is at most 7 ms old when it is used last.
-pub const WINDOW_MAX: u64 = 16 * GRID;
+pub const WINDOW_MAX: u64 = 8 * GRID;
 /// Where the kernel does not tell, `Cache` is tried again after so many runs at first, and twice as many each time …
 const BLIND_MIN: u32 = 8;
 /// … up to this: a miss reads a run into the cache.
@@ -135,7 +135,7 @@ impl ReadChooser {
                 end: to,
                 hot,
             });
-            self.window = (self.window * 2).clamp(2 * GRID, WINDOW_MAX);
+            self.window = (self.window * 2).clamp(GRID, WINDOW_MAX);
             return way_of(hot, costs);
         }
         // The cache changes somewhere in there: run by run for a while.

@@ -49,7 +49,11 @@ fn hot_and_cold_files_need_few_questions() {
         let mut cache = Cache::new(SIZE, |_| hot);
         let ways = ways(SIZE, &mut cache);
         assert_eq!(ways, vec![way; 201]);
-        assert!(cache.questions <= 201 / 16 + 5, "{}", cache.questions);
+        assert!(
+            cache.questions <= SIZE / WINDOW_MAX + 5,
+            "{}",
+            cache.questions
+        );
     }
 }
 
@@ -81,7 +85,11 @@ fn two_flows_that_alternate_share_the_saving() {
         });
         assert_eq!(way, ReadWay::Cache);
     }
-    assert!(cache.questions <= 20, "{}", cache.questions);
+    assert!(
+        cache.questions <= SIZE / WINDOW_MAX + 5,
+        "{}",
+        cache.questions
+    );
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub enum TransferError {
     /// The source could not be read.
     #[error("cannot read the source at byte {offset}: {source}")]
     Read {
-        /// Where the run that failed begins; what failed lies within 840 KiB from there.
+        /// Where the run that failed begins; what failed lies within 420 KiB from there.
         offset: u64,
         /// What the disk said.
         source: io::Error,

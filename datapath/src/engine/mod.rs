@@ -69,7 +69,7 @@ use storage::Operation;
 
 /// An incomplete chunk is written after this time even if its missing blocks have not come, so that frames do not
 /// wait for a sender that stalls.
-const GATHER_PATIENCE: Duration = Duration::from_millis(5);
+const GATHER_PATIENCE: Duration = Duration::from_millis(10);
 
 /// When the kernel did not take all of the TX ring, it is asked again after this time.
 const TRANSMIT_RETRY: Duration = Duration::from_micros(100);

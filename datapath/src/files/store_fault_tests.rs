@@ -89,6 +89,26 @@ fn a_panic_in_a_sync_is_answered_and_the_next_batch_is_stored() {
 }
 
 #[test]
+fn a_panic_in_a_sync_of_one_file_is_answered_too() {
+    let directory = directory();
+    let place = place(directory.path());
+    // One that had its answer before the panic was counted would let the next one, begun at once, pass or not.
+    for _ in 0..50 {
+        let mut shared = Shared::new();
+        let first = AtomicUsize::new(0);
+        shared.fsync = Box::new(move |fd| {
+            assert!(first.fetch_add(1, Ordering::SeqCst) > 0, "on purpose");
+            Ok(rustix::fs::fsync(fd)?)
+        });
+        let store = FileStore::with(shared);
+        assert!(stored(&store, files(&place, 1)).iter().all(Result::is_err));
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+        assert!(stored(&store, files(&place, 1)).iter().all(Result::is_ok));
+        std::fs::remove_file(directory.path().join(&names(directory.path())[0])).unwrap();
+    }
+}
+
+#[test]
 fn a_file_system_that_stands_still_holds_up_no_other() {
     let (directory, memory) = (directory(), tempfile::tempdir_in("/dev/shm"));
     let Ok(memory) = memory else {

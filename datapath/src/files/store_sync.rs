@@ -75,7 +75,6 @@ fn round(
     for linked in hit {
         fail(shared, linked.ticket, NAME, &io::Error::other(HIT));
     }
-    let _told = Told(device);
     let calls = written.len() + directories(&linked);
     if calls == 0 {
         return Vec::new();
@@ -83,12 +82,12 @@ fn round(
     let whole = shared.trusts_syncfs && volume.syncs_whole();
     let start = Instant::now();
     if !whole || is_few(&written, &linked) || pace.prefers_single(calls, start) {
-        let synced = sync_singly(shared, written, linked);
+        let synced = sync_singly(shared, device, written, linked);
         pace.singles(calls, start.elapsed());
         return synced;
     }
     count(&shared.counters.syncfs);
-    let result = (shared.syncfs)(volume.fd());
+    let result = told(device, || (shared.syncfs)(volume.fd()));
     pace.whole(start.elapsed(), Instant::now());
     match result {
         Ok(()) => {
@@ -109,8 +108,13 @@ fn round(
     }
 }
 
-/// Counts a sync that panicked as failed, since what it would have told is lost: before the tickets of its files answer, so
-/// that nobody has heard of it who does not fail with it.
+/// Counts a sync that panics as failed, since what it would have told is lost: before the tickets of its files, which its
+/// callers have, answer, so that nobody has heard of it who does not fail with it.
+fn told<T>(device: &Device, sync: impl FnOnce() -> T) -> T {
+    let _told = Told(device);
+    sync()
+}
+
 struct Told<'a>(&'a Device);
 
 impl Drop for Told<'_> {
@@ -136,7 +140,12 @@ fn directories(linked: &[Linked]) -> usize {
 }
 
 /// Syncs directories and files, each by itself.
-fn sync_singly(shared: &Shared, written: Vec<Written>, linked: Vec<Linked>) -> Vec<Written> {
+fn sync_singly(
+    shared: &Shared,
+    device: &Device,
+    written: Vec<Written>,
+    linked: Vec<Linked>,
+) -> Vec<Written> {
     let mut synced: Vec<(Arc<StorePlace>, io::Result<()>)> = Vec::new();
     let mut durable = Vec::new();
     for linked in linked {
@@ -145,7 +154,7 @@ fn sync_singly(shared: &Shared, written: Vec<Written>, linked: Vec<Linked>) -> V
             .any(|(place, _)| Arc::ptr_eq(place, &linked.place))
         {
             count(&shared.counters.fsyncs);
-            let result = (shared.fsync)(linked.place.directory.as_fd());
+            let result = told(device, || (shared.fsync)(linked.place.directory.as_fd()));
             synced.push((Arc::clone(&linked.place), result));
         }
         let failure = synced
@@ -160,7 +169,7 @@ fn sync_singly(shared: &Shared, written: Vec<Written>, linked: Vec<Linked>) -> V
     answer(shared, durable);
     let sync = |mut written: Written| {
         count(&shared.counters.fsyncs);
-        match (shared.fsync)(written.fd.as_fd()) {
+        match told(device, || (shared.fsync)(written.fd.as_fd())) {
             Ok(()) => {
                 written.synced_alone = true;
                 Some(written)

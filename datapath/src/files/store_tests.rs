@@ -18,6 +18,27 @@ use super::store_name::open_named;
 use super::store_shared::Shared;
 use super::*;
 
+#[test]
+fn a_mode_is_what_was_asked_for_whatever_the_umask_and_the_directory_say() {
+    let directory = directory();
+    // Files in it belong to its group.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o2755)).unwrap();
+    let store = FileStore::start();
+    let place = place(directory.path());
+    // Beyond a usual umask, and without what is needed to write the file.
+    let modes = [0o666, 0o777, 0o444, 0o400, 0o000, 0o600, 0o755];
+    let one = |mode: u32| StoreFile {
+        mode,
+        ..file(&place, &format!("{mode:o}"), b"x")
+    };
+    let results = stored(&store, modes.map(one).into());
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    for mode in modes {
+        let found = fs::metadata(directory.path().join(format!("{mode:o}")));
+        assert_eq!(found.unwrap().mode() & 0o7777, mode, "{mode:o}");
+    }
+}
+
 /// On the disk that holds the build, not on a tmpfs, where syncs mean nothing.
 pub(super) fn directory() -> TempDir {
     let program = std::env::current_exe().unwrap();

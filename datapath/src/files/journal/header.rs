@@ -15,8 +15,8 @@ use crate::engine::ByteRange;
 
 const MAGIC: [u8; 8] = *b"blkpart\n";
 
-/// Another one is not understood, and its partial not resumed.
-const VERSION: u32 = 1;
+/// Another one is not understood, and its partial not resumed. In version 1 an entry stood for 420 KiB.
+const VERSION: u32 = 2;
 
 /// The head takes a multiple of this many bytes.
 const UNIT: usize = 4096;

@@ -55,7 +55,7 @@ pub(super) use scribe::Scribe;
 use entry::ENTRY_LEN;
 use header::PRELUDE;
 
-/// Most bytes of a journal's table: files of up to 14 TB of data can be resumed. Keeps a request for a huge file from
+/// Most bytes of a journal's table: files of up to 28 TB of data can be resumed. Keeps a request for a huge file from
 /// filling the disk with the journal alone.
 const TABLE_MAX: u64 = 256 << 20;
 

@@ -57,6 +57,9 @@ fn split_off<'a>(bytes: &mut &'a [u8], most: usize) -> &'a [u8] {
     front
 }
 
+/// Memory for so many messages is kept when they are fetched.
+const KEPT: usize = 256;
+
 /// The receiving side. What comes in order goes from the packet to its message; only what comes early is stored.
 #[derive(Debug)]
 pub(in crate::session) struct ControlReceiver {
@@ -123,6 +126,9 @@ impl ControlReceiver {
     pub(in crate::session) fn pop(&mut self) -> Option<Vec<u8>> {
         let message = self.messages.pop_front()?;
         self.waiting -= cost(&message);
+        if self.messages.is_empty() && self.messages.capacity() > KEPT {
+            self.messages = VecDeque::new();
+        }
         Some(message)
     }
 
@@ -133,8 +139,10 @@ impl ControlReceiver {
         note("control bytes out of order", early, CONTROL_WINDOW);
         let pieces = self.received.runs().len();
         note("pieces of the control stream", pieces, MAX_PIECES);
-        // The last piece before the limit is reached may complete many messages.
-        let most = 3 * CONTROL_WINDOW;
+        // The last piece before the limit is reached may complete as many messages as the window holds: of a byte each at
+        // worst.
+        let smallest = PREFIX_LEN + 1;
+        let most = CONTROL_WINDOW + CONTROL_WINDOW.div_ceil(smallest) * cost(&[0]) + MAX_MESSAGE;
         note("bytes of messages not fetched", self.waiting, most);
     }
 
@@ -192,8 +200,8 @@ impl ControlReceiver {
             self.take(first)?;
             self.take(second)?;
             early.drain(..len);
-            slim(&mut early);
         }
+        slim(&mut early);
         self.early = early;
         Ok(())
     }

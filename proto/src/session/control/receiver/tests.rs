@@ -62,6 +62,29 @@ fn pieces_and_unfetched_messages_are_bounded() {
 }
 
 #[test]
+fn a_window_of_tiny_messages_that_comes_early_takes_no_memory_for_long() {
+    let mut receiver = ControlReceiver::new();
+    let tiny = [1, 0, 0, 0, 7].repeat(CONTROL_WINDOW / 5);
+    // All but the first byte, backwards.
+    let mut offset = tiny.len();
+    for piece in tiny[1..].rchunks(8000) {
+        offset -= piece.len();
+        assert_eq!(receiver.receive(offset as u64, piece), Ok(true));
+    }
+    assert_eq!(receiver.receive(0, &tiny[..1]), Ok(true));
+    let smallest = PREFIX_LEN + 1;
+    assert_eq!(receiver.waiting, tiny.len() / smallest * cost(&[7]));
+    let mut count = 0;
+    while receiver.pop().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, tiny.len() / smallest);
+    assert_eq!(receiver.waiting, 0);
+    assert!(receiver.messages.capacity() <= KEPT);
+    assert!(receiver.early.capacity() <= 64 * 1024);
+}
+
+#[test]
 fn what_comes_in_order_is_not_stored() {
     let mut receiver = ControlReceiver::new();
     let message = vec![7; 5000];
