@@ -104,7 +104,7 @@ fn a_panic_in_a_sync_of_one_file_is_answered_too() {
         assert!(stored(&store, files(&place, 1)).iter().all(Result::is_err));
         assert_eq!(names(directory.path()), Vec::<String>::new());
         assert!(stored(&store, files(&place, 1)).iter().all(Result::is_ok));
-        std::fs::remove_file(directory.path().join(&names(directory.path())[0])).unwrap();
+        fs::remove_file(directory.path().join(&names(directory.path())[0])).unwrap();
     }
 }
 
