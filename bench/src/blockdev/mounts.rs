@@ -13,6 +13,10 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::crash::SECTOR;
 
+/// ext4 would otherwise leave its inode tables to a thread of the kernel, which writes them at a random moment of the first five
+/// seconds after mounting: a write that no test has asked for, and that takes a fault meant for another one.
+const EAGER: &str = "lazy_itable_init=0,lazy_journal_init=0";
+
 /// File systems that a disk can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -58,10 +62,10 @@ impl Kind {
     /// The tool is missing or fails: what it said.
     pub fn make(self, device: &Path) -> Result<()> {
         let (tool, arguments) = match self {
-            Self::Ext4 => ("mkfs.ext4", &["-q", "-F", "-m", "0"][..]),
+            Self::Ext4 => ("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", EAGER][..]),
             Self::Ext4Plain => (
                 "mkfs.ext4",
-                &["-q", "-F", "-m", "0", "-O", "^has_journal"][..],
+                &["-q", "-F", "-m", "0", "-E", EAGER, "-O", "^has_journal"][..],
             ),
             Self::Xfs => ("mkfs.xfs", &["-q", "-f"][..]),
         };
