@@ -10,24 +10,7 @@ use aya::programs::ProgramError;
 
 use crate::abi::{KERNEL_CPUS_MAX, WORKERS_PER_QUEUE};
 use crate::netlink::NetlinkError;
-
-/// A program found on an interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RunningProgram {
-    /// Program id, as `bpftool prog` lists it.
-    pub id: u32,
-    /// Program name; `None` when this process may not read it (needs CAP_SYS_ADMIN).
-    pub name: Option<String>,
-}
-
-impl std::fmt::Display for RunningProgram {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "\"{name}\" (id {})", self.id),
-            None => write!(f, "id {}", self.id),
-        }
-    }
-}
+use crate::running::RunningProgram;
 
 /// Why the XDP program could not be put on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +30,11 @@ pub enum AttachError {
     },
     /// Another XDP program is on the interface.
     #[error(
-        "{interface} already has an XDP program{}, and an interface takes only one: stop its owner, or \
-         remove it with `ip link set dev {interface} xdp off` if no process holds it by a BPF link",
-        .program.as_ref().map(|program| format!(", {program}")).unwrap_or_default()
+        "{interface} already has an XDP program, and an interface takes only one: {}",
+        .program.as_ref().map_or_else(
+            || format!("try again, or `ip -d link show dev {interface}`"),
+            |program| program.advice(interface),
+        )
     )]
     Busy {
         /// Interface name.

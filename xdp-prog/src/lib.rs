@@ -57,20 +57,20 @@ mod network;
 mod ports;
 mod privileges;
 mod program;
+mod running;
 mod sys;
 mod tables;
 
 pub use abi::WORKERS_PER_QUEUE;
 pub use counters::Counters;
-pub use error::{
-    AttachError, CountersError, PortRangeError, RunningProgram, SlotError, TableError,
-};
+pub use error::{AttachError, CountersError, PortRangeError, SlotError, TableError};
 pub use inspect::{ProgramInfo, ProgramInfoError, program_info};
 pub use limit::{HandshakeLimit, HandshakeLimitError};
 pub use link::{Attachment, InterfaceId, LinkState, link_state};
 pub use network::{Network, NetworkError};
 pub use ports::PortRange;
 pub use program::{AttachMode, Program};
+pub use running::{Hold, Holder, RunningProgram};
 pub use tables::Tables;
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use aya::programs::loaded_programs;
-
 use crate::counters::Counters;
-use crate::error::{AttachError, CountersError, RunningProgram, SlotError};
+use crate::error::{AttachError, CountersError, SlotError};
 use crate::link::{Attachment, InterfaceId, LinkState, link_state};
 use crate::load::Loaded;
 use crate::netlink::NetlinkError;
 use crate::ports::PortRange;
+use crate::running::RunningProgram;
 use crate::sys;
 use crate::tables::Tables;
 
@@ -212,7 +211,7 @@ fn explain(interface: &LinkState, mode: AttachMode, source: io::Error) -> Attach
         }
         // EEXIST: a program in the other mode, native or generic.
         (Some(libc::EBUSY | libc::EEXIST), _) => AttachError::Busy {
-            program: running(interface.index),
+            program: RunningProgram::on(interface.index),
             interface: name,
         },
         (Some(libc::EOPNOTSUPP), AttachMode::Native) => {
@@ -232,14 +231,4 @@ fn explain(interface: &LinkState, mode: AttachMode, source: io::Error) -> Attach
             source,
         },
     }
-}
-
-/// The program on an interface, with its name when this process may see it.
-fn running(index: u32) -> Option<RunningProgram> {
-    let (_, id) = link_state(&InterfaceId::Index(index)).ok()?.xdp?;
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned));
-    Some(RunningProgram { id, name })
 }

@@ -5,15 +5,21 @@ mod netns;
 
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aya::programs::Xdp;
 use blk_xdp::{
-    AttachError, AttachMode, Attachment, HandshakeLimit, PortRange, Program, ProgramInfoError,
-    link_state, program_info,
+    AttachError, AttachMode, Attachment, HandshakeLimit, Hold, PortRange, Program,
+    ProgramInfoError, link_state, netlink, program_info,
 };
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netns::{A, B, Namespace, is_root, pair};
 
+/// What this crate loads, loaded by hand.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../blk_xdp.o");
 /// What the child prints when the program is attached.
 const READY: &str = "the program is attached";
 /// The payload of a packet that is long enough for the protocol.
@@ -215,10 +221,15 @@ fn a_killed_process_leaves_no_program() {
         let program = program.as_ref().unwrap();
         assert_eq!((program.id, program.name.as_deref()), (id, Some("blk_xdp")));
         let message = error.to_string();
-        assert!(
-            message.contains(&format!("\"blk_xdp\" (id {id})")),
-            "{message}"
-        );
+        let process = holder.0.id();
+        let comm = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap();
+        let words = [
+            format!("\"blk_xdp\" (id {id}), held by BPF link "),
+            format!("; stop {} (process {process})", comm.trim()),
+        ];
+        for words in words {
+            assert!(message.contains(&words), "{message}");
+        }
         let generic = Program::attach(A, ports(), AttachMode::Generic).err();
         assert!(
             matches!(generic, Some(AttachError::Busy { .. })),
@@ -227,6 +238,45 @@ fn a_killed_process_leaves_no_program() {
 
         drop(holder);
         assert!(gone_within_a_second(A), "still there after kill -9");
+        attach(A).expect("free again");
+    });
+}
+
+/// Puts a program, or none (-1), on an interface as `ip link set .. xdp` does.
+fn set_by_netlink(interface: u32, program: i32) {
+    let mut message = LinkMessage::default();
+    message.header.index = interface;
+    let native = 1 << 2; // XDP_FLAGS_DRV_MODE
+    let xdp = vec![LinkXdp::Fd(program), LinkXdp::Flags(native)];
+    message.attributes.push(LinkAttribute::Xdp(xdp));
+    netlink::request(RouteNetlinkMessage::SetLink(message)).unwrap();
+}
+
+#[test]
+fn a_program_that_no_process_holds_is_told_apart() {
+    if !is_root("a_program_that_no_process_holds_is_told_apart") {
+        return;
+    }
+    let (a, _b) = pair("xdp-netlink", 1);
+    a.run(|| {
+        let mut object = aya::Ebpf::load(OBJECT).unwrap();
+        let program: &mut Xdp = object.program_mut("blk_xdp").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let index = link_state(&A.into()).unwrap().index;
+        set_by_netlink(index, program.fd().unwrap().as_fd().as_raw_fd());
+        drop(object);
+        let error = attach_error(A);
+        let AttachError::Busy {
+            program: Some(other),
+            ..
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(other.hold, Hold::Interface);
+        let remedy = format!("`ip link set dev {A} xdp off`");
+        assert!(error.to_string().contains(&remedy), "{error}");
+        set_by_netlink(index, -1);
         attach(A).expect("free again");
     });
 }
@@ -337,7 +387,10 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
             panic!("not busy");
         };
         let other = other.unwrap();
-        assert_eq!((other.id, other.name), (program.id(), None));
+        assert_eq!(
+            (other.id, other.name, other.hold),
+            (program.id(), None, Hold::Unknown)
+        );
         let info = program_info(program.id());
         assert!(
             matches!(info, Err(ProgramInfoError::NoPrivileges)),
