@@ -23,7 +23,9 @@ pub enum ConnectionLost {
     #[error("nobody listens there: is blockd running, and on this port?")]
     PortClosed,
     /// No answer to the handshake.
-    #[error("no answer: is blockd running on the interface that has this address?")]
+    #[error(
+        "no answer: is blockd running on the interface that has this address, and does its --allow let this host in?"
+    )]
     NoAnswer,
     /// The blockd there does not know the session: another one runs there now, or it gave the session up.
     #[error(

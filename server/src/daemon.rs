@@ -9,10 +9,11 @@ use blk_datapath::net::Interface;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
 use blk_proto::session::ConnectionId;
-use blk_xdp::{AttachMode, PortRange, Program};
+use blk_xdp::{AttachMode, Counters, CountersError, PortRange, Program};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::admission::Admission;
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
 use crate::gc::Sweeper;
@@ -29,6 +30,8 @@ pub struct DaemonConfig {
     pub exports: Vec<ExportSpec>,
     /// The UDP port it takes.
     pub port: u16,
+    /// Who may send to it.
+    pub admission: Admission,
     /// How its AF_XDP sockets bind.
     pub mode: BindMode,
     /// How many queues it serves; `None`: all that the interface has.
@@ -50,6 +53,15 @@ pub struct Daemon {
     summary: String,
 }
 
+/// What a daemon has done from its start to its end.
+#[derive(Debug)]
+pub struct FinalReport {
+    /// Packets by what the XDP program did with them.
+    pub packets: Result<Counters, CountersError>,
+    /// The worker of each queue; those that died do not tell.
+    pub workers: Vec<WorkerReport>,
+}
+
 impl Daemon {
     /// Starts everything; when this returns, clients are served.
     pub fn start(config: &DaemonConfig) -> Result<Self, DaemonError> {
@@ -67,6 +79,8 @@ impl Daemon {
             PortRange::new(config.port, 1)?,
             AttachMode::Native,
         )?;
+        // No slot has a socket yet: nobody gets past the list.
+        config.admission.enter(program.tables_mut())?;
 
         let mailboxes = Mailboxes::default();
         let sweeper = Sweeper::start(exports.clone(), config.keep_partials)?;
@@ -110,25 +124,34 @@ impl Daemon {
         self.workers.reports()
     }
 
+    /// What the XDP program has done with the packets of the interface so far.
+    ///
+    /// # Errors
+    /// [`CountersError`] when the kernel does not tell.
+    pub fn packets(&self) -> Result<Counters, CountersError> {
+        self.program.counters()
+    }
+
     /// What the daemon has done with small files so far.
     pub fn small_files(&self) -> StoreStats {
         self.namespace.small_files()
     }
 
     /// Stops: the sessions are told, commits under way finish, what is not committed vanishes or can be resumed.
-    pub fn stop(self) -> Vec<WorkerReport> {
+    pub fn stop(self) -> FinalReport {
         let Self {
             workers,
             program,
             namespace,
             ..
         } = self;
-        let reports = workers.stop();
+        let workers = workers.stop();
+        let packets = program.counters();
         drop(program);
         if let Err(error) = namespace.shutdown() {
             tracing::error!(%error, "the namespace thread did not end well");
         }
-        reports
+        FinalReport { packets, workers }
     }
 }
 
@@ -167,8 +190,12 @@ fn summary(config: &DaemonConfig, interface: &Interface, workers: &Workers) -> S
         .iter()
         .map(|export| format!("{}={}", export.name, export.directory.display()))
         .collect();
+    let sources = match config.admission.allow.len() {
+        0 => String::new(),
+        networks => format!(", for {networks} allowed network(s) only"),
+    };
     format!(
-        "ready on {} port {}, {} queue(s), AF_XDP {mode} mode, MTU {}, exports: {}",
+        "ready on {} port {}, {} queue(s), AF_XDP {mode} mode, MTU {}{sources}, exports: {}",
         config.interface,
         config.port,
         workers.len(),

@@ -4,7 +4,7 @@ use blk_datapath::net::InterfaceError;
 use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
-use blk_xdp::{AttachError, PortRangeError, SlotError};
+use blk_xdp::{AttachError, PortRangeError, SlotError, TableError};
 
 use crate::exports::ExportError;
 use crate::namespace::NamespaceError;
@@ -33,6 +33,9 @@ pub enum DaemonError {
     /// The program has no place for a socket.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// The program does not take the allow-list or the limit of handshakes.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// The namespace thread cannot start.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
@@ -45,6 +48,7 @@ impl DaemonError {
     /// The process's exit code; the list is in `docs/operations.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Table(TableError::ListFull { .. }) => 2,
             Self::Export(_) => 5,
             Self::Attach(AttachError::NoPrivileges { .. })
             | Self::Worker(
@@ -55,6 +59,7 @@ impl DaemonError {
             Self::Interface(_)
             | Self::Attach(_)
             | Self::Slot(_)
+            | Self::Table(_)
             | Self::Worker(WorkerError::Xsk(_) | WorkerError::Umem(UmemError::NoAfXdp)) => 11,
             Self::Port(_)
             | Self::PortRange(_)

@@ -16,6 +16,7 @@
 //! - A file is acknowledged only when it is durable: see [`blk_datapath::files`].
 //! - Every name is resolved beneath its export: see [`exports`].
 
+pub mod admission;
 pub mod daemon;
 pub mod error;
 pub mod exports;

@@ -15,6 +15,8 @@ use std::time::Duration;
 use blk_datapath::dump::{DEFAULT_SNAPLEN, Dump, parse_snaplen};
 use blk_datapath::explain::explain;
 use blk_datapath::xsk::BindMode;
+use blk_xdp::Network;
+use blockd::admission::Admission;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
 use blockd::gc::parse_age;
@@ -61,6 +63,14 @@ struct ServeArguments {
     /// UDP port of the protocol
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// Serve these hosts only: a network (10.0.0.0/8, fd00:77::/64) or an address; may be given several times. Packets of others to
+    /// the port are dropped without an answer [default: all hosts]
+    #[arg(long, value_name = "CIDR")]
+    allow: Vec<Network>,
+    /// Handshake packets that a source (an IPv4 address, 64 bits of an IPv6 address) may send per second; more are dropped;
+    /// 0: no limit
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    handshake_rate: u32,
     /// How blocks cross the kernel: `auto` takes zero-copy where the driver has it and copy mode elsewhere
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     datapath: Datapath,
@@ -82,7 +92,7 @@ struct ServeArguments {
 
 const AFTER_HELP: &str = "\
 Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
-SIGUSR1 prints the counters of each queue on stderr.
+SIGUSR1 prints the counters of the XDP program and of each queue on stderr.
 There is no encryption and no authentication yet: serve trusted networks only.
 
 Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
@@ -137,10 +147,18 @@ fn main() -> ExitCode {
         Ok(dump) => dump,
         Err(error) => return fail(&explain(&error), 1),
     };
+    let handshakes = match Admission::limit(arguments.handshake_rate) {
+        Ok(limit) => limit,
+        Err(error) => return fail(&error.to_string(), 2),
+    };
     let config = DaemonConfig {
         interface: arguments.interface,
         exports: arguments.exports,
         port: arguments.port,
+        admission: Admission {
+            allow: arguments.allow,
+            handshakes,
+        },
         mode: arguments.datapath.into(),
         queues: arguments.queues,
         keep_partials: arguments.keep_partials,
@@ -171,7 +189,12 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
             break false;
         }
     };
-    for (queue, report) in daemon.stop().iter().enumerate() {
+    let report = daemon.stop();
+    match report.packets {
+        Ok(packets) => tracing::info!("statistics of the XDP program: {packets}"),
+        Err(error) => tracing::warn!("{}", explain(&error)),
+    }
+    for (queue, report) in report.workers.iter().enumerate() {
         tracing::info!("statistics of queue {queue}: {report}");
     }
     if broken {
@@ -181,17 +204,25 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
     }
 }
 
+/// In one write: who reads along sees all of it or nothing.
 fn show_statistics(daemon: &Daemon) {
-    eprintln!(
-        "blockd: statistics of small files: {}",
-        daemon.small_files()
-    );
+    let mut lines = vec![match daemon.packets() {
+        Ok(packets) => format!("statistics of the XDP program: {packets}"),
+        Err(error) => explain(&error),
+    }];
+    let small_files = daemon.small_files();
+    lines.push(format!("statistics of small files: {small_files}"));
     for (queue, report) in daemon.reports().iter().enumerate() {
-        match report {
-            Some(report) => eprintln!("blockd: statistics of queue {queue}: {report}"),
-            None => eprintln!("blockd: statistics of queue {queue}: the worker does not answer"),
-        }
+        lines.push(match report {
+            Some(report) => format!("statistics of queue {queue}: {report}"),
+            None => format!("statistics of queue {queue}: the worker does not answer"),
+        });
     }
+    let text: String = lines
+        .iter()
+        .map(|line| format!("blockd: {line}\n"))
+        .collect();
+    eprint!("{text}");
 }
 
 /// The signals that came.

@@ -4,6 +4,7 @@
 //! (`CI=true`) it fails. `BLK_TEST_BIG=1` makes the largest file 2 GiB instead of 256 MiB. Run them one at a time
 //! (`--test-threads=1`): some look at the clock. `scripts/test` does all of that.
 
+mod admission;
 mod bystanders;
 mod dump;
 mod flood;
