@@ -30,6 +30,9 @@ pub enum CompanionError {
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_RETRY: Duration = Duration::from_millis(20);
 
+/// Datagrams that are read at once: who sends more, by fragments or over another interface, does not keep the worker from the rest.
+const DRAIN_MOST: usize = 64;
+
 /// Looks for a row of free ports.
 const ROW_TRIES: usize = 16;
 
@@ -103,11 +106,11 @@ impl Companion {
         self.port
     }
 
-    /// Reads the socket empty. Datagrams that got here missed the XDP program; the session sends them again. An error
-    /// is what the kernel heard about the port.
+    /// Reads the socket empty, or a good deal of it: it is polled again as long as there is more. Datagrams that got here missed the
+    /// XDP program; the session sends them again. An error is what the kernel heard about the port, and comes before datagrams.
     pub fn drain(&self) -> Option<io::Error> {
         let mut buffer = [0; 64];
-        loop {
+        for _ in 0..DRAIN_MOST {
             match self.socket.recv(&mut buffer) {
                 Ok(_) => tracing::debug!(port = self.port, "a datagram missed the XDP program"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -115,6 +118,7 @@ impl Companion {
                 Err(error) => return Some(error),
             }
         }
+        None
     }
 }
 
@@ -171,6 +175,21 @@ mod tests {
         });
         assert_eq!(Companion::listen(port).unwrap().port(), port);
         leaving.join().unwrap();
+    }
+
+    #[test]
+    fn a_flood_is_read_in_portions() {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = sender.local_addr().unwrap();
+        let companion = Companion::connect(remote.ip(), remote).unwrap();
+        let address = companion.socket.local_addr().unwrap();
+        for _ in 0..=DRAIN_MOST {
+            sender.send_to(b"noise", address).unwrap();
+        }
+        assert!(companion.drain().is_none());
+        assert_eq!(companion.socket.recv(&mut [0; 64]).unwrap(), 5);
+        let rest = companion.socket.recv(&mut [0; 64]);
+        assert_eq!(rest.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
