@@ -22,6 +22,7 @@ mod shared;
 mod small;
 mod sparse;
 mod sparse_get;
+mod spray;
 mod stalled;
 mod wire;
 
