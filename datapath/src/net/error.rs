@@ -15,6 +15,16 @@ pub enum InterfaceError {
     /// The interface has no Ethernet header: a tunnel, PPP, InfiniBand.
     #[error("{0} is not an Ethernet interface")]
     NotEthernet(String),
+    /// The interface stands on others, which are to be named instead.
+    #[error("{interface} is {reason}; {advice}")]
+    Stacked {
+        /// Interface name.
+        interface: String,
+        /// What it is, and what does not work.
+        reason: String,
+        /// What to use instead.
+        advice: String,
+    },
     /// The kernel could not be asked.
     #[error("cannot read the state of interface {interface}")]
     Netlink {

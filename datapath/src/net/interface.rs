@@ -6,7 +6,7 @@ use blk_xdp::InterfaceId;
 use blk_xdp::netlink::{self, NetlinkError};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 
 use super::error::InterfaceError;
 use super::ethtool;
@@ -28,6 +28,8 @@ pub struct Interface {
     pub rx_queues: u32,
     /// Its IP addresses that can be used: not those whose uniqueness is still, or was not, verified.
     pub addresses: Vec<IpAddr>,
+    /// What sort of software device it is: `veth`, `vlan`, `bond`; `None` for hardware.
+    pub kind: Option<String>,
     /// Name of its driver, where it tells.
     pub driver: Option<String>,
 }
@@ -81,12 +83,19 @@ impl Interface {
     /// What a link message and the driver say.
     fn of(link: &LinkMessage) -> Result<Self, InterfaceError> {
         let (mut name, mut mac, mut mtu, mut queues) = (String::new(), None, 0, 1);
+        let mut kind = None;
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::IfName(value) => name.clone_from(value),
                 LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(value) => mtu = *value,
                 LinkAttribute::NumRxQueues(value) => queues = *value,
+                LinkAttribute::LinkInfo(information) => {
+                    kind = information.iter().find_map(|item| match item {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
                 _ => {}
             }
         }
@@ -104,6 +113,7 @@ impl Interface {
             // The number in the message is what the device was made with; fewer may be in use.
             rx_queues: ethtool::rx_queues(&name).unwrap_or(queues).max(1),
             addresses: Vec::new(),
+            kind,
             driver: ethtool::driver(&name).map(|driver| driver.name),
             name,
         })

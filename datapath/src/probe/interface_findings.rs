@@ -5,6 +5,7 @@ use super::host::HostFacts;
 use super::interface::InterfaceFacts;
 use super::queue_findings::queue_findings;
 use super::quirks::quirks;
+use super::stacked::Stacked;
 use super::xdp_findings::xdp_findings;
 
 /// What is to be said.
@@ -69,33 +70,11 @@ fn link(facts: &InterfaceFacts) -> Finding {
 
 /// What it is to other interfaces.
 fn role(facts: &InterfaceFacts) -> Option<Finding> {
-    let members = match facts.members.as_slice() {
-        [] => "it has none now".to_owned(),
-        members => members.join(", "),
-    };
-    let lower = facts.lower.as_deref().unwrap_or("in another namespace");
     let kind = facts.link.kind.as_deref();
-    let (text, fix) = match kind {
-        Some("bond" | "team") => (
-            "a bond: packets arrive at its members, and AF_XDP sockets take packets only of the interface they are bound to"
-                .to_owned(),
-            format!("serve on a member ({members}), with an address of its own, taken out of the bond"),
-        ),
-        Some("bridge") => (
-            "a bridge: it has no driver of its own that could run programs".to_owned(),
-            format!("serve on a port ({members}), with an address of its own, taken out of the bridge"),
-        ),
-        Some("vlan") => (
-            format!("a VLAN on {lower}: it has no driver of its own that could run programs"),
-            format!("serve on the interface below ({lower}), with an address of its own"),
-        ),
-        Some("macvlan" | "macvtap" | "ipvlan" | "ipvtap") => (
-            format!("a {} on {lower}: it has no driver of its own that could run programs", kind?),
-            format!("serve on the interface below ({lower})"),
-        ),
-        _ => return part(facts),
-    };
-    Some(Finding::missing("role", text).fix(fix))
+    match Stacked::of(kind, facts.lower.as_deref(), &facts.members) {
+        Some(stacked) => Some(Finding::missing("role", stacked.reason).fix(stacked.advice)),
+        None => part(facts),
+    }
 }
 
 /// It is part of a bond or a bridge.

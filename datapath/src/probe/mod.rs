@@ -28,6 +28,7 @@ mod place_findings;
 mod queue_findings;
 mod quirks;
 mod quirks_table;
+mod stacked;
 mod virtio;
 mod xdp_findings;
 
@@ -44,4 +45,5 @@ pub use netdev::{BusyPoll, XdpFeatures};
 pub use place::{Direct, PlaceError, PlaceFacts};
 pub use place_findings::place_findings;
 pub use quirks::{Quirk, quirks};
+pub use stacked::{Stacked, refuse_stacked};
 pub use virtio::VirtioFeatures;
