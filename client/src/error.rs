@@ -1,7 +1,7 @@
 //! What can go wrong for a client, and whether another try makes sense.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use blk_datapath::engine::TransferError;
 use blk_datapath::files::{FileError, FileErrorKind};
@@ -35,6 +35,17 @@ pub enum ConnectionLost {
     /// The other end has gone silent.
     #[error("the connection was lost: no packet from the other end for too long")]
     Silent,
+    /// The other end has gone silent, and something was in the way.
+    #[error("the connection was lost: {0}")]
+    NoWay(String),
+    /// The interface was removed, or moved to another network namespace.
+    #[error("the connection was lost: interface {0} is gone")]
+    InterfaceGone(String),
+    /// The address was taken from the interface.
+    #[error(
+        "the connection was lost: {0} is not an address of {1} any more; `ip address show dev {1}` lists those it has"
+    )]
+    AddressGone(IpAddr, String),
     /// The other end does not want a session, e.g. because it speaks another version of the protocol.
     #[error("the other end refuses: {0}")]
     Refused(String),
@@ -260,7 +271,11 @@ impl ClientError {
                 | ConnectionLost::Busy
                 | ConnectionLost::Broken(_)
                 | ConnectionLost::Request(_) => ErrorKind::Protocol,
+                ConnectionLost::InterfaceGone(_) | ConnectionLost::AddressGone(..) => {
+                    ErrorKind::Datapath
+                }
                 ConnectionLost::Silent
+                | ConnectionLost::NoWay(_)
                 | ConnectionLost::Restarted
                 | ConnectionLost::DaemonGone
                 | ConnectionLost::ByPeer
@@ -287,7 +302,10 @@ impl ClientError {
         match self {
             Self::Lost { source, .. } => !matches!(
                 source,
-                ConnectionLost::Refused(_) | ConnectionLost::Request(_)
+                ConnectionLost::Refused(_)
+                    | ConnectionLost::Request(_)
+                    | ConnectionLost::InterfaceGone(_)
+                    | ConnectionLost::AddressGone(..)
             ),
             Self::Refused { failure, .. } => failure.code == ErrorCode::Busy,
             Self::Neighbour { .. } | Self::Changed { .. } | Self::ChecksumMismatch { .. } => true,

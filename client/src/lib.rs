@@ -36,6 +36,7 @@ mod sparse;
 mod spread;
 pub mod transfer;
 mod verify;
+mod watcher;
 
 pub use address::{AddressError, Location, RemotePath};
 pub use blk_datapath::engine::Progress;

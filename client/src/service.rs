@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{
-    Coverage, Engine, EngineEvent, Progress, ReceivedFile, SentFile, SessionId, SharedWork,
+    Coverage, Engine, EngineEvent, Hop, Progress, ReceivedFile, SentFile, SessionId, SharedWork,
     TransferError,
 };
 use blk_datapath::worker::Service;
@@ -56,6 +56,12 @@ pub enum Command {
     Abandon { transfer: u32 },
     /// Tell the session's statistics.
     Statistics { answer: Answer<Stats> },
+    /// Packets go by these Ethernet addresses from now on.
+    Redirect(Hop),
+    /// What is in the way to the server now; should the session end by silence, that is why.
+    Trouble(Option<String>),
+    /// The session cannot go on.
+    Lose(ConnectionLost),
     /// Close the session and end the worker.
     Finish,
 }
@@ -77,13 +83,20 @@ pub struct ClientService {
     sending: HashMap<u32, Sending>,
     receiving: HashMap<u32, Answer<Result<ReceivedFile, TransferError>>>,
     lost: Option<ConnectionLost>,
+    /// The latest Ethernet addresses: news may come before the session.
+    hop: Option<Hop>,
+    /// What is in the way to the server.
+    trouble: Option<String>,
     /// When the kernel first said that the port is closed, and how many packets had been received then.
     refused: Option<(Instant, u64)>,
     finished: bool,
 }
 
 impl ClientService {
-    fn connect(&mut self, engine: &mut Engine, path: Path, answer: Answer<()>) {
+    fn connect(&mut self, engine: &mut Engine, mut path: Path, answer: Answer<()>) {
+        if let Some(hop) = self.hop {
+            (path.source_mac, path.destination_mac) = (hop.source_mac, hop.destination_mac);
+        }
         self.session = engine.connect(path);
         if self.session.is_some() {
             self.connecting = Some(answer);
@@ -128,6 +141,16 @@ impl ClientService {
                 self.refused = Some((Instant::now(), heard));
                 false
             }
+        }
+    }
+
+    /// Why the other end was not heard, where that is known.
+    fn explain(&self, lost: ConnectionLost) -> ConnectionLost {
+        match (&lost, &self.trouble) {
+            (ConnectionLost::Silent | ConnectionLost::NoAnswer, Some(trouble)) => {
+                ConnectionLost::NoWay(trouble.clone())
+            }
+            _ => lost,
         }
     }
 
@@ -209,7 +232,10 @@ impl Service for ClientService {
                     let _ = answer.send(Ok(Err(TransferError::Protocol(missing))));
                 }
             }
-            EngineEvent::Closed { reason, .. } => self.lose(ConnectionLost::from(reason)),
+            EngineEvent::Closed { reason, .. } => {
+                let lost = self.explain(ConnectionLost::from(reason));
+                self.lose(lost);
+            }
         }
     }
 
@@ -267,6 +293,19 @@ impl Service for ClientService {
                     .and_then(|session| engine.session_stats(session));
                 let _ = answer.send(stats.ok_or_else(|| self.why_lost()));
             }
+            Command::Redirect(hop) => {
+                self.hop = Some(hop);
+                if let Some(session) = self.session {
+                    engine.redirect(session, hop);
+                }
+            }
+            Command::Trouble(trouble) => self.trouble = trouble,
+            Command::Lose(reason) => {
+                if let Some(session) = self.session {
+                    engine.close(session, CloseCode::DONE);
+                }
+                self.lose(reason);
+            }
             Command::Finish => self.finished = true,
         }
     }
@@ -313,6 +352,23 @@ mod tests {
         service.on_sent(5, &now, Ok(sent));
         let outcome = waiting.try_recv().unwrap().unwrap();
         assert_eq!(outcome.unwrap(), sent);
+    }
+
+    #[test]
+    fn silence_is_explained_by_what_is_in_the_way() {
+        let mut service = ClientService::default();
+        assert_eq!(
+            service.explain(ConnectionLost::Silent),
+            ConnectionLost::Silent
+        );
+        service.trouble = Some("the link of blk1 is down".to_owned());
+        let explained = service.explain(ConnectionLost::Silent);
+        assert!(explained.to_string().contains("the link of blk1 is down"));
+        assert_eq!(
+            service.explain(ConnectionLost::Busy),
+            ConnectionLost::Busy,
+            "it was heard"
+        );
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use blk_datapath::engine::Hop;
 use blk_datapath::net::{Interface, resolve_neighbour, route_to};
+use blk_datapath::probe::refuse_stacked;
 use blk_datapath::worker::{
-    Companion, WorkerConfig, WorkerError, WorkerHandle, allowed_cpus, spawn,
+    Companion, WorkerConfig, WorkerError, WorkerHandle, allowed_cpus, max_payload_for, spawn,
 };
 use blk_datapath::xsk::XskError;
 use blk_proto::net::Path;
+use blk_proto::session::MIN_MAX_PAYLOAD;
 use blk_xdp::{AttachMode, PortRange, Program};
 use tokio::sync::oneshot;
 
@@ -18,6 +21,7 @@ use crate::connection::{ConnectOptions, DatapathInfo, FLOWS_MAX};
 use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::service::{ClientService, Command};
+use crate::watcher::{Premises, Watcher};
 
 /// How long the next hop may take to answer ARP or neighbour discovery.
 const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(3);
@@ -59,7 +63,9 @@ pub struct Ground {
     options: ConnectOptions,
     remote: SocketAddr,
     source: IpAddr,
-    destination_mac: [u8; 6],
+    watcher: Watcher,
+    /// Largest packet that the route takes, as far as is known.
+    route_mtu: u32,
     /// One for each flow there may be, their ports in a row.
     companions: Vec<Arc<Companion>>,
     program: Mutex<Program>,
@@ -74,6 +80,7 @@ pub fn prepare(
     refuse_link_local(remote)?;
     let route = route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
     let interface = Interface::by_index(route.interface)?;
+    refuse_stacked(&interface)?;
     let flows = flows_of(&interface, options)?;
     let next_hop = route.next_hop(remote.ip());
     let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
@@ -86,6 +93,17 @@ pub fn prepare(
         PortRange::new(first, companions.len() as u16)?,
         AttachMode::Native,
     )?;
+    let premises = Premises {
+        interface: interface.index,
+        name: interface.name.clone(),
+        source: route.source,
+        remote: remote.ip(),
+    };
+    let hop = Hop {
+        source_mac: interface.mac,
+        destination_mac,
+    };
+    let watcher = Watcher::start(premises, hop).map_err(WorkerError::Io)?;
     let mut ground = Ground {
         datapath: DatapathInfo {
             interface: interface.name.clone(),
@@ -93,11 +111,12 @@ pub fn prepare(
             mode: "af_xdp-copy",
             mtu: interface.mtu,
         },
+        watcher,
+        route_mtu: route.mtu.unwrap_or(interface.mtu),
         interface,
         options: options.clone(),
         remote,
         source: route.source,
-        destination_mac,
         companions,
         program: Mutex::new(program),
     };
@@ -170,18 +189,16 @@ impl Ground {
         let port = companion.port();
         let (worker, queue) = self.start_worker(queue, companion, number == 0)?;
         let (socket, zero_copy) = (worker.xsk_fd(), worker.is_zero_copy());
+        // From here on no change of the way gets by the flow.
+        self.watcher.add(worker.mail());
         let flow = Flow::new(worker, self.remote, queue, port);
         self.program
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .register(queue, u32::from(number), socket)?;
         let source = SocketAddr::new(self.source, port);
-        let path = Path::new(
-            self.interface.mac,
-            self.destination_mac,
-            source,
-            self.remote,
-        );
+        let hop = self.watcher.hop();
+        let path = Path::new(hop.source_mac, hop.destination_mac, source, self.remote);
         Ok((flow, path, zero_copy))
     }
 
@@ -198,6 +215,10 @@ impl Ground {
             config.mode = options.mode;
             config.dump = options.dump.clone();
             config.cpu = options.cpu.filter(|_| first);
+            config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(
+                MIN_MAX_PAYLOAD,
+                config.engine.max_payload.max(MIN_MAX_PAYLOAD),
+            );
             config.engine.workers = self.flows();
             config.engine.unanswered_timeout = options.silence;
             config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use blk_datapath::net::{
-    Interface, InterfaceError, NeighbourError, Route, RouteError, neighbour, resolve_neighbour,
-    route_to,
+    Changes, Interface, InterfaceError, NeighbourError, Route, RouteError, neighbour,
+    resolve_neighbour, route_to, verify_neighbour,
 };
+use blk_datapath::probe::refuse_stacked;
 use netns::{A, B, Namespace, is_root, pair};
 
 const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -133,6 +134,50 @@ fn interfaces_that_are_not_there_or_not_ethernet_are_named() {
 }
 
 #[test]
+fn what_is_below_a_stacked_interface_is_named() {
+    if !is_root("what_is_below_a_stacked_interface_is_named") {
+        return;
+    }
+    let (a, _b) = pair("net-stacked", 1);
+    a.ip("link add blkbr type bridge");
+    a.ip(&format!("link set {A} master blkbr"));
+    a.ip("link add blkmac link blkbr type macvlan mode private");
+    a.run(|| {
+        let refused = |name: &str| {
+            refuse_stacked(&Interface::by_name(name).unwrap()).map_err(|error| error.to_string())
+        };
+        let port = format!("serve on a port ({A})");
+        let below = "serve on the interface below (blkbr)";
+        for (name, what, advice) in [
+            ("blkbr", "blkbr is a bridge", port.as_str()),
+            ("blkmac", "blkmac is a macvlan on blkbr", below),
+        ] {
+            let error = refused(name).unwrap_err();
+            assert!(error.contains(what) && error.contains(advice), "{error}");
+        }
+        assert_eq!(refused(A), Ok(()), "a port is served");
+        assert_eq!(refused("lo"), Ok(()));
+    });
+    for kind in ["bond", "vlan"] {
+        let mut add = std::process::Command::new("ip");
+        let name = format!("blk{kind}");
+        add.args(["link", "add"]);
+        if kind == "vlan" {
+            add.args(["link", A, "name", &name, "type", kind, "id", "7"]);
+        } else {
+            add.args([&name, "type", kind]);
+        }
+        // Not every kernel has these, and the words are tested without them, too.
+        if !a.run(|| add.output()).expect("ip").status.success() {
+            eprintln!("this kernel makes no {kind}");
+            continue;
+        }
+        let error = a.run(|| refuse_stacked(&Interface::by_name(&name).unwrap()).unwrap_err());
+        assert!(error.to_string().contains("serve on"), "{error}");
+    }
+}
+
+#[test]
 fn routes_are_the_kernels() {
     if !is_root("routes_are_the_kernels") {
         return;
@@ -160,6 +205,7 @@ fn routes_are_the_kernels() {
                 interface,
                 source,
                 gateway,
+                mtu: None,
             };
             assert_eq!(route(to).unwrap(), expected, "{to}");
             let next_hop = gateway.unwrap_or(address(to));
@@ -170,6 +216,14 @@ fn routes_are_the_kernels() {
         expect("198.51.100.7", "10.77.0.1", Some("10.77.0.2"));
         expect("2001:db8::7", "fd00:77::1", Some("fd00:77::2"));
         expect("203.0.113.7", "10.77.0.1", Some("fd00:77::2"));
+
+        for (prefix, via, to) in [
+            ("192.0.2.192/26", "10.77.0.2", "192.0.2.200"),
+            ("2001:db8:4::/48", "fd00:77::2", "2001:db8:4::1"),
+        ] {
+            a.ip(&format!("route add {prefix} via {via} mtu 1400"));
+            assert_eq!(route(to).unwrap().mtu, Some(1400), "{to}");
+        }
 
         for own in ["10.77.0.1", "fd00:77::1", "127.0.0.1", "127.1.2.3", "::1"] {
             let error = route(own).unwrap_err();
@@ -294,6 +348,88 @@ fn a_host_that_is_not_there_is_named() {
         _b.ip(&format!("addr add 10.77.0.9/24 dev {B}"));
         let mac = resolve_neighbour(interface, address("10.77.0.9"), PATIENCE).unwrap();
         assert_eq!(mac, MAC_B);
+    });
+}
+
+#[test]
+fn a_neighbour_that_moved_in_silence_is_found_again() {
+    if !is_root("a_neighbour_that_moved_in_silence_is_found_again") {
+        return;
+    }
+    let (a, b) = pair("net-verify", 1);
+    let moved = [2, 0, 0, 0, 0, 9];
+    for peer in ["10.77.0.2", "fd00:77::2"].map(address) {
+        b.ip(&format!("link set {B} address 02:00:00:00:00:02"));
+        a.run(|| {
+            let interface = index(A);
+            let verify = || verify_neighbour(interface, peer, Duration::from_millis(300)).unwrap();
+            resolve_neighbour(interface, peer, PATIENCE).unwrap();
+            verify();
+            assert_eq!(
+                neighbour(interface, peer).unwrap(),
+                Some(MAC_B),
+                "as it was"
+            );
+            b.ip(&format!("link set {B} address 02:00:00:00:00:09"));
+            verify();
+            assert_eq!(resolve_neighbour(interface, peer, PATIENCE).unwrap(), moved);
+            // What the administrator says stands, though nobody answers.
+            a.ip(&format!(
+                "neigh replace {peer} lladdr 02:00:00:00:00:08 dev {A} nud permanent"
+            ));
+            verify();
+            assert_eq!(
+                neighbour(interface, peer).unwrap(),
+                Some([2, 0, 0, 0, 0, 8])
+            );
+            // One that nobody knows is asked for.
+            a.ip(&format!("neigh del {peer} dev {A}"));
+            verify();
+            assert_eq!(resolve_neighbour(interface, peer, PATIENCE).unwrap(), moved);
+        });
+    }
+}
+
+#[test]
+fn changes_are_told() {
+    if !is_root("changes_are_told") {
+        return;
+    }
+    let (a, b) = pair("net-changes", 1);
+    a.run(|| {
+        let changes = Changes::subscribe().unwrap();
+        let told = || {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                // The kernel's own news, of addresses that have been verified, may come in between.
+                if changes.take().unwrap() {
+                    return true;
+                }
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let steps = [
+            format!("addr add 10.77.1.1/24 dev {A}"),
+            format!("addr add fd00:78::1/64 dev {A}"),
+            "route add 198.51.100.0/24 via 10.77.0.2".to_owned(),
+            "route add 2001:db8::/32 via fd00:77::2".to_owned(),
+            format!("neigh add 10.77.0.9 lladdr 02:00:00:00:00:09 dev {A} nud permanent"),
+            format!("link set {A} mtu 2000"),
+        ];
+        for step in steps {
+            // Until nothing has been said for a while.
+            while changes.take().unwrap() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            a.ip(&step);
+            assert!(told(), "{step}");
+        }
+        drop(b);
+        assert!(told(), "the other end is gone, and the link with it");
+        assert!(Interface::by_name(A).is_err());
     });
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use blk_datapath::dump::Taps;
 use blk_datapath::files::StoreStats;
-use blk_datapath::net::Interface;
+use blk_datapath::net::{Interface, InterfaceError};
+use blk_datapath::probe::refuse_stacked;
 use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
 use blk_datapath::xsk::BindMode;
 use blk_proto::session::ConnectionId;
@@ -68,6 +69,7 @@ impl Daemon {
         raise_descriptor_limit();
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
+        refuse_stacked(&interface)?;
         let queues = config
             .queues
             .unwrap_or(interface.rx_queues)
@@ -117,6 +119,21 @@ impl Daemon {
     /// Whether a thread has died, which must never happen: blockd cannot serve without it.
     pub fn is_broken(&self) -> bool {
         !self.namespace.is_running() || self.workers.is_broken()
+    }
+
+    /// What has cut it off from its interface for good, if anything has: a link that is down only passes.
+    pub fn cut_off(&self) -> Option<DaemonError> {
+        let interface = self.program.interface();
+        match Interface::by_index(interface.index) {
+            Err(InterfaceError::NotFound(_)) => {
+                Some(DaemonError::InterfaceGone(interface.name.clone()))
+            }
+            // Asked twice: the first question may have failed for a reason of its own.
+            Ok(_) if !self.program.is_attached() && !self.program.is_attached() => {
+                Some(DaemonError::Detached(interface.name.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// What the worker of each queue has done so far; `None` for one that does not answer.

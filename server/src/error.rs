@@ -1,4 +1,4 @@
-//! Why blockd cannot start, and the exit code that says so.
+//! Why blockd cannot start, or go on, and the exit code that says so.
 
 use blk_datapath::net::InterfaceError;
 use blk_datapath::umem::UmemError;
@@ -9,7 +9,7 @@ use blk_xdp::{AttachError, PortRangeError, SlotError, TableError};
 use crate::exports::ExportError;
 use crate::namespace::NamespaceError;
 
-/// Why blockd cannot start.
+/// Why blockd cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// An export cannot be served.
@@ -18,6 +18,12 @@ pub enum DaemonError {
     /// The interface cannot be used.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
+    /// The interface was removed, or moved to another network namespace.
+    #[error("interface {0} is gone: start blockd again when it is back")]
+    InterfaceGone(String),
+    /// Somebody detached the program by force.
+    #[error("the XDP program was taken off {0} by somebody else: start blockd again")]
+    Detached(String),
     /// The port is taken.
     #[error(transparent)]
     Port(#[from] CompanionError),
@@ -57,6 +63,8 @@ impl DaemonError {
                 | WorkerError::Umem(UmemError::NoPrivilege { .. }),
             ) => 9,
             Self::Interface(_)
+            | Self::InterfaceGone(_)
+            | Self::Detached(_)
             | Self::Attach(_)
             | Self::Slot(_)
             | Self::Table(_)

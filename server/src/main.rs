@@ -181,12 +181,16 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
         match signals.wakeups.read(&mut byte) {
             Ok(_) if signals.statistics.swap(false, Ordering::Relaxed) => show_statistics(&daemon),
             Ok(_) => {}
-            // The read times out once a second: time to see whether the workers live.
-            Err(_) if daemon.is_broken() => break true,
-            Err(_) => {}
+            // The read times out once a second: time to see whether the workers live, and the interface.
+            Err(_) if daemon.is_broken() => break Some(("a worker thread has died".to_owned(), 1)),
+            Err(_) => {
+                if let Some(error) = daemon.cut_off() {
+                    break Some((explain(&error), error.exit_code()));
+                }
+            }
         }
         if signals.stop.load(Ordering::Relaxed) {
-            break false;
+            break None;
         }
     };
     let report = daemon.stop();
@@ -197,10 +201,9 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
     for (queue, report) in report.workers.iter().enumerate() {
         tracing::info!("statistics of queue {queue}: {report}");
     }
-    if broken {
-        fail("a worker thread has died", 1)
-    } else {
-        ExitCode::SUCCESS
+    match broken {
+        Some((message, code)) => fail(&message, code),
+        None => ExitCode::SUCCESS,
     }
 }
 

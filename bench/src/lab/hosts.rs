@@ -30,6 +30,8 @@ pub enum Host {
     Client,
     /// `blk1` of client N, from 2 on: 10.77.0.(N + 1), fd77::(N + 1). Client 1 is [`Host::Client`].
     Other(u32),
+    /// The router of a [routed](Hosts::routed) lab: `port0` to the server, `port1` to the client.
+    Router,
 }
 
 impl Host {
@@ -37,6 +39,7 @@ impl Host {
     pub fn interface(self) -> &'static str {
         match self {
             Self::Server => "blk0",
+            Self::Router => "port0",
             Self::Client | Self::Other(_) => "blk1",
         }
     }
@@ -56,6 +59,7 @@ impl Host {
             Self::Server => 1,
             Self::Client => 2,
             Self::Other(number) => number + 1,
+            Self::Router => 254,
         };
         format!("02:00:0a:4d:00:{number:02x}")
     }
@@ -88,6 +92,28 @@ impl Hosts {
         hosts
     }
 
+    /// Makes a server, a router, and a client behind it: 10.78.0.2, fd78::2.
+    pub fn routed(mtu: u32) -> Self {
+        let hosts = Self {
+            name: format!("blk-t{}", unique()),
+        };
+        must(
+            hosts
+                .script("up")
+                .args(["--routed", "--mtu", &mtu.to_string()]),
+        );
+        hosts
+    }
+
+    /// Runs `ip` on a host.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ip(&self, host: Host, arguments: &str) -> String {
+        let mut command = self.command(host, "ip");
+        must(command.args(arguments.split_whitespace()))
+    }
+
     /// Changes an impaired link: these options of `scripts/lab change` hold instead of the earlier ones from now on.
     pub fn change(&self, wire: &[&str]) {
         must(self.script("change").args(wire));
@@ -99,6 +125,7 @@ impl Hosts {
             Host::Server => format!("{}-server", self.name),
             Host::Client => format!("{}-client", self.name),
             Host::Other(number) => format!("{}-client{number}", self.name),
+            Host::Router => format!("{}-router", self.name),
         }
     }
 

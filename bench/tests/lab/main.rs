@@ -18,12 +18,14 @@ mod reading;
 mod refused;
 mod resume;
 mod roundtrip;
+mod routed;
 mod shared;
 mod small;
 mod sparse;
 mod sparse_get;
 mod spray;
 mod stalled;
+mod way;
 mod wire;
 
 #[path = "../../../datapath/tests/support/pcapng.rs"]

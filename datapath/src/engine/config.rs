@@ -12,8 +12,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 pub struct EngineConfig {
     /// UDP port of this end: packets for other ports are not ours.
     pub port: u16,
-    /// Largest payload this end takes and sends in one packet, from the interface's MTU.
+    /// Largest payload this end takes in one packet, from the interface's MTU.
     pub max_payload: u16,
+    /// Largest payload this end sends in one packet: less where the route says that it takes less.
+    pub max_send_payload: u16,
     /// Whether a `Hello` from outside makes a session.
     pub accept: bool,
     /// The number of this worker, which is that of its receive queue; below 256. Its sessions' ids name it.

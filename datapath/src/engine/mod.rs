@@ -56,6 +56,7 @@ pub use gather::{Gather, Misplaced, Run};
 pub use held::{HeldBlock, HeldBlocks};
 pub use inbound::{Inbound, ReceivedFile, Unwanted};
 pub use outbound::{Outbound, ReadyBlock, SentFile};
+pub use peer::Hop;
 pub use read_depth::{DEPTH_MAX as READ_DEPTH_MAX, ReadDepth};
 pub use work::SharedWork;
 
@@ -320,7 +321,7 @@ impl Engine {
             keep_alive: KEEP_ALIVE.min(self.config.unanswered_timeout / 4),
             handshake_timeout: self.config.handshake_timeout,
             l4_overhead: path.header_len() as u16,
-            max_send_payload: self.config.max_payload,
+            max_send_payload: self.config.max_send_payload,
             max_queued_blocks: QUEUED_BLOCKS,
             window_floor: windows::FLOOR,
             ..Config::default()

@@ -4,12 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use blk_proto::message::MAX_RANGES;
-use blk_proto::net::Path;
-use blk_proto::session::Session;
+use blk_proto::net::{Ecn, Path, UdpFrame};
+use blk_proto::session::{BlockMeta, Session, Violation};
 use blk_proto::time::Time;
+use blk_proto::wire::Packet;
 
 use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
 use crate::umem::{Disk, Frame, SECTOR};
+
+/// The Ethernet addresses of a session's packets, seen from this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Of this host's interface.
+    pub source_mac: [u8; 6],
+    /// Of the other end, or of the gateway to it.
+    pub destination_mac: [u8; 6],
+}
 
 /// One session with its path and its transfers.
 #[derive(Debug)]
@@ -115,6 +125,43 @@ impl Peer {
             sending: 0,
             messages: VecDeque::new(),
         }
+    }
+
+    /// From now on packets go to the next hop with this Ethernet address, from this host's.
+    pub fn redirect(&mut self, hop: Hop) {
+        self.path.source_mac = hop.source_mac;
+        self.path.destination_mac = hop.destination_mac;
+    }
+
+    /// Whether a packet of the session came from, or to, another Ethernet address than packets are sent to, or from.
+    #[inline]
+    pub fn is_elsewhere(&self, came: &UdpFrame<'_>) -> bool {
+        came.source_mac != self.path.destination_mac || came.destination_mac != self.path.source_mac
+    }
+
+    /// Gives a packet that came another way to the session. When it is taken in, answers go back that way from now on:
+    /// a router has replaced another one, a host has a new card. Others may be late, or forged.
+    pub fn handle_and_follow(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+        came: &UdpFrame<'_>,
+    ) -> Result<Option<BlockMeta>, Violation> {
+        let taken = self.session.stats().packets_received;
+        let outcome = self
+            .session
+            .handle_packet(now, packet, Ecn::from_bits(came.ecn));
+        let back = Path::reply_to(came);
+        let is_one_host = back.destination_mac[0] & 1 == 0 && back.source_mac[0] & 1 == 0;
+        // The session has laid out its packets for headers of that length.
+        if self.session.stats().packets_received != taken
+            && is_one_host
+            && back.header_len() == self.path.header_len()
+        {
+            tracing::info!(remote = %back.destination, "packets come another way, and are answered there");
+            self.path = back;
+        }
+        outcome
     }
 
     /// The payload length of every block that is sent, but a file's last: what both ends and the path can do.

@@ -77,7 +77,13 @@ impl Engine {
                     return Arrival::Dropped(DropReason::Misplaced);
                 }
                 let ecn = Ecn::from_bits(udp.ecn);
-                return match peer.session.handle_packet(self.now, &packet, ecn) {
+                // A client knows its next hop from the kernel.
+                let outcome = if self.config.accept && peer.is_elsewhere(&udp) {
+                    peer.handle_and_follow(self.now, &packet, &udp)
+                } else {
+                    peer.session.handle_packet(self.now, &packet, ecn)
+                };
+                return match outcome {
                     Ok(Some(meta)) => Arrival::Block(session, meta),
                     // A violation closes the session by itself; its Closed event says why.
                     Ok(None) | Err(_) => Arrival::Consumed,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use blk_proto::net::Path;
 use blk_proto::session::{CloseCode, CloseReason, Session};
 
-use super::peer::Peer;
+use super::peer::{Hop, Peer};
 use super::{Coverage, Engine, EngineEvent, Inbound, Outbound, Progress, SessionId, SharedWork};
 use crate::disk::BlockFile;
 
@@ -19,6 +19,13 @@ impl Engine {
         let session = Session::connect(config, id.0, self.now);
         self.peers.insert(self.now, id, Peer::new(session, path));
         Some(id)
+    }
+
+    /// The next hop of a session has another Ethernet address now, or this host's interface has.
+    pub fn redirect(&mut self, session: SessionId, hop: Hop) {
+        if let Some(peer) = self.peers.get_mut(session) {
+            peer.redirect(hop);
+        }
     }
 
     fn next_serial(&mut self) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! A packet that leaves by an AF_XDP socket never meets the kernel's routing, so its Ethernet and IP headers
 //! need answers from here first. The questions are asked over rtnetlink, synchronously, once per session or
-//! when something changed; none is on the data path.
+//! when something [changed](Changes); none is on the data path.
 //!
 //! ```text
 //!  destination --route_to--> interface, source address, gateway --resolve_neighbour--> Ethernet address
@@ -11,17 +11,19 @@
 //! ```
 //!
 //! Every function acts in the network namespace of the calling thread. All but
-//! [`resolve_neighbour`] work without privileges.
+//! [`resolve_neighbour`], [`solicit_neighbour`] and [`verify_neighbour`] work without privileges.
 
 mod error;
 pub(crate) mod ethtool;
 mod interface;
 mod neighbour;
 mod route;
+mod watch;
 
 pub use error::{InterfaceError, NeighbourError, RouteError};
 pub use ethtool::Driver;
 pub use interface::Interface;
 pub(crate) use interface::usable as usable_address;
-pub use neighbour::{neighbour, resolve_neighbour};
+pub use neighbour::{neighbour, resolve_neighbour, solicit_neighbour, verify_neighbour};
 pub use route::{Route, route_to};
+pub use watch::Changes;

@@ -64,7 +64,7 @@ pub fn resolve_neighbour(
     if !link.up {
         return Err(not_possible(link, "the link is down"));
     }
-    solicit(&link, address)?;
+    solicit_neighbour(interface, address)?;
     let deadline = Instant::now() + timeout;
     let mut pause = FIRST_LOOK;
     loop {
@@ -77,7 +77,7 @@ pub fn resolve_neighbour(
             }
             Entry::NoArp => return Err(not_possible(link, "ARP is off")),
             // The kernel drops entries when the table is full, or flushed; ask again then.
-            Entry::Unknown => solicit(&link, address)?,
+            Entry::Unknown => solicit_neighbour(interface, address)?,
             Entry::Incomplete => {}
         }
         if Instant::now() >= deadline {
@@ -105,32 +105,81 @@ fn message(interface: u32, address: IpAddr) -> NeighbourMessage {
     message
 }
 
-/// Reads one entry of the table.
+/// What the table says of an address.
 fn lookup(interface: u32, address: IpAddr) -> Result<Entry, NeighbourError> {
+    Ok(entry(interface, address)?.map_or(Entry::Unknown, |entry| Entry::of(&entry)))
+}
+
+/// Reads one entry of the table.
+fn entry(interface: u32, address: IpAddr) -> Result<Option<NeighbourMessage>, NeighbourError> {
     let request = RouteNetlinkMessage::GetNeighbour(message(interface, address));
     match netlink::request(request) {
-        Ok(answers) => Ok(answers
-            .iter()
-            .find_map(|answer| match answer {
-                RouteNetlinkMessage::NewNeighbour(entry) => Some(Entry::of(entry)),
-                _ => None,
-            })
-            .unwrap_or(Entry::Unknown)),
-        Err(error) if error.refusal() == Some(libc::ENOENT) => Ok(Entry::Unknown),
+        Ok(answers) => Ok(answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(entry) => Some(entry),
+            _ => None,
+        })),
+        Err(error) if error.refusal() == Some(libc::ENOENT) => Ok(None),
         Err(source) => Err(failure(interface, address, source)),
     }
 }
 
-/// Makes the kernel ask the link for the address, as if it had a packet to send (`NTF_USE`).
-fn solicit(link: &Interface, address: IpAddr) -> Result<(), NeighbourError> {
-    let mut message = message(link.index, address);
+/// Makes the kernel ask the link for an address that it does not know, as if it had a packet to send (`NTF_USE`), and
+/// does not wait for the answer. Needs CAP_NET_ADMIN.
+///
+/// # Errors
+/// [`NeighbourError`]: not allowed, or no such interface.
+pub fn solicit_neighbour(interface: u32, address: IpAddr) -> Result<(), NeighbourError> {
+    let mut message = message(interface, address);
     message.header.flags = NeighbourFlags::Use;
-    netlink::create(RouteNetlinkMessage::NewNeighbour(message)).map_err(|error| {
-        match error.refusal() {
-            Some(libc::EPERM) => NeighbourError::NoPrivileges(address),
-            _ => failure(link.index, address, error),
+    netlink::create(RouteNetlinkMessage::NewNeighbour(message))
+        .map_err(|error| refused(interface, address, error))
+}
+
+/// Has the kernel ask a neighbour that it knows whether it still has its Ethernet address, and when no answer comes
+/// within `patience`, has it look for the address anew. Entries that the administrator made stay. Needs CAP_NET_ADMIN.
+///
+/// Other traffic goes on to the known address while the answer is awaited, and waits for the time of a look-up after.
+///
+/// # Errors
+/// [`NeighbourError`]: not allowed, or the table cannot be read.
+pub fn verify_neighbour(
+    interface: u32,
+    address: IpAddr,
+    patience: Duration,
+) -> Result<(), NeighbourError> {
+    match state(interface, address)? {
+        Some(NeighbourState::Permanent | NeighbourState::Noarp) => return Ok(()),
+        None | Some(NeighbourState::Incomplete | NeighbourState::Failed) => {
+            return solicit_neighbour(interface, address);
         }
-    })
+        Some(_) => set_state(interface, address, NeighbourState::Probe)?,
+    }
+    let deadline = Instant::now() + patience;
+    while state(interface, address)? == Some(NeighbourState::Probe) {
+        if Instant::now() >= deadline {
+            set_state(interface, address, NeighbourState::Failed)?;
+            return solicit_neighbour(interface, address);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// The state of a table's entry.
+fn state(interface: u32, address: IpAddr) -> Result<Option<NeighbourState>, NeighbourError> {
+    Ok(entry(interface, address)?.map(|entry| entry.header.state))
+}
+
+/// Changes the state of an entry; one that is gone by now needs no change.
+fn set_state(interface: u32, address: IpAddr, state: NeighbourState) -> Result<(), NeighbourError> {
+    let mut message = message(interface, address);
+    message.header.state = state;
+    match netlink::request(RouteNetlinkMessage::NewNeighbour(message)) {
+        Err(error) if error.refusal() != Some(libc::ENOENT) => {
+            Err(refused(interface, address, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Entry {
@@ -164,6 +213,14 @@ fn failure(interface: u32, address: IpAddr, source: NetlinkError) -> NeighbourEr
     match source.refusal() {
         Some(libc::ENODEV) => InterfaceError::NotFound(interface.into()).into(),
         _ => NeighbourError::Netlink { address, source },
+    }
+}
+
+/// The error for a change that the kernel refused.
+fn refused(interface: u32, address: IpAddr, source: NetlinkError) -> NeighbourError {
+    match source.refusal() {
+        Some(libc::EPERM) => NeighbourError::NoPrivileges(address),
+        _ => failure(interface, address, source),
     }
 }
 

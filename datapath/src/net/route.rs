@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use blk_xdp::netlink;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -20,6 +20,9 @@ pub struct Route {
     /// The router it is sent to, unless the destination is on the link. Of the other family where an IPv4
     /// route goes through an IPv6 router (RFC 5549).
     pub gateway: Option<IpAddr>,
+    /// The largest packet that the route takes, in bytes from the IP header on, where that is known: from the route
+    /// itself, or from what ICMP said of the path. `None`: what the interface takes.
+    pub mtu: Option<u32>,
 }
 
 impl Route {
@@ -83,7 +86,7 @@ fn of(message: &RouteMessage, destination: IpAddr) -> Result<Route, RouteError> 
         }
         _ => return Err(RouteError::Unreachable(destination)),
     }
-    let (mut interface, mut source, mut gateway) = (None, None, None);
+    let (mut interface, mut source, mut gateway, mut mtu) = (None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
@@ -91,6 +94,7 @@ fn of(message: &RouteMessage, destination: IpAddr) -> Result<Route, RouteError> 
             RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some((*address).into()),
             RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(mtu_of),
             _ => {}
         }
     }
@@ -98,7 +102,16 @@ fn of(message: &RouteMessage, destination: IpAddr) -> Result<Route, RouteError> 
         interface: interface.ok_or(RouteError::Unreachable(destination))?,
         source: source.ok_or(RouteError::NoSource(destination))?,
         gateway,
+        mtu,
     })
+}
+
+/// The MTU among a route's metrics.
+fn mtu_of(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(bytes) if *bytes > 0 => Some(*bytes),
+        _ => None,
+    }
 }
 
 /// The IP address in a route attribute.

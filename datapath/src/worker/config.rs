@@ -62,6 +62,7 @@ impl WorkerConfig {
             engine: EngineConfig {
                 port,
                 max_payload: max_payload_for(mtu),
+                max_send_payload: max_payload_for(mtu),
                 accept,
                 worker: 0,
                 workers: 1,
