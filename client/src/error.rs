@@ -36,7 +36,7 @@ pub enum ConnectionLost {
     #[error("the connection was lost: no packet from the other end for too long")]
     Silent,
     /// The other end has gone silent, and something was in the way.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: no packet from the other end for too long: {0}")]
     NoWay(String),
     /// The interface was removed, or moved to another network namespace.
     #[error("the connection was lost: interface {0} is gone")]

@@ -267,7 +267,8 @@ impl Follower {
         };
         if trouble != self.trouble {
             match &trouble {
-                Some(trouble) => tracing::warn!("{trouble}; waiting for that to end"),
+                // Should it not end, the connection's own end says so.
+                Some(trouble) => tracing::info!("{trouble}; waiting for that to end"),
                 None => tracing::info!("the way to the server is open again"),
             }
             self.tell(|| Command::Trouble(trouble.clone()));
