@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use blk_datapath::dump::Taps;
-use blk_datapath::xsk::BindMode;
+use blk_datapath::link::Datapath;
+use blk_datapath::udp::UdpCounters;
 use blk_proto::message::{Reply, Request};
 use blk_proto::session::Stats;
 use tokio::sync::{Mutex, oneshot};
@@ -25,8 +26,8 @@ pub const FLOWS_MAX: u16 = 8;
 pub struct ConnectOptions {
     /// The server's UDP port.
     pub port: u16,
-    /// How the AF_XDP sockets bind.
-    pub mode: BindMode,
+    /// How blocks cross the kernel.
+    pub datapath: Datapath,
     /// The CPU for the first worker; `None` lets the scheduler choose. The others are where it puts them.
     pub cpu: Option<usize>,
     /// Without a packet from the server for so long, though it owes an answer, the session is over. A server that was
@@ -43,7 +44,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             port: 7440,
-            mode: BindMode::Auto,
+            datapath: Datapath::Auto,
             cpu: None,
             silence: Duration::from_secs(8),
             flows: None,
@@ -59,8 +60,10 @@ pub struct DatapathInfo {
     pub interface: String,
     /// The queue that the first worker took.
     pub queue: u32,
-    /// `af_xdp-zerocopy` or `af_xdp-copy`.
+    /// `af_xdp-zerocopy`, `af_xdp-copy` or `udp`.
     pub mode: &'static str,
+    /// Why it is `udp`, where nobody asked for that.
+    pub reason: Option<String>,
     /// The interface's MTU.
     pub mtu: u32,
 }
@@ -76,6 +79,8 @@ pub struct FlowInfo {
     pub bytes: u64,
     /// Packets that it has sent again.
     pub retransmitted: u64,
+    /// What its UDP sockets have counted, if it has any.
+    pub udp: Option<UdpCounters>,
 }
 
 /// A connection with one blockd. Its drop blocks for the workers' farewells, some 100 ms.
@@ -149,7 +154,7 @@ impl Connection {
 
     /// The statistics of the session that carries the requests.
     pub async fn statistics(&self) -> Result<Stats, ClientError> {
-        self.lead().statistics().await
+        Ok(self.lead().statistics().await?.0)
     }
 
     /// Every flow that there has been, the first session first.
@@ -157,12 +162,13 @@ impl Connection {
         let mut infos = Vec::new();
         for flow in self.sessions().filter(|flow| flow.was_connected()) {
             // Of a flow that was lost, what it carried is not known any more.
-            let stats = flow.statistics().await.unwrap_or_default();
+            let (stats, link) = flow.statistics().await.unwrap_or_default();
             infos.push(FlowInfo {
                 queue: flow.queue(),
                 port: flow.port(),
                 bytes: stats.block_bytes_sent + stats.block_bytes_received,
                 retransmitted: stats.retransmitted,
+                udp: link.udp,
             });
         }
         infos

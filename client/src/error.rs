@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use blk_datapath::engine::TransferError;
 use blk_datapath::files::{FileError, FileErrorKind};
 use blk_datapath::net::{InterfaceError, NeighbourError, RouteError};
+use blk_datapath::udp::UdpError;
 use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
@@ -118,6 +119,9 @@ pub enum ClientError {
     /// The interface cannot be used.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
+    /// No UDP socket to the host.
+    #[error(transparent)]
+    Udp(#[from] UdpError),
     /// The XDP program cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -290,6 +294,7 @@ impl ClientError {
                 ..
             } if is_full(error) => ErrorKind::NoSpace,
             Self::Port(_)
+            | Self::Udp(_)
             | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Transfer { .. }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use blk_datapath::link::LinkStatistics;
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::WorkerHandle;
 use blk_proto::message::{Reply, Request};
@@ -123,8 +124,8 @@ impl Flow {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session's statistics.
-    pub(crate) async fn statistics(&self) -> Result<Stats, ClientError> {
+    /// The statistics of the session and of its link.
+    pub(crate) async fn statistics(&self) -> Result<(Stats, LinkStatistics), ClientError> {
         self.ask(|answer| Command::Statistics { answer }).await
     }
 

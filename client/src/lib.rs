@@ -37,11 +37,12 @@ mod spread;
 pub mod transfer;
 mod verify;
 mod watcher;
+mod way;
 
 pub use address::{AddressError, Location, RemotePath};
 pub use blk_datapath::engine::Progress;
 pub use blk_datapath::files::SourceFile;
-pub use blk_datapath::xsk::BindMode;
+pub use blk_datapath::link::Datapath;
 pub use connection::{ConnectOptions, Connection, DatapathInfo, FLOWS_MAX, FlowInfo};
 pub use error::{ClientError, ConnectionLost, ErrorKind};
 pub use put::PutOptions;

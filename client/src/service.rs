@@ -9,6 +9,7 @@ use blk_datapath::engine::{
     Coverage, Engine, EngineEvent, Hop, Progress, ReceivedFile, SentFile, SessionId, SharedWork,
     TransferError,
 };
+use blk_datapath::link::LinkStatistics;
 use blk_datapath::worker::Service;
 use blk_proto::message::{self, Reply, ReplyFrame, Request, RequestFrame};
 use blk_proto::net::Path;
@@ -54,8 +55,10 @@ pub enum Command {
     Settle { coverage: Arc<Coverage> },
     /// Forget a transfer here, and have the server forget it.
     Abandon { transfer: u32 },
-    /// Tell the session's statistics.
-    Statistics { answer: Answer<Stats> },
+    /// Tell the statistics of the session and of its link.
+    Statistics {
+        answer: Answer<(Stats, LinkStatistics)>,
+    },
     /// Packets go by these Ethernet addresses from now on.
     Redirect(Hop),
     /// What is in the way to the server now; should the session end by silence, that is why.
@@ -289,7 +292,9 @@ impl Service for ClientService {
                 let stats = self
                     .session
                     .and_then(|session| engine.session_stats(session));
-                let _ = answer.send(stats.ok_or_else(|| self.why_lost()));
+                let link = engine.link_statistics().unwrap_or_default();
+                let told = stats.map(|stats| (stats, link));
+                let _ = answer.send(told.ok_or_else(|| self.why_lost()));
             }
             Command::Redirect(hop) => {
                 self.hop = Some(hop);

@@ -2,29 +2,20 @@
 //! so that whoever waits for the connection can give up at any moment.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use blk_datapath::engine::Hop;
-use blk_datapath::net::{Interface, resolve_neighbour, route_to};
-use blk_datapath::probe::refuse_stacked;
-use blk_datapath::worker::{
-    Companion, WorkerConfig, WorkerError, WorkerHandle, allowed_cpus, max_payload_for, spawn,
-};
+use blk_datapath::link::LinkKind;
+use blk_datapath::net::Interface;
+use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_datapath::xsk::XskError;
 use blk_proto::net::Path;
 use blk_proto::session::MIN_MAX_PAYLOAD;
-use blk_xdp::{AttachMode, PortRange, Program};
 use tokio::sync::oneshot;
 
-use crate::connection::{ConnectOptions, DatapathInfo, FLOWS_MAX};
+use crate::connection::{ConnectOptions, DatapathInfo};
 use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::service::{ClientService, Command};
-use crate::watcher::{Premises, Watcher};
-
-/// How long the next hop may take to answer ARP or neighbour discovery.
-const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(3);
+use crate::way::{Found, Way};
 
 /// Runs `work` on a thread of its own. When the future is dropped the thread ends its work alone, and drops the result.
 pub async fn on_thread<T: Send + 'static>(
@@ -62,13 +53,9 @@ pub struct Ground {
     interface: Interface,
     options: ConnectOptions,
     remote: SocketAddr,
-    source: IpAddr,
-    watcher: Watcher,
     /// Largest packet that the route takes, as far as is known.
     route_mtu: u32,
-    /// One for each flow there may be, their ports in a row.
-    companions: Vec<Arc<Companion>>,
-    program: Mutex<Program>,
+    way: Way,
     datapath: DatapathInfo,
 }
 
@@ -78,81 +65,36 @@ pub fn prepare(
     options: &ConnectOptions,
 ) -> Result<(Flow, Path, Ground), ClientError> {
     refuse_link_local(remote)?;
-    let route = route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
-    let interface = Interface::by_index(route.interface)?;
-    refuse_stacked(&interface)?;
-    let flows = flows_of(&interface, options)?;
-    let next_hop = route.next_hop(remote.ip());
-    let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
-        .map_err(|source| ClientError::Neighbour { remote, source })?;
-    let companions = Companion::connect_row(route.source, remote, flows)?;
-    let companions: Vec<_> = companions.into_iter().map(Arc::new).collect();
-    let first = companions.first().map_or(0, |companion| companion.port());
-    let program = Program::attach(
-        interface.name.as_str(),
-        PortRange::new(first, companions.len() as u16)?,
-        AttachMode::Native,
-    )?;
-    let premises = Premises {
-        interface: interface.index,
-        name: interface.name.clone(),
-        source: route.source,
-        remote: remote.ip(),
-    };
-    let hop = Hop {
-        source_mac: interface.mac,
-        destination_mac,
-    };
-    let watcher = Watcher::start(premises, hop).map_err(WorkerError::Io)?;
+    let Found {
+        way,
+        interface,
+        route_mtu,
+        reason,
+    } = Way::find(remote, options)?;
     let mut ground = Ground {
         datapath: DatapathInfo {
             interface: interface.name.clone(),
             queue: 0,
-            mode: "af_xdp-copy",
+            mode: "",
+            reason,
             mtu: interface.mtu,
         },
-        watcher,
-        route_mtu: route.mtu.unwrap_or(interface.mtu),
+        route_mtu,
         interface,
         options: options.clone(),
         remote,
-        source: route.source,
-        companions,
-        program: Mutex::new(program),
+        way,
     };
-    let (flow, path, zero_copy) = ground.start_flow(0, 0)?;
+    let (flow, path, link) = ground.start_flow(0, 0)?;
     ground.datapath.queue = flow.queue();
-    if zero_copy {
-        ground.datapath.mode = "af_xdp-zerocopy";
-    }
+    ground.datapath.mode = link.name();
     Ok((flow, path, ground))
-}
-
-/// How many flows there may be.
-fn flows_of(interface: &Interface, options: &ConnectOptions) -> Result<u16, ClientError> {
-    let queues = u16::try_from(interface.rx_queues).unwrap_or(u16::MAX);
-    match options.flows {
-        Some(flows) if flows > queues => Err(ClientError::Flows {
-            flows,
-            interface: interface.name.clone(),
-            queues,
-        }),
-        Some(flows) => Ok(flows.clamp(1, FLOWS_MAX)),
-        None => Ok(flows_for(queues, allowed_cpus().len())),
-    }
-}
-
-/// Flows where nobody says how many: each keeps a CPU busy, and one is left for the kernel's part and the program's. On two
-/// CPUs two flows are slower than one.
-fn flows_for(queues: u16, cpus: usize) -> u16 {
-    let cpus = u16::try_from(cpus.saturating_sub(1)).unwrap_or(u16::MAX);
-    queues.min(cpus).clamp(1, FLOWS_MAX)
 }
 
 impl Ground {
     /// Flows there may be, the first one included.
     pub fn flows(&self) -> u16 {
-        self.companions.len() as u16
+        self.way.flows()
     }
 
     /// How blocks travel.
@@ -182,39 +124,31 @@ impl Ground {
         Ok(started)
     }
 
-    /// Starts the worker of a flow, on the first queue from `queue` on that nobody has, and directs its packets to it. The
-    /// path of its packets, and whether it got zero-copy mode, too.
-    fn start_flow(&self, number: u16, queue: u32) -> Result<(Flow, Path, bool), ClientError> {
-        let companion = &self.companions[usize::from(number)];
-        let port = companion.port();
-        let (worker, queue) = self.start_worker(queue, companion, number == 0)?;
-        let (socket, zero_copy) = (worker.xsk_fd(), worker.is_zero_copy());
+    /// Starts the worker of a flow, over AF_XDP on the first queue from `queue` on that nobody has, and directs its packets
+    /// to it. The path of its packets, and its link, too.
+    fn start_flow(&self, number: u16, queue: u32) -> Result<(Flow, Path, LinkKind), ClientError> {
+        let port = self.way.source_port(number);
+        let (worker, queue) = self.start_worker(number, queue, port)?;
+        let (socket, link) = (worker.xsk_fd(), worker.link());
         // From here on no change of the way gets by the flow.
-        self.watcher.add(worker.mail());
+        self.way.follow(worker.mail());
         let flow = Flow::new(worker, self.remote, queue, port);
-        self.program
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .register(queue, u32::from(number), socket)?;
-        let source = SocketAddr::new(self.source, port);
-        let hop = self.watcher.hop();
-        let path = Path::new(hop.source_mac, hop.destination_mac, source, self.remote);
-        Ok((flow, path, zero_copy))
+        self.way.register(queue, number, socket)?;
+        Ok((flow, self.way.path(number, self.remote), link))
     }
 
     fn start_worker(
         &self,
+        number: u16,
         mut queue: u32,
-        companion: &Arc<Companion>,
-        first: bool,
+        port: u16,
     ) -> Result<(WorkerHandle<Command>, u32), ClientError> {
         let (interface, options) = (&self.interface, &self.options);
         loop {
-            let port = companion.port();
             let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
-            config.mode = options.mode;
+            config.datapath = options.datapath;
             config.dump = options.dump.clone();
-            config.cpu = options.cpu.filter(|_| first);
+            config.cpu = options.cpu.filter(|_| number == 0);
             config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(
                 MIN_MAX_PAYLOAD,
                 config.engine.max_payload.max(MIN_MAX_PAYLOAD),
@@ -222,7 +156,7 @@ impl Ground {
             config.engine.workers = self.flows();
             config.engine.unanswered_timeout = options.silence;
             config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
-            match spawn(config, Arc::clone(companion), ClientService::default) {
+            match spawn(config, self.way.port(number), ClientService::default) {
                 Ok(worker) => return Ok((worker, queue)),
                 Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
                     if queue + 1 < interface.rx_queues =>
@@ -275,6 +209,9 @@ fn progress_of(error: &ClientError) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use blk_datapath::net::RouteError;
 
@@ -296,22 +233,6 @@ mod tests {
             remote: remote(),
             source: ConnectionLost::PortClosed,
         }
-    }
-
-    #[test]
-    fn flows_leave_a_cpu_free() {
-        let cases = [
-            (1, 8, 1),
-            (4, 1, 1),
-            (4, 2, 1),
-            (4, 4, 3),
-            (2, 8, 2),
-            (64, 64, 8),
-        ];
-        for (queues, cpus, flows) in cases {
-            assert_eq!(flows_for(queues, cpus), flows, "{queues} {cpus}");
-        }
-        assert_eq!(flows_for(0, 0), 1);
     }
 
     #[test]

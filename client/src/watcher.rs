@@ -214,9 +214,13 @@ impl Follower {
             ));
         }
         let next_hop = route.next_hop(*remote);
+        let source_mac = match interface.ethernet_address() {
+            Ok(source_mac) => source_mac,
+            Err(error) => return Way::Blocked(error.to_string()),
+        };
         match neighbour(*index, next_hop) {
             Ok(Some(destination_mac)) => Way::Open(Hop {
-                source_mac: interface.mac,
+                source_mac,
                 destination_mac,
             }),
             Ok(None) => {
@@ -288,7 +292,7 @@ impl Follower {
             let (answer, waiting) = oneshot::channel();
             // A worker answers at once; one that has ended drops the question.
             if flow.send(Command::Statistics { answer }).is_ok()
-                && let Ok(Ok(stats)) = waiting.blocking_recv()
+                && let Ok(Ok((stats, _))) = waiting.blocking_recv()
             {
                 sent += stats.packets_sent;
                 heard += stats.packets_received + stats.duplicates;

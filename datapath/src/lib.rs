@@ -8,6 +8,8 @@
 //!  disk <== io_uring, O_DIRECT ==> [ring] <----------------------------------- [disk]
 //! ```
 //!
+//! Where AF_XDP cannot be had, or is not wanted, ordinary sockets ([`udp`]) stand in its place ([`link`]).
+//!
 //! A block is received into a frame, written to disk from that frame, and the frame goes back to the NIC: no
 //! copy in user space. Reading is the mirror image.
 //!
@@ -25,10 +27,12 @@ pub mod dump;
 pub mod engine;
 pub mod explain;
 pub mod files;
+pub mod link;
 pub mod mailbox;
 pub mod net;
 pub mod probe;
 pub mod ring;
+pub mod udp;
 pub mod umem;
 pub mod worker;
 pub mod xsk;

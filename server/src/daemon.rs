@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use blk_datapath::dump::Taps;
 use blk_datapath::files::StoreStats;
+use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::{Interface, InterfaceError};
-use blk_datapath::probe::refuse_stacked;
-use blk_datapath::worker::{Companion, WorkerConfig, WorkerReport, allowed_cpus};
-use blk_datapath::xsk::BindMode;
+use blk_datapath::worker::{WorkerConfig, WorkerReport, allowed_cpus};
 use blk_proto::session::ConnectionId;
-use blk_xdp::{AttachMode, Counters, CountersError, PortRange, Program};
-
+use blk_xdp::{Counters, CountersError, Program};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::admission::Admission;
+use crate::entrance::Entrance;
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
 use crate::gc::Sweeper;
@@ -33,8 +32,8 @@ pub struct DaemonConfig {
     pub port: u16,
     /// Who may send to it.
     pub admission: Admission,
-    /// How its AF_XDP sockets bind.
-    pub mode: BindMode,
+    /// How blocks cross the kernel.
+    pub datapath: Datapath,
     /// How many queues it serves; `None`: all that the interface has.
     pub queues: Option<u32>,
     /// How long partial files wait for their put to go on.
@@ -48,17 +47,19 @@ pub struct Daemon {
     // First the workers, so that the sessions can be told while packets still come; then the program, and from then
     // on the kernel has the packets; last the namespace thread, with the jobs that the workers have left.
     workers: Workers,
-    program: Program,
+    /// `None` over UDP.
+    program: Option<Program>,
     namespace: Namespace,
     _sweeper: Sweeper,
+    interface: Interface,
     summary: String,
 }
 
 /// What a daemon has done from its start to its end.
 #[derive(Debug)]
 pub struct FinalReport {
-    /// Packets by what the XDP program did with them.
-    pub packets: Result<Counters, CountersError>,
+    /// Packets by what the XDP program did with them, where there is one.
+    pub packets: Option<Result<Counters, CountersError>>,
     /// The worker of each queue; those that died do not tell.
     pub workers: Vec<WorkerReport>,
 }
@@ -69,20 +70,12 @@ impl Daemon {
         raise_descriptor_limit();
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
-        refuse_stacked(&interface)?;
         let queues = config
             .queues
             .unwrap_or(interface.rx_queues)
             .clamp(1, interface.rx_queues.max(1))
             .min(ConnectionId::WORKERS as u32);
-        let companion = Arc::new(Companion::listen(config.port)?);
-        let mut program = Program::attach(
-            config.interface.as_str(),
-            PortRange::new(config.port, 1)?,
-            AttachMode::Native,
-        )?;
-        // No slot has a socket yet: nobody gets past the list.
-        config.admission.enter(program.tables_mut())?;
+        let mut entrance = Entrance::open(config, &interface, queues)?;
 
         let mailboxes = Mailboxes::default();
         let sweeper = Sweeper::start(exports.clone(), config.keep_partials)?;
@@ -97,16 +90,17 @@ impl Daemon {
         for queue in 0..queues {
             let mut settings = worker_config(config, &interface, queue);
             settings.engine.workers = queues as u16;
-            let (xsk_fd, mailbox) = workers.start(settings, &companion, &commons)?;
+            let (xsk_fd, mailbox) = workers.start(settings, entrance.port(queue), &commons)?;
             commons.mailboxes.push(mailbox);
-            program.register(queue, 0, xsk_fd)?;
+            entrance.register(queue, xsk_fd)?;
         }
-        let summary = summary(config, &interface, &workers);
+        let summary = summary(config, &interface, &workers, entrance.reason());
         Ok(Self {
             workers,
-            program,
+            program: entrance.into_program(),
             namespace,
             _sweeper: sweeper,
+            interface,
             summary,
         })
     }
@@ -123,17 +117,14 @@ impl Daemon {
 
     /// What has cut it off from its interface for good, if anything has: a link that is down only passes.
     pub fn cut_off(&self) -> Option<DaemonError> {
-        let interface = self.program.interface();
-        match Interface::by_index(interface.index) {
-            Err(InterfaceError::NotFound(_)) => {
-                Some(DaemonError::InterfaceGone(interface.name.clone()))
-            }
-            // Asked twice: the first question may have failed for a reason of its own.
-            Ok(_) if !self.program.is_attached() && !self.program.is_attached() => {
-                Some(DaemonError::Detached(interface.name.clone()))
-            }
-            _ => None,
+        let name = || self.interface.name.clone();
+        if let Err(InterfaceError::NotFound(_)) = Interface::by_index(self.interface.index) {
+            return Some(DaemonError::InterfaceGone(name()));
         }
+        let program = self.program.as_ref()?;
+        // Asked twice: the first question may have failed for a reason of its own.
+        let detached = !program.is_attached() && !program.is_attached();
+        detached.then(|| DaemonError::Detached(name()))
     }
 
     /// What the worker of each queue has done so far; `None` for one that does not answer.
@@ -141,12 +132,9 @@ impl Daemon {
         self.workers.reports()
     }
 
-    /// What the XDP program has done with the packets of the interface so far.
-    ///
-    /// # Errors
-    /// [`CountersError`] when the kernel does not tell.
-    pub fn packets(&self) -> Result<Counters, CountersError> {
-        self.program.counters()
+    /// What the XDP program has done with the packets of the interface so far, where there is one.
+    pub fn packets(&self) -> Option<Result<Counters, CountersError>> {
+        self.program.as_ref().map(Program::counters)
     }
 
     /// What the daemon has done with small files so far.
@@ -163,7 +151,7 @@ impl Daemon {
             ..
         } = self;
         let workers = workers.stop();
-        let packets = program.counters();
+        let packets = program.as_ref().map(Program::counters);
         drop(program);
         if let Err(error) = namespace.shutdown() {
             tracing::error!(%error, "the namespace thread did not end well");
@@ -185,7 +173,7 @@ fn raise_descriptor_limit() {
 fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> WorkerConfig {
     let cpus = allowed_cpus();
     let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
-    worker.mode = config.mode;
+    worker.datapath = config.datapath;
     worker.dump = config.dump.clone();
     worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
     worker
@@ -196,12 +184,21 @@ fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + Sync + 
     move |key, outcome| mailboxes.post(key.worker, Mail::Outcome(key, outcome))
 }
 
-fn summary(config: &DaemonConfig, interface: &Interface, workers: &Workers) -> String {
-    let mode = if workers.is_zero_copy() {
-        "zero-copy"
-    } else {
-        "copy"
-    };
+fn summary(
+    config: &DaemonConfig,
+    interface: &Interface,
+    workers: &Workers,
+    reason: Option<&str>,
+) -> String {
+    let mut mode = match workers.link() {
+        Some(LinkKind::ZeroCopy) => "AF_XDP zero-copy mode",
+        Some(LinkKind::Udp) => "UDP sockets",
+        Some(LinkKind::Copy) | None => "AF_XDP copy mode",
+    }
+    .to_owned();
+    if let Some(reason) = reason {
+        mode += &format!(" ({reason})");
+    }
     let exports: Vec<String> = config
         .exports
         .iter()
@@ -212,7 +209,7 @@ fn summary(config: &DaemonConfig, interface: &Interface, workers: &Workers) -> S
         networks => format!(", for {networks} allowed network(s) only"),
     };
     format!(
-        "ready on {} port {}, {} queue(s), AF_XDP {mode} mode, MTU {}{sources}, exports: {}",
+        "ready on {} port {}, {} queue(s), {mode}, MTU {}{sources}, exports: {}",
         config.interface,
         config.port,
         workers.len(),

@@ -1,6 +1,7 @@
 //! Why blockd cannot start, or go on, and the exit code that says so.
 
 use blk_datapath::net::InterfaceError;
+use blk_datapath::udp::UdpError;
 use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
@@ -27,6 +28,9 @@ pub enum DaemonError {
     /// The port is taken.
     #[error(transparent)]
     Port(#[from] CompanionError),
+    /// No UDP socket on the port.
+    #[error(transparent)]
+    Udp(#[from] UdpError),
     /// The XDP program cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -70,6 +74,7 @@ impl DaemonError {
             | Self::Table(_)
             | Self::Worker(WorkerError::Xsk(_) | WorkerError::Umem(UmemError::NoAfXdp)) => 11,
             Self::Port(_)
+            | Self::Udp(_)
             | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Namespace(_)

@@ -18,6 +18,7 @@
 
 pub mod admission;
 pub mod daemon;
+mod entrance;
 pub mod error;
 pub mod exports;
 pub mod gc;

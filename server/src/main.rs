@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use blk_datapath::dump::{DEFAULT_SNAPLEN, Dump, parse_snaplen};
 use blk_datapath::explain::explain;
-use blk_datapath::xsk::BindMode;
+use blk_datapath::link;
 use blk_xdp::Network;
 use blockd::admission::Admission;
 use blockd::daemon::{Daemon, DaemonConfig};
@@ -71,7 +71,7 @@ struct ServeArguments {
     /// 0: no limit
     #[arg(long, value_name = "N", default_value_t = 1000)]
     handshake_rate: u32,
-    /// How blocks cross the kernel: `auto` takes zero-copy where the driver has it and copy mode elsewhere
+    /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     datapath: Datapath,
     /// Queues to serve, from queue 0 on [default: all that the interface has]
@@ -91,7 +91,8 @@ struct ServeArguments {
 }
 
 const AFTER_HELP: &str = "\
-Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+AF_XDP needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK; --datapath udp needs nothing.
+RUST_LOG=info (or debug) says more on stderr.
 SIGUSR1 prints the counters of the XDP program and of each queue on stderr.
 There is no encryption and no authentication yet: serve trusted networks only.
 
@@ -106,20 +107,23 @@ Example:
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Datapath {
-    /// Zero-copy where the driver has it, copy mode elsewhere; the ready line says which
+    /// AF_XDP, zero-copy where the driver has it; UDP without the privileges or native XDP; the ready line says which
     Auto,
     /// AF_XDP zero-copy, or an error
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
     Copy,
+    /// Ordinary UDP sockets: no privileges, any interface, no XDP program
+    Udp,
 }
 
-impl From<Datapath> for BindMode {
+impl From<Datapath> for link::Datapath {
     fn from(datapath: Datapath) -> Self {
         match datapath {
             Datapath::Auto => Self::Auto,
             Datapath::Zerocopy => Self::ZeroCopy,
             Datapath::Copy => Self::Copy,
+            Datapath::Udp => Self::Udp,
         }
     }
 }
@@ -159,7 +163,7 @@ fn main() -> ExitCode {
             allow: arguments.allow,
             handshakes,
         },
-        mode: arguments.datapath.into(),
+        datapath: arguments.datapath.into(),
         queues: arguments.queues,
         keep_partials: arguments.keep_partials,
         dump: dump.as_ref().map(Dump::taps),
@@ -195,8 +199,9 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
     };
     let report = daemon.stop();
     match report.packets {
-        Ok(packets) => tracing::info!("statistics of the XDP program: {packets}"),
-        Err(error) => tracing::warn!("{}", explain(&error)),
+        Some(Ok(packets)) => tracing::info!("statistics of the XDP program: {packets}"),
+        Some(Err(error)) => tracing::warn!("{}", explain(&error)),
+        None => {}
     }
     for (queue, report) in report.workers.iter().enumerate() {
         tracing::info!("statistics of queue {queue}: {report}");
@@ -209,10 +214,11 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
 
 /// In one write: who reads along sees all of it or nothing.
 fn show_statistics(daemon: &Daemon) {
-    let mut lines = vec![match daemon.packets() {
+    let packets = daemon.packets().map(|packets| match packets {
         Ok(packets) => format!("statistics of the XDP program: {packets}"),
         Err(error) => explain(&error),
-    }];
+    });
+    let mut lines: Vec<String> = packets.into_iter().collect();
     let small_files = daemon.small_files();
     lines.push(format!("statistics of small files: {small_files}"));
     for (queue, report) in daemon.reports().iter().enumerate() {

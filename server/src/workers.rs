@@ -4,8 +4,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use blk_datapath::link::LinkKind;
 use blk_datapath::mailbox::MailSender;
-use blk_datapath::worker::{Companion, WorkerConfig, WorkerHandle, WorkerReport, spawn};
+use blk_datapath::worker::{Port, WorkerConfig, WorkerHandle, WorkerReport, spawn};
 
 use crate::error::DaemonError;
 use crate::service::{Commons, Mail, StorageService};
@@ -19,18 +20,18 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Starts one more; the descriptor of its AF_XDP socket, and its mailbox.
+    /// Starts one more; the descriptor of its AF_XDP socket, if it has one, and its mailbox.
     pub(crate) fn start(
         &mut self,
         mut config: WorkerConfig,
-        companion: &Arc<Companion>,
+        port: Port,
         commons: &Commons,
-    ) -> Result<(RawFd, MailSender<Mail>), DaemonError> {
+    ) -> Result<(Option<RawFd>, MailSender<Mail>), DaemonError> {
         let number = self.handles.len() as u32;
         config.engine.worker = number;
         let commons = commons.clone();
         let stop = Arc::clone(&self.stop);
-        let worker = spawn(config, Arc::clone(companion), move || {
+        let worker = spawn(config, port, move || {
             StorageService::new(number, commons, stop)
         })?;
         let started = (worker.xsk_fd(), worker.mail().clone());
@@ -48,9 +49,12 @@ impl Workers {
         self.handles.iter().any(WorkerHandle::is_over)
     }
 
-    /// Whether all sockets got zero-copy mode.
-    pub(crate) fn is_zero_copy(&self) -> bool {
-        self.handles.iter().all(WorkerHandle::is_zero_copy)
+    /// The least link that one of them got.
+    pub(crate) fn link(&self) -> Option<LinkKind> {
+        let links = || self.handles.iter().map(WorkerHandle::link);
+        links()
+            .find(|&link| link != LinkKind::ZeroCopy)
+            .or_else(|| links().next())
     }
 
     /// What each has done so far; `None` for one that does not answer.

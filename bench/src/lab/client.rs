@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::daemon::{end, wait};
-use super::hosts::{Host, Hosts};
+use super::hosts::{Host, Hosts, UNPRIVILEGED};
 use super::{Directory, binary, unique};
 
 /// No copy in these tests takes longer: a hang is a failure, not a stuck run.
@@ -197,11 +197,34 @@ pub fn start_on<A: AsRef<OsStr>>(
     directory: &Directory,
     arguments: &[A],
 ) -> Running {
+    start_over(hosts, client, "copy", directory, arguments)
+}
+
+/// The same over any data path.
+pub fn start_over<A: AsRef<OsStr>>(
+    hosts: &Hosts,
+    client: Host,
+    datapath: &str,
+    directory: &Directory,
+    arguments: &[A],
+) -> Running {
     let mut command = hosts.command(client, binary("blkcp"));
     Running::start(
         command
-            .args(["--json", "--datapath", "copy"])
+            .args(["--json", "--datapath", datapath])
             .args(arguments),
         directory,
     )
+}
+
+/// The same as somebody without any privilege, over the data path that blkcp chooses.
+pub fn start_unprivileged<A: AsRef<OsStr>>(
+    hosts: &Hosts,
+    client: Host,
+    directory: &Directory,
+    arguments: &[A],
+) -> Running {
+    let mut command = hosts.command(client, UNPRIVILEGED[0]);
+    command.args(&UNPRIVILEGED[1..]).arg(binary("blkcp"));
+    Running::start(command.arg("--json").args(arguments), directory)
 }

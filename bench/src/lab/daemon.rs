@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::hosts::{Host, Hosts};
+use super::hosts::{Host, Hosts, UNPRIVILEGED};
 use super::{Directory, binary, unique, within};
 
 /// How long a process that was killed may take to be gone. One that waits for a disk that stands still takes for ever.
@@ -81,6 +81,40 @@ impl Daemon {
         more: &[&OsStr],
         directory: &Directory,
     ) -> Self {
+        let mut command = hosts.command(Host::Server, binary("blockd"));
+        command.args(["--datapath", "copy"]);
+        Self::run(command, interface, exports, more, directory)
+    }
+
+    /// As [`start`](Self::start) over any data path.
+    pub fn start_over(
+        hosts: &Hosts,
+        interface: &str,
+        datapath: &str,
+        export: &Path,
+        directory: &Directory,
+    ) -> Self {
+        let mut command = hosts.command(Host::Server, binary("blockd"));
+        command.args(["--datapath", datapath]);
+        Self::run(command, interface, &[("data", export)], &[], directory).ready()
+    }
+
+    /// As [`start`](Self::start) without any privilege, over the data path that blockd chooses.
+    pub fn start_unprivileged(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
+        let mut command = hosts.command(Host::Server, UNPRIVILEGED[0]);
+        command.args(&UNPRIVILEGED[1..]).arg(binary("blockd"));
+        let (interface, exports) = (Host::Server.interface(), [("data", export)]);
+        Self::run(command, interface, &exports, &[], directory).ready()
+    }
+
+    /// Runs a command that becomes blockd.
+    fn run(
+        mut command: Command,
+        interface: &str,
+        exports: &[(&str, &Path)],
+        more: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
         let options = exports.iter().flat_map(|(name, path)| {
             let mut named = OsString::from(format!("{name}="));
             named.push(path);
@@ -88,9 +122,8 @@ impl Daemon {
         });
         let log = directory.join(&format!("blockd-{}.log", unique()));
         let output = File::create(&log).expect("cannot make the log of blockd");
-        let child = hosts
-            .command(Host::Server, binary("blockd"))
-            .args(["--interface", interface, "--datapath", "copy"])
+        let child = command
+            .args(["--interface", interface])
             .args(options)
             .args(more)
             .stdin(Stdio::null())

@@ -5,6 +5,18 @@ use std::process::Command;
 
 use super::{must, unique};
 
+/// Words in front of a command that take all privileges from it, and the right to lock much memory, but leave it the test's
+/// files. No capability can come back by an exec: the bounding set is empty.
+pub const UNPRIVILEGED: [&str; 7] = [
+    "prlimit",
+    "--memlock=8388608",
+    "setpriv",
+    "--bounding-set=-all",
+    "--inh-caps=-all",
+    "--ambient-caps=-all",
+    "--no-new-privs",
+];
+
 /// How the hosts are joined.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use blk_client::{BindMode, ConnectOptions, Connection};
+use blk_client::{ConnectOptions, Connection, Datapath};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::hosts::{Host, Hosts};
@@ -47,7 +47,7 @@ pub fn on_client<T: Send>(hosts: &Hosts, work: impl AsyncFnOnce(&Connection) -> 
                 .expect("cannot enter the namespace");
             block_on(async {
                 let options = ConnectOptions {
-                    mode: BindMode::Copy,
+                    datapath: Datapath::Copy,
                     ..ConnectOptions::default()
                 };
                 let connection = Connection::open("10.77.0.1", &options).await;

@@ -1,11 +1,11 @@
 //! Either side dies in the middle of a copy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::client::{Running, blkcp, start};
+use super::support::client::{Running, start_over};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
 use super::support::{Directory, files, ready, within};
@@ -16,8 +16,12 @@ const SIZE: u64 = 64 << 20;
 /// A wire on which that file takes about five seconds.
 const SLOW: [&str; 2] = ["--rate", "100mbit"];
 
+/// Both kinds of link.
+const DATAPATHS: [&str; 2] = ["copy", "udp"];
+
 /// A slow link with blockd on it.
 struct Scene {
+    datapath: &'static str,
     daemon: Daemon,
     hosts: Hosts,
     export: PathBuf,
@@ -26,14 +30,20 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::over("copy")
+    }
+
+    /// Both ends over this data path.
+    fn over(datapath: &'static str) -> Self {
         let directory = Directory::new();
         let export = directory.subdirectory("export");
         let hosts = Hosts::up(Link {
             mtu: 3498,
             wire: &SLOW,
         });
-        let daemon = Daemon::start(&hosts, &export, &directory);
+        let daemon = serve(&hosts, datapath, &export, &directory);
         Self {
+            datapath,
             daemon,
             hosts,
             export,
@@ -49,28 +59,35 @@ impl Scene {
             .to_owned()
     }
 
+    fn start(&self, arguments: &[&str]) -> Running {
+        start_over(
+            &self.hosts,
+            Host::Client,
+            self.datapath,
+            &self.directory,
+            arguments,
+        )
+    }
+
+    /// Runs blkcp to its end, which is a good one.
+    fn copy(&self, arguments: &[&str]) {
+        self.start(arguments).outcome().ok();
+    }
+
     /// Starts to put a file over an old one, and waits until it is on its way.
     fn put_in_the_middle(&self) -> Running {
         files::write(&self.directory.join("file"), SIZE, 1);
         files::write(&self.directory.join("old"), 1_000, 2);
         std::fs::copy(self.directory.join("old"), self.export.join("file"))
             .expect("cannot place the old file");
-        self.soon(start(
-            &self.hosts,
-            &self.directory,
-            &[&self.path("file"), "10.77.0.1:data/file"],
-        ))
+        self.soon(self.start(&[&self.path("file"), "10.77.0.1:data/file"]))
     }
 
     /// Starts to get a file, and waits until it is on its way.
     fn get_in_the_middle(&self) -> Running {
         files::write(&self.export.join("file"), SIZE, 1);
         self.directory.subdirectory("back");
-        self.soon(start(
-            &self.hosts,
-            &self.directory,
-            &["10.77.0.1:data/file", &self.path("back/file")],
-        ))
+        self.soon(self.start(&["10.77.0.1:data/file", &self.path("back/file")]))
     }
 
     /// Waits until the copy is about in the middle.
@@ -87,7 +104,7 @@ impl Scene {
         self.daemon.signal(Signal::KILL);
         let dead = self.daemon.wait(Duration::from_secs(5));
         assert!(dead.is_some(), "blockd survived SIGKILL");
-        self.daemon = Daemon::start(&self.hosts, &self.export, &self.directory);
+        self.daemon = serve(&self.hosts, self.datapath, &self.export, &self.directory);
     }
 
     /// From now on every packet is lost.
@@ -116,6 +133,11 @@ impl Scene {
             shown()
         );
     }
+}
+
+fn serve(hosts: &Hosts, datapath: &str, export: &Path, directory: &Directory) -> Daemon {
+    let interface = Host::Server.interface();
+    Daemon::start_over(hosts, interface, datapath, export, directory)
 }
 
 #[test]
@@ -155,20 +177,17 @@ fn blkcp_killed_in_a_put_leaves_nothing_under_the_name() {
     if !ready("blkcp_killed_in_a_put_leaves_nothing_under_the_name") {
         return;
     }
-    let scene = Scene::new();
-    let copy = scene.put_in_the_middle();
-    copy.signal(Signal::KILL);
-    assert_eq!(copy.outcome().code, None);
-    files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
-    // The daemon serves others at once.
-    files::write(&scene.directory.join("next"), 100_000, 3);
-    blkcp(
-        &scene.hosts,
-        &scene.directory,
-        &[&scene.path("next"), "10.77.0.1:data/next"],
-    )
-    .ok();
-    files::assert_same(&scene.directory.join("next"), &scene.export.join("next"));
+    for datapath in DATAPATHS {
+        let scene = Scene::over(datapath);
+        let copy = scene.put_in_the_middle();
+        copy.signal(Signal::KILL);
+        assert_eq!(copy.outcome().code, None);
+        files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
+        // The daemon serves others at once.
+        files::write(&scene.directory.join("next"), 100_000, 3);
+        scene.copy(&[&scene.path("next"), "10.77.0.1:data/next"]);
+        files::assert_same(&scene.directory.join("next"), &scene.export.join("next"));
+    }
 }
 
 #[test]
@@ -176,11 +195,13 @@ fn blockd_killed_in_a_put() {
     if !ready("blockd_killed_in_a_put") {
         return;
     }
-    let scene = Scene::new();
-    let copy = scene.put_in_the_middle();
-    scene.daemon.signal(Signal::KILL);
-    soon_lost(copy, &[]);
-    files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
+    for datapath in DATAPATHS {
+        let scene = Scene::over(datapath);
+        let copy = scene.put_in_the_middle();
+        scene.daemon.signal(Signal::KILL);
+        soon_lost(copy, &[]);
+        files::assert_same(&scene.directory.join("old"), &scene.export.join("file"));
+    }
 }
 
 #[test]
@@ -188,11 +209,13 @@ fn blockd_killed_in_a_get() {
     if !ready("blockd_killed_in_a_get") {
         return;
     }
-    let scene = Scene::new();
-    let copy = scene.get_in_the_middle();
-    scene.daemon.signal(Signal::KILL);
-    soon_lost(copy, &[]);
-    scene.nothing_came_back();
+    for datapath in DATAPATHS {
+        let scene = Scene::over(datapath);
+        let copy = scene.get_in_the_middle();
+        scene.daemon.signal(Signal::KILL);
+        soon_lost(copy, &[]);
+        scene.nothing_came_back();
+    }
 }
 
 #[test]
@@ -200,19 +223,16 @@ fn blockd_killed_in_a_put_and_started_again() {
     if !ready("blockd_killed_in_a_put_and_started_again") {
         return;
     }
-    let mut scene = Scene::new();
-    let copy = scene.put_in_the_middle();
-    scene.restart();
-    soon_lost(copy, &["restarted", "again"]);
-    scene.only_the_old_file();
-    // And so it is.
-    blkcp(
-        &scene.hosts,
-        &scene.directory,
-        &[&scene.path("file"), "10.77.0.1:data/file"],
-    )
-    .ok();
-    files::assert_same(&scene.directory.join("file"), &scene.export.join("file"));
+    for datapath in DATAPATHS {
+        let mut scene = Scene::over(datapath);
+        let copy = scene.put_in_the_middle();
+        scene.restart();
+        soon_lost(copy, &["restarted", "again"]);
+        scene.only_the_old_file();
+        // And so it is.
+        scene.copy(&[&scene.path("file"), "10.77.0.1:data/file"]);
+        files::assert_same(&scene.directory.join("file"), &scene.export.join("file"));
+    }
 }
 
 #[test]
@@ -220,21 +240,18 @@ fn blockd_killed_in_a_get_and_started_again() {
     if !ready("blockd_killed_in_a_get_and_started_again") {
         return;
     }
-    let mut scene = Scene::new();
-    let copy = scene.get_in_the_middle();
-    scene.restart();
-    soon_lost(copy, &["restarted", "again"]);
-    scene.nothing_came_back();
-    blkcp(
-        &scene.hosts,
-        &scene.directory,
-        &["10.77.0.1:data/file", &scene.path("back/file")],
-    )
-    .ok();
-    files::assert_same(
-        &scene.export.join("file"),
-        &scene.directory.join("back/file"),
-    );
+    for datapath in DATAPATHS {
+        let mut scene = Scene::over(datapath);
+        let copy = scene.get_in_the_middle();
+        scene.restart();
+        soon_lost(copy, &["restarted", "again"]);
+        scene.nothing_came_back();
+        scene.copy(&["10.77.0.1:data/file", &scene.path("back/file")]);
+        files::assert_same(
+            &scene.export.join("file"),
+            &scene.directory.join("back/file"),
+        );
+    }
 }
 
 #[test]

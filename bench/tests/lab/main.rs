@@ -1,4 +1,4 @@
-//! Release binaries of blockd and blkcp on two hosts in network namespaces, over AF_XDP.
+//! Release binaries of blockd and blkcp on two hosts in network namespaces, over AF_XDP and over UDP.
 //!
 //! Needs root and `cargo build --release --workspace --bins`; without, each test says that it is skipped, and in CI
 //! (`CI=true`) it fails. `BLK_TEST_BIG=1` makes the largest file 2 GiB instead of 256 MiB. Run them one at a time
@@ -25,6 +25,7 @@ mod sparse;
 mod sparse_get;
 mod spray;
 mod stalled;
+mod udp;
 mod way;
 mod wire;
 

@@ -84,14 +84,16 @@ impl Seed {
 /// Counters of one engine, cumulative.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct EngineCounters {
-    /// Frames taken from the RX ring.
+    /// Frames taken from the link.
     pub frames_received: u64,
+    /// Of these, packets that an AF_XDP socket did not get, because they came on another queue of its interface.
+    pub frames_stray: u64,
     /// Frames whose packets were dropped, by the engine or by a session, and why.
     pub dropped: Drops,
     /// Blocks of transfers that are not (or no longer) here.
     pub blocks_stray: u64,
     /// Blocks whose bytes were here already: late, or sent twice by flows that share a transfer.
     pub blocks_duplicate: u64,
-    /// Frames put into the TX ring.
+    /// Frames given to the link.
     pub frames_sent: u64,
 }

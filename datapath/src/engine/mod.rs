@@ -1,4 +1,4 @@
-//! The engine: one AF_XDP socket, one UMEM, one io_uring, and the sessions whose packets arrive there.
+//! The engine: one link (an AF_XDP socket, or UDP sockets), one UMEM, one io_uring, and the sessions whose packets arrive there.
 //!
 //! A block's way in is `receive` → `inbound` → `gather` → `write` → the disk; its way out is the disk →
 //! `storage` → `outbound` → `held` → `transmit`. Everything runs on one thread, nothing blocks, and nothing is
@@ -61,8 +61,9 @@ pub use read_depth::{DEPTH_MAX as READ_DEPTH_MAX, ReadDepth};
 pub use work::SharedWork;
 
 use crate::disk::{Completion, DiskCounters, DiskQueue};
+use crate::link::{Link, LinkKind, LinkStatistics};
 use crate::umem::{Disk, Frame, FrameCounts, Held, Rx, Umem};
-use crate::xsk::{XskSocket, XskStatistics};
+
 use admit::can_obey;
 use graves::Graves;
 use peers::Peers;
@@ -87,11 +88,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// So long a session that has ended waits for room in the TX ring, to tell its peer.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(10);
 
-/// One AF_XDP socket with its sessions and its disk queue.
+/// One link with its sessions and its disk queue.
 pub struct Engine {
-    // Dropped in this order: the disk queue drains its operations, then the socket leaves the queue, then the memory goes.
+    // Dropped in this order: the disk queue drains its operations, then the link goes, then the memory goes.
     disk: DiskQueue,
-    xsk: XskSocket,
+    link: Link,
     umem: Umem,
     peers: Peers,
     acceptor: Acceptor,
@@ -136,20 +137,14 @@ pub(crate) const WAKE_TAGS: u64 = 1 << 32;
 
 impl Engine {
     /// Puts the parts together.
-    pub fn new(
-        config: EngineConfig,
-        umem: Umem,
-        xsk: XskSocket,
-        disk: DiskQueue,
-        seed: &Seed,
-    ) -> Self {
+    pub fn new(config: EngineConfig, umem: Umem, link: Link, disk: DiskQueue, seed: &Seed) -> Self {
         let frames = umem.counts().total();
         let receive_frames = config.receive_frames;
         let peers = Peers::new(config.worker, &seed.generations);
         let acceptor = Acceptor::new(config.acceptor(), &seed.secret);
         Self {
             disk,
-            xsk,
+            link,
             held: HeldBlocks::new(frames as u32),
             umem,
             peers,
@@ -201,7 +196,7 @@ impl Engine {
         self.flush_old_chunks();
         self.pump_outbound();
         busy |= self.transmit();
-        self.xsk.fill(&mut self.umem, self.config.fill_target);
+        self.link.fill(&mut self.umem, self.config.fill_target);
         busy |= self.collect_events();
         self.share_windows();
         #[cfg(debug_assertions)]
@@ -211,7 +206,7 @@ impl Engine {
 
     /// Whether packets wait in the RX ring: a cheap look for a spinning caller.
     pub fn has_received(&mut self) -> bool {
-        self.xsk.has_received()
+        self.link.has_received()
     }
 
     /// Whether disk operations (not watches) are in flight.
@@ -222,7 +217,7 @@ impl Engine {
     /// Sleeps until a watched descriptor, the disk, or a timer wants attention, at most `limit`.
     pub fn sleep(&mut self, limit: Duration) -> std::io::Result<()> {
         let mut limit = limit;
-        if self.xsk.queued() > 0 {
+        if self.link.queued() > 0 {
             // The kernel did not take all of it: nothing will tell when it can.
             let retry = if self.transmit_refused {
                 REFUSED_RETRY
@@ -238,14 +233,19 @@ impl Engine {
         self.disk.wait(Some(limit))
     }
 
-    /// The AF_XDP socket's descriptor, to be watched before sleeping.
-    pub fn xsk_fd(&self) -> RawFd {
-        self.xsk.fd()
+    /// The link's descriptor, to be watched before sleeping.
+    pub fn link_fd(&self) -> RawFd {
+        self.link.fd()
     }
 
-    /// Whether the driver reads and writes the UMEM directly.
-    pub fn is_zero_copy(&self) -> bool {
-        self.xsk.is_zero_copy()
+    /// Which link it has.
+    pub fn link_kind(&self) -> LinkKind {
+        self.link.kind()
+    }
+
+    /// What the kernel heard about the other end of the link since the last question.
+    pub fn take_link_error(&mut self) -> Option<std::io::Error> {
+        self.link.take_error()
     }
 
     /// Sessions.
@@ -279,12 +279,12 @@ impl Engine {
         self.disk.counters()
     }
 
-    /// The AF_XDP socket's counters.
+    /// The link's counters.
     ///
     /// # Errors
     /// As getsockopt(2).
-    pub fn socket_statistics(&self) -> std::io::Result<XskStatistics> {
-        self.xsk.statistics()
+    pub fn link_statistics(&self) -> std::io::Result<LinkStatistics> {
+        self.link.statistics()
     }
 
     /// What became of packets without a session.

@@ -28,7 +28,7 @@ impl Engine {
     /// Takes what the RX ring has, up to one batch; `true` when there was anything.
     pub(super) fn receive(&mut self) -> bool {
         let mut batch = std::mem::take(&mut self.scratch.received);
-        self.xsk.receive(&mut self.umem, &mut batch);
+        self.link.receive(&mut self.umem, &mut batch);
         let busy = !batch.is_empty();
         self.counters.frames_received += batch.len() as u64;
         for frame in batch.drain(..) {
@@ -36,6 +36,27 @@ impl Engine {
         }
         self.scratch.received = batch;
         busy
+    }
+
+    /// Takes a UDP payload that came another way than through the link, as a packet on this path from its sender to here.
+    pub fn receive_stray(&mut self, path: &Path, payload: &[u8]) {
+        let Some(mut frame) = self.umem.allocate() else {
+            return;
+        };
+        let packet = self.umem.packet_mut(&mut frame);
+        let written = path.write_headers(packet, payload.len()).ok();
+        let area = written.and_then(|at| packet.get_mut(at..at + payload.len()));
+        let Some(area) = area else {
+            // Longer than any packet of ours.
+            return self.umem.release(frame);
+        };
+        area.copy_from_slice(payload);
+        let frame = self
+            .umem
+            .free_to_rx(frame, path.header_len() + payload.len());
+        self.counters.frames_received += 1;
+        self.counters.frames_stray += 1;
+        self.receive_frame(frame);
     }
 
     fn receive_frame(&mut self, frame: Frame<Rx>) {

@@ -7,26 +7,24 @@ use zerocopy::IntoBytes;
 
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
+use crate::link::Link;
 use crate::umem::{PACKET_MAX, Umem};
-use crate::xsk::XskSocket;
-
-/// Packets that one session may send before the next has its turn.
-const BURST: usize = 64;
 
 /// The parts of an engine that sending needs, borrowed apart from the sessions.
 struct Sender<'a> {
-    xsk: &'a mut XskSocket,
+    link: &'a mut Link,
     umem: &'a mut Umem,
     held: &'a mut HeldBlocks,
     counters: &'a mut EngineCounters,
 }
 
 impl Engine {
-    /// Gives every session a turn of at most [`BURST`] packets, then kicks the kernel; `true` when anything was sent.
+    /// Gives every session a turn of at most [`Link::burst`] packets, then kicks the kernel; `true` when anything was sent.
     pub(super) fn transmit(&mut self) -> bool {
         self.reap();
         let now = self.now;
         let positions = self.peers.positions();
+        let burst = self.link.burst();
         let mut busy = false;
         for step in 0..positions {
             let at = (self.turn + step) % positions;
@@ -34,18 +32,18 @@ impl Engine {
                 continue;
             };
             let mut sender = Sender {
-                xsk: &mut self.xsk,
+                link: &mut self.link,
                 umem: &mut self.umem,
                 held: &mut self.held,
                 counters: &mut self.counters,
             };
             let mut sent = 0;
-            while sent < BURST && sender.send_next(peer, now) {
+            while sent < burst && sender.send_next(peer, now) {
                 sent += 1;
             }
             busy |= sent > 0;
         }
-        let kicked = self.xsk.kick();
+        let kicked = self.link.kick(&self.umem);
         if let Err(error) = &kicked
             && !self.transmit_refused
         {
@@ -58,7 +56,7 @@ impl Engine {
     /// Takes frames back from the completion ring.
     fn reap(&mut self) {
         let mut returned = std::mem::take(&mut self.scratch.returned);
-        self.xsk.complete(&mut self.umem, &mut returned);
+        self.link.complete(&mut self.umem, &mut returned);
         for frame in returned.drain(..) {
             self.held.completed(&mut self.umem, frame);
         }
@@ -68,7 +66,7 @@ impl Engine {
     /// Sends a packet that belongs to no session.
     pub(super) fn send_answer(&mut self, path: &Path, answer: &Answer) {
         let mut sender = Sender {
-            xsk: &mut self.xsk,
+            link: &mut self.link,
             umem: &mut self.umem,
             held: &mut self.held,
             counters: &mut self.counters,
@@ -80,7 +78,7 @@ impl Engine {
 impl Sender<'_> {
     /// Sends the session's next packet; `false` when there is none, or no room for it.
     fn send_next(&mut self, peer: &mut Peer, now: blk_proto::time::Time) -> bool {
-        if self.xsk.transmit_space() == 0 || self.umem.available() == 0 {
+        if self.link.transmit_space() == 0 || self.umem.available() == 0 {
             return false;
         }
         let held = &*self.held;
@@ -112,7 +110,7 @@ impl Sender<'_> {
                     return false;
                 };
                 let len = start + span + usize::from(payload_len);
-                match self.xsk.transmit_held(self.umem, frame, len) {
+                match self.link.transmit_held(self.umem, frame, len) {
                     Ok(()) => self.counters.frames_sent += 1,
                     Err(frame) => self.held.completed(self.umem, frame),
                 }
@@ -135,7 +133,7 @@ impl Sender<'_> {
         // A kernel may see this one (a closed port answers it), and IPv6 kernels drop datagrams without a checksum.
         // The headers were written just above, so they parse.
         let _ = net::fill_udp_checksum(&mut packet[..len]);
-        match self.xsk.transmit(self.umem, frame, len) {
+        match self.link.transmit(self.umem, frame, len) {
             Ok(()) => {
                 self.counters.frames_sent += 1;
                 true

@@ -13,7 +13,7 @@ pub enum InterfaceError {
     #[error("no network interface {0} in this network namespace; `ip link` lists those there are")]
     NotFound(InterfaceId),
     /// The interface has no Ethernet header: a tunnel, PPP, InfiniBand.
-    #[error("{0} is not an Ethernet interface")]
+    #[error("{0} is not an Ethernet interface, as AF_XDP needs: use --datapath udp")]
     NotEthernet(String),
     /// The interface stands on others, which are to be named instead.
     #[error("{interface} is {reason}; {advice}")]

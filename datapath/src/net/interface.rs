@@ -18,8 +18,8 @@ pub struct Interface {
     pub index: u32,
     /// Interface name.
     pub name: String,
-    /// Ethernet address; zero for `lo`.
-    pub mac: [u8; 6],
+    /// Ethernet address; zero for `lo`, `None` for a tunnel, which has no Ethernet header.
+    pub mac: Option<[u8; 6]>,
     /// Maximum transmission unit: bytes of a packet behind its Ethernet header.
     pub mtu: u32,
     /// Whether it is switched on and has a carrier.
@@ -38,7 +38,7 @@ impl Interface {
     /// The interface of this name.
     ///
     /// # Errors
-    /// [`InterfaceError`]: there is none, or it is not an Ethernet interface.
+    /// [`InterfaceError`]: there is none, or the kernel could not be asked.
     pub fn by_name(name: &str) -> Result<Self, InterfaceError> {
         Self::get(name.into())
     }
@@ -46,7 +46,7 @@ impl Interface {
     /// The interface of this index.
     ///
     /// # Errors
-    /// [`InterfaceError`]: there is none, or it is not an Ethernet interface.
+    /// [`InterfaceError`]: there is none, or the kernel could not be asked.
     pub fn by_index(index: u32) -> Result<Self, InterfaceError> {
         Self::get(index.into())
     }
@@ -72,7 +72,7 @@ impl Interface {
         let Some(link) = link else {
             return Err(InterfaceError::NotFound(id));
         };
-        let mut interface = Self::of(&link)?;
+        let mut interface = Self::of(&link);
         interface.addresses = match addresses(interface.index) {
             Ok(addresses) => addresses,
             Err(source) => return Err(not_found_or(id, source)),
@@ -81,7 +81,7 @@ impl Interface {
     }
 
     /// What a link message and the driver say.
-    fn of(link: &LinkMessage) -> Result<Self, InterfaceError> {
+    fn of(link: &LinkMessage) -> Self {
         let (mut name, mut mac, mut mtu, mut queues) = (String::new(), None, 0, 1);
         let mut kind = None;
         for attribute in &link.attributes {
@@ -99,10 +99,7 @@ impl Interface {
                 _ => {}
             }
         }
-        let Some(mac) = mac else {
-            return Err(InterfaceError::NotEthernet(name));
-        };
-        Ok(Self {
+        Self {
             index: link.header.index,
             mac,
             mtu,
@@ -116,7 +113,16 @@ impl Interface {
             kind,
             driver: ethtool::driver(&name).map(|driver| driver.name),
             name,
-        })
+        }
+    }
+
+    /// Its Ethernet address, which AF_XDP cannot do without.
+    ///
+    /// # Errors
+    /// [`InterfaceError::NotEthernet`].
+    pub fn ethernet_address(&self) -> Result<[u8; 6], InterfaceError> {
+        self.mac
+            .ok_or_else(|| InterfaceError::NotEthernet(self.name.clone()))
     }
 }
 

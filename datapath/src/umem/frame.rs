@@ -21,7 +21,7 @@ mod sealed {
 
 pub(crate) use sealed::Sealed;
 
-/// A state in which user space holds a frame: [`Free`], [`Rx`], [`Disk`] or [`Held`].
+/// A state in which user space holds a frame: [`Free`], [`Rx`], [`Disk`], [`Held`], and the queues of a UDP socket.
 pub trait FrameState: Sealed {}
 
 /// A state in which a packet may be composed in the frame: [`Free`] and [`Held`].
@@ -49,12 +49,18 @@ macro_rules! states {
 states! {
     /// Allocated and empty.
     Free: Transmittable, PayloadWritable;
+    /// Put aside for reception by a UDP socket, which has it only during a system call.
+    Fill: ;
     /// Holds a received packet.
     Rx: ;
     /// Belongs to a disk operation (or is about to, or just did).
     Disk: HasPayload, PayloadWritable;
     /// Holds a payload that is kept until it is acknowledged.
     Held: Transmittable, HasPayload, PayloadWritable;
+    /// Queued for a UDP socket; free once sent.
+    TxFree: ;
+    /// Queued for a UDP socket; [`Held`] again once sent.
+    TxHeld: ;
 }
 
 /// The right to use one frame of one [`Umem`](super::Umem), in state `S`.

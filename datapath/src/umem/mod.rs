@@ -29,6 +29,7 @@
 mod frame;
 mod memory;
 mod rings;
+mod sockets;
 mod state;
 
 use std::{
@@ -41,7 +42,8 @@ use std::{
 use xsk_rs::FrameDesc;
 
 pub use frame::{
-    Disk, Frame, FrameIndex, FrameState, Free, HasPayload, Held, PayloadWritable, Rx, Transmittable,
+    Disk, Fill, Frame, FrameIndex, FrameState, Free, HasPayload, Held, PayloadWritable, Rx,
+    Transmittable, TxFree, TxHeld,
 };
 pub(crate) use memory::Memory;
 pub(crate) use rings::Received;

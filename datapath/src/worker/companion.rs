@@ -8,6 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
+use blk_proto::net::Path;
+
+use crate::umem::PACKET_MAX;
+
 /// Why a port could not be reserved.
 #[derive(Debug, thiserror::Error)]
 pub enum CompanionError {
@@ -30,17 +34,31 @@ pub enum CompanionError {
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_RETRY: Duration = Duration::from_millis(20);
 
-/// Datagrams that are read at once: who sends more, by fragments or over another interface, does not keep the worker from the rest.
-const DRAIN_MOST: usize = 64;
-
 /// Looks for a row of free ports.
 const ROW_TRIES: usize = 16;
+
+/// Datagrams that are read at once: who sends more, by fragments or over another interface, does not keep the worker from the
+/// rest.
+const DATAGRAMS: usize = 64;
 
 /// The reserved port.
 #[derive(Debug)]
 pub struct Companion {
     socket: UdpSocket,
     port: u16,
+    /// From the other end to here, when it is connected.
+    path: Option<Path>,
+}
+
+/// What a companion still has to tell.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// More datagrams.
+    More,
+    /// The kernel heard this about the port.
+    Error(io::Error),
 }
 
 impl Companion {
@@ -52,8 +70,8 @@ impl Companion {
         ];
         let addresses = everywhere.map(|address| SocketAddr::new(address, port));
         // An IPv6 socket takes IPv4 as well; a host without IPv6 gets the second.
-        let socket =
-            bind_patiently(&addresses).map_err(|source| reservation_error(port, source))?;
+        let socket = bind_patiently(|| UdpSocket::bind(&addresses[..]))
+            .map_err(|source| reservation_error(port, source))?;
         Self::new(socket, port)
     }
 
@@ -98,7 +116,11 @@ impl Companion {
         let fail = |source| CompanionError::Io { port, source };
         socket.set_nonblocking(true).map_err(fail)?;
         let port = socket.local_addr().map_err(fail)?.port();
-        Ok(Self { socket, port })
+        let path = match (socket.local_addr(), socket.peer_addr()) {
+            (Ok(local), Ok(remote)) => Some(Path::new([0; 6], [0; 6], remote, local)),
+            _ => None,
+        };
+        Ok(Self { socket, port, path })
     }
 
     /// The port.
@@ -106,19 +128,26 @@ impl Companion {
         self.port
     }
 
-    /// Reads the socket empty, or a good deal of it: it is polled again as long as there is more. Datagrams that got here missed the
-    /// XDP program; the session sends them again. An error is what the kernel heard about the port, and comes before datagrams.
-    pub fn drain(&self) -> Option<io::Error> {
-        let mut buffer = [0; 64];
-        for _ in 0..DRAIN_MOST {
+    /// Reads some of what the socket has. Datagrams that got here came on another queue of the interface than its AF_XDP
+    /// socket's, or before that was there: a receiver hash, or the sender's queue, decides that. Those of a connected socket
+    /// go to `take`, as packets on this path; the others get here again by themselves. An error is what the kernel heard about
+    /// the port, and comes before datagrams.
+    pub(super) fn listen_in(&self, mut take: impl FnMut(&Path, &[u8])) -> Heard {
+        let mut buffer = [0; PACKET_MAX];
+        for _ in 0..DATAGRAMS {
             match self.socket.recv(&mut buffer) {
-                Ok(_) => tracing::debug!(port = self.port, "a datagram missed the XDP program"),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Ok(len) => {
+                    tracing::debug!(port = self.port, "a datagram missed the XDP program");
+                    if let Some(path) = &self.path {
+                        take(path, &buffer[..len]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Some(error),
+                Err(error) => return Heard::Error(error),
             }
         }
-        None
+        Heard::More
     }
 }
 
@@ -128,12 +157,12 @@ impl AsRawFd for Companion {
     }
 }
 
-/// Binds to the first address that can be had. Of a process that was killed a moment ago the kernel closes the sockets that its
-/// io_uring polled later than the rest (`io_ring_exit_work` in io_uring/io_uring.c), so a port that is taken is tried again.
-fn bind_patiently(addresses: &[SocketAddr]) -> io::Result<UdpSocket> {
+/// Tries to take a port until it can be had, or has been in use for some time. Of a process that was killed a moment ago the
+/// kernel closes the sockets that its io_uring polled later than the rest (`io_ring_exit_work` in io_uring/io_uring.c).
+pub(crate) fn bind_patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let started = Instant::now();
     loop {
-        match UdpSocket::bind(addresses) {
+        match bind() {
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse
                     && started.elapsed() < PORT_PATIENCE =>
@@ -183,10 +212,13 @@ mod tests {
         let remote = sender.local_addr().unwrap();
         let companion = Companion::connect(remote.ip(), remote).unwrap();
         let address = companion.socket.local_addr().unwrap();
-        for _ in 0..=DRAIN_MOST {
+        for _ in 0..=DATAGRAMS {
             sender.send_to(b"noise", address).unwrap();
         }
-        assert!(companion.drain().is_none());
+        let mut taken = 0;
+        let heard = companion.listen_in(|_, datagram| taken += datagram.len());
+        assert!(matches!(heard, Heard::More), "{heard:?}");
+        assert_eq!(taken, 5 * DATAGRAMS);
         assert_eq!(companion.socket.recv(&mut [0; 64]).unwrap(), 5);
         let rest = companion.socket.recv(&mut [0; 64]);
         assert_eq!(rest.unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -206,6 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_of_the_other_end_are_handed_on() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = server.local_addr().unwrap();
+        let companion = Companion::connect(remote.ip(), remote).unwrap();
+        let local = SocketAddr::new(remote.ip(), companion.port());
+        for number in 0..DATAGRAMS as u8 + 3 {
+            server.send_to(&[number; 5], local).unwrap();
+        }
+        let mut came = Vec::new();
+        let mut listen = || {
+            companion.listen_in(|path, payload| {
+                assert_eq!((path.source, path.destination), (remote, local));
+                came.push(payload[0]);
+            })
+        };
+        assert!(matches!(listen(), Heard::More));
+        assert!(matches!(listen(), Heard::Nothing));
+        assert!(came.into_iter().eq(0..DATAGRAMS as u8 + 3));
+    }
+
+    #[test]
     fn a_closed_port_is_heard_of() {
         let closed = {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -215,8 +268,8 @@ mod tests {
         companion.socket.send(b"anyone?").unwrap();
         let mut heard = None;
         for _ in 0..200 {
-            heard = companion.drain();
-            if heard.is_some() {
+            if let Heard::Error(error) = companion.listen_in(|_, _| ()) {
+                heard = Some(error);
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -6,8 +6,9 @@ use blk_proto::session::RetryPolicy;
 
 use crate::dump::Taps;
 use crate::engine::EngineConfig;
+use crate::link::Datapath;
 use crate::umem::PAYLOAD_MAX;
-use crate::xsk::{BindMode, XskConfig};
+use crate::xsk::XskConfig;
 
 /// Descriptors in the RX ring: more than a session's largest window, so that one sender cannot overflow it.
 const RX_RING: u32 = 8192;
@@ -28,8 +29,8 @@ pub struct WorkerConfig {
     pub queue: u32,
     /// The CPU to stay on; `None` lets the scheduler choose.
     pub cpu: Option<usize>,
-    /// How the AF_XDP socket binds.
-    pub mode: BindMode,
+    /// How an AF_XDP socket binds; of no account to UDP sockets.
+    pub datapath: Datapath,
     /// 4 KiB frames in the UMEM.
     pub frames: u32,
     /// Most operations in flight in its disk queue.
@@ -54,7 +55,7 @@ impl WorkerConfig {
             interface: interface.to_owned(),
             queue,
             cpu: None,
-            mode: BindMode::Auto,
+            datapath: Datapath::Auto,
             frames,
             disk_depth: 256,
             spin: Duration::from_micros(10),
@@ -92,7 +93,7 @@ impl WorkerConfig {
         XskConfig {
             interface: self.interface.clone(),
             queue: self.queue,
-            mode: self.mode,
+            mode: self.datapath.bind_mode(),
             rx_ring: RX_RING,
             tx_ring: TX_RING,
             fill_ring: FILL_RING,

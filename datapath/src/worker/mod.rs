@@ -1,7 +1,7 @@
 //! The worker: one thread, pinned to a CPU, that owns an [`Engine`] and runs a [`Service`] on it.
 //!
 //! It spins for a bounded time while there is work, and sleeps in one place otherwise: the io_uring, on which the
-//! AF_XDP socket, the mailbox and the companion UDP socket are polled. An idle worker costs nothing.
+//! link, the mailbox and the companion of an AF_XDP socket are polled. An idle worker costs nothing.
 
 mod companion;
 mod config;
@@ -13,6 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use companion::Heard;
+pub(crate) use companion::bind_patiently;
 pub use companion::{Companion, CompanionError};
 pub use config::{WorkerConfig, max_payload_for};
 pub use pin::{allowed_cpus, pin_to};
@@ -20,8 +22,10 @@ pub use report::WorkerReport;
 
 use crate::disk::{DiskError, DiskQueue};
 use crate::engine::{Engine, EngineEvent, Seed};
+use crate::link::{Link, LinkKind};
 use crate::mailbox::{MailReceiver, MailSender, mailbox};
-use crate::umem::{Umem, UmemError};
+use crate::udp::{UdpError, UdpLink, UdpPort};
+use crate::umem::{PACKET_START, PAYLOAD_START, Umem, UmemError};
 use crate::xsk::{XskError, XskSocket};
 use report::Inquiry;
 
@@ -33,7 +37,7 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// Looks at the RX ring between two turns of an idle worker that still spins.
 const PAUSES: u32 = 32;
 
-const WATCH_XSK: u32 = 0;
+const WATCH_LINK: u32 = 0;
 const WATCH_MAIL: u32 = 1;
 const WATCH_COMPANION: u32 = 2;
 
@@ -46,7 +50,7 @@ pub trait Service {
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent);
     /// Mail from another thread.
     fn on_mail(&mut self, engine: &mut Engine, mail: Self::Mail);
-    /// The companion socket reports an error, e.g. that the other end's port is closed.
+    /// The kernel reports an error on the port, e.g. that the other end's is closed.
     fn on_companion_error(&mut self, engine: &mut Engine, error: std::io::Error);
     /// Whether the worker shall stop.
     fn is_finished(&self) -> bool;
@@ -61,6 +65,9 @@ pub enum WorkerError {
     /// The AF_XDP socket could not be had.
     #[error(transparent)]
     Xsk(#[from] XskError),
+    /// The UDP sockets could not be had.
+    #[error(transparent)]
+    Udp(#[from] UdpError),
     /// The io_uring could not be had.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -72,12 +79,22 @@ pub enum WorkerError {
     Died,
 }
 
+/// What a worker sends and receives through.
+#[derive(Debug, Clone)]
+pub enum Port {
+    /// An AF_XDP socket of its own; the companion, which has the port's number, reserves it, and hears what the kernel has
+    /// to say about it.
+    Companion(Arc<Companion>),
+    /// These UDP sockets.
+    Udp(Arc<UdpPort>),
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct WorkerHandle<M: Send + 'static> {
     mail: MailSender<M>,
-    xsk_fd: RawFd,
-    zero_copy: bool,
+    link_fd: RawFd,
+    link: LinkKind,
     inquiry: Arc<Inquiry>,
     thread: JoinHandle<WorkerReport>,
 }
@@ -88,14 +105,14 @@ impl<M: Send + 'static> WorkerHandle<M> {
         &self.mail
     }
 
-    /// The AF_XDP socket to enter into the XSKMAP; open as long as the worker runs.
-    pub fn xsk_fd(&self) -> RawFd {
-        self.xsk_fd
+    /// The AF_XDP socket, if it has one, to enter into the XSKMAP; open as long as the worker runs.
+    pub fn xsk_fd(&self) -> Option<RawFd> {
+        (self.link != LinkKind::Udp).then_some(self.link_fd)
     }
 
-    /// Whether the socket got zero-copy mode.
-    pub fn is_zero_copy(&self) -> bool {
-        self.zero_copy
+    /// Which link it got.
+    pub fn link(&self) -> LinkKind {
+        self.link
     }
 
     /// Whether the thread has ended.
@@ -117,11 +134,10 @@ impl<M: Send + 'static> WorkerHandle<M> {
 
 /// Starts a worker with the service that `make` builds on the worker's own thread.
 ///
-/// The companion socket shares the protocol's port with the AF_XDP socket: it reserves the port, and it hears what
-/// the kernel has to say about it.
+/// `port` decides which link it has.
 pub fn spawn<S: Service + 'static>(
     config: WorkerConfig,
-    companion: Arc<Companion>,
+    port: Port,
     make: impl FnOnce() -> S + Send + 'static,
 ) -> Result<WorkerHandle<S::Mail>, WorkerError> {
     let (mail, inbox) = mailbox()?;
@@ -131,19 +147,23 @@ pub fn spawn<S: Service + 'static>(
     let thread = std::thread::Builder::new()
         .name(config.thread_name())
         .spawn(move || {
-            let engine = match build(&config) {
+            let engine = match build(&config, &port) {
                 Ok(engine) => engine,
                 Err(error) => {
                     let _ = ready.send(Err(error));
                     return WorkerReport::default();
                 }
             };
-            let _ = ready.send(Ok((engine.xsk_fd(), engine.is_zero_copy())));
+            let _ = ready.send(Ok((engine.link_fd(), engine.link_kind())));
             Worker {
                 engine,
                 service: make(),
                 inbox,
-                companion,
+                companion: match port {
+                    Port::Companion(companion) => Some(companion),
+                    Port::Udp(_) => None,
+                },
+                companion_has_more: false,
                 inquiry: asked,
                 spin: config.spin,
                 armed: [false; 3],
@@ -151,10 +171,10 @@ pub fn spawn<S: Service + 'static>(
             .run()
         })?;
     match started.recv() {
-        Ok(Ok((xsk_fd, zero_copy))) => Ok(WorkerHandle {
+        Ok(Ok((link_fd, link))) => Ok(WorkerHandle {
             mail,
-            xsk_fd,
-            zero_copy,
+            link_fd,
+            link,
             inquiry,
             thread,
         }),
@@ -164,21 +184,32 @@ pub fn spawn<S: Service + 'static>(
 }
 
 /// Builds the engine on the thread that will run it: the io_uring has a single issuer.
-fn build(config: &WorkerConfig) -> Result<Engine, WorkerError> {
+fn build(config: &WorkerConfig, port: &Port) -> Result<Engine, WorkerError> {
     if let Some(cpu) = config.cpu {
         pin_to(cpu)?;
     }
-    let mut umem = Umem::with_rings(config.frames, config::FILL_RING, config::COMPLETION_RING)?;
+    let mut umem = match port {
+        Port::Companion(_) => {
+            Umem::with_rings(config.frames, config::FILL_RING, config::COMPLETION_RING)?
+        }
+        Port::Udp(_) => Umem::anonymous(config.frames)?,
+    };
     let disk = DiskQueue::new(&umem, config.disk_depth)?;
-    let mut xsk = XskSocket::open(&config.xsk(), &mut umem)?;
+    let mut link = match port {
+        Port::Companion(_) => Link::Xsk(Box::new(XskSocket::open(&config.xsk(), &mut umem)?)),
+        Port::Udp(port) => {
+            let packet_len = PAYLOAD_START - PACKET_START + usize::from(config.engine.max_payload);
+            Link::Udp(Box::new(UdpLink::new(Arc::clone(port), &umem, packet_len)?))
+        }
+    };
     if let Some(taps) = &config.dump {
-        xsk.set_tap(taps.tap(&config.interface, config.queue));
+        link.set_tap(taps.tap(&config.interface, config.queue));
     }
-    xsk.fill(&mut umem, config.engine.fill_target);
+    link.fill(&mut umem, config.engine.fill_target);
     Ok(Engine::new(
         config.engine.clone(),
         umem,
-        xsk,
+        link,
         disk,
         &Seed::random()?,
     ))
@@ -188,7 +219,8 @@ struct Worker<S: Service> {
     engine: Engine,
     service: S,
     inbox: MailReceiver<S::Mail>,
-    companion: Arc<Companion>,
+    companion: Option<Arc<Companion>>,
+    companion_has_more: bool,
     inquiry: Arc<Inquiry>,
     spin: Duration,
     armed: [bool; 3],
@@ -228,11 +260,13 @@ impl<S: Service> Worker<S> {
         let woken: Vec<u32> = self.engine.take_wakeups().collect();
         for &number in &woken {
             self.armed[number as usize] = false;
-            if number == WATCH_COMPANION
-                && let Some(error) = self.companion.drain()
-            {
-                self.service.on_companion_error(&mut self.engine, error);
-            }
+        }
+        if woken.contains(&WATCH_COMPANION) || self.companion_has_more {
+            busy |= self.listen_in();
+        }
+        if let Some(error) = self.engine.take_link_error() {
+            self.service.on_companion_error(&mut self.engine, error);
+            busy |= self.deliver_events();
         }
         if woken.contains(&WATCH_MAIL) || self.inbox.has_mail() {
             for mail in self.inbox.drain() {
@@ -242,6 +276,25 @@ impl<S: Service> Worker<S> {
             busy |= self.deliver_events();
         }
         busy
+    }
+
+    /// Hears what the companion has to tell; `true` when that was anything.
+    fn listen_in(&mut self) -> bool {
+        let Some(companion) = &self.companion else {
+            return false;
+        };
+        let engine = &mut self.engine;
+        let mut busy = false;
+        let heard = companion.listen_in(|path, payload| {
+            engine.receive_stray(path, payload);
+            busy = true;
+        });
+        self.companion_has_more = matches!(heard, Heard::More);
+        if let Heard::Error(error) = heard {
+            self.service.on_companion_error(&mut self.engine, error);
+            busy = true;
+        }
+        busy | self.deliver_events()
     }
 
     fn deliver_events(&mut self) -> bool {
@@ -257,13 +310,20 @@ impl<S: Service> Worker<S> {
     /// completes them at once.
     fn sleep(&mut self) {
         let watched = [
-            (WATCH_XSK, self.engine.xsk_fd()),
-            (WATCH_MAIL, self.inbox.fd()),
-            (WATCH_COMPANION, self.companion.as_raw_fd()),
+            (WATCH_LINK, Some(self.engine.link_fd())),
+            (WATCH_MAIL, Some(self.inbox.fd())),
+            (
+                WATCH_COMPANION,
+                self.companion
+                    .as_ref()
+                    .map(|companion| companion.as_raw_fd()),
+            ),
         ];
         for (number, fd) in watched {
             let armed = &mut self.armed[number as usize];
-            if !*armed {
+            if let Some(fd) = fd
+                && !*armed
+            {
                 *armed = self.engine.watch(fd, number);
             }
         }

@@ -9,8 +9,8 @@ use blk_proto::session::AcceptorCounters;
 
 use crate::disk::DiskCounters;
 use crate::engine::{Engine, EngineCounters};
+use crate::link::LinkStatistics;
 use crate::umem::FrameCounts;
-use crate::xsk::XskStatistics;
 
 /// Counters of a worker since it started, and where its frames are.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,8 +23,8 @@ pub struct WorkerReport {
     pub greetings: AcceptorCounters,
     /// The disk queue's counters.
     pub disk: DiskCounters,
-    /// The AF_XDP socket's counters; zero when the kernel did not tell.
-    pub socket: XskStatistics,
+    /// The link's counters; zero when the kernel did not tell.
+    pub link: LinkStatistics,
     /// Sessions.
     pub sessions: usize,
 }
@@ -37,7 +37,7 @@ impl WorkerReport {
             counters: engine.counters(),
             greetings: engine.acceptor_counters(),
             disk: engine.disk_counters(),
-            socket: engine.socket_statistics().unwrap_or_default(),
+            link: engine.link_statistics().unwrap_or_default(),
             sessions: engine.sessions(),
         }
     }
@@ -51,13 +51,14 @@ impl fmt::Display for WorkerReport {
             counters,
             greetings,
             disk,
-            socket,
+            link,
             sessions,
         } = self;
         write!(
             out,
-            "sessions={sessions} frames_received={} frames_sent={} blocks_stray={} blocks_duplicate={}",
+            "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={}",
             counters.frames_received,
+            counters.frames_stray,
             counters.frames_sent,
             counters.blocks_stray,
             counters.blocks_duplicate,
@@ -75,12 +76,15 @@ impl fmt::Display for WorkerReport {
         write!(
             out,
             " rx_dropped={} rx_ring_full={} rx_fill_ring_empty={} rx_fragments={} rx_misplaced={}",
-            socket.rx_dropped,
-            socket.rx_ring_full,
-            socket.rx_fill_ring_empty,
-            socket.rx_fragments,
-            socket.rx_misplaced,
+            link.xsk.rx_dropped,
+            link.xsk.rx_ring_full,
+            link.xsk.rx_fill_ring_empty,
+            link.xsk.rx_fragments,
+            link.xsk.rx_misplaced,
         )?;
+        if let Some(udp) = &link.udp {
+            write!(out, " {udp}")?;
+        }
         for (name, ways) in [("write", disk.written), ("read", disk.read)] {
             write!(out, " ")?;
             ways.write_to(out, name)?;

@@ -14,12 +14,10 @@ pub const ENDS: [&str; 2] = ["blkio0", "blkio1"];
 /// Moves the calling thread into a fresh namespace with a veth pair of `mtu`. `false` (said loudly) when that
 /// needs privileges that we lack; under CI that is an error.
 pub fn enter(mtu: u32) -> bool {
-    // SAFETY: unsharing the network namespace changes this thread only, and it holds no sockets yet.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        let error = std::io::Error::last_os_error();
-        super::skip(format!("no network namespace: {error}"));
+    if !enter_empty() {
         return false;
     }
+    ip(&["link", "set", "lo", "up"]);
     let [a, b] = ENDS;
     ip(&["link", "add", a, "type", "veth", "peer", "name", b]);
     for end in ENDS {
@@ -27,6 +25,26 @@ pub fn enter(mtu: u32) -> bool {
         let path = format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6");
         let _ = std::fs::write(path, "1");
         ip(&["link", "set", end, "mtu", &mtu.to_string(), "up"]);
+    }
+    true
+}
+
+/// The same with the loopback alone, up.
+pub fn enter_loopback() -> bool {
+    let entered = enter_empty();
+    if entered {
+        ip(&["link", "set", "lo", "up"]);
+    }
+    entered
+}
+
+/// The same with nothing in it.
+fn enter_empty() -> bool {
+    // SAFETY: unsharing the network namespace changes this thread only, and it holds no sockets yet.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        let error = std::io::Error::last_os_error();
+        super::skip(format!("no network namespace: {error}"));
+        return false;
     }
     true
 }

@@ -107,6 +107,21 @@ impl Path {
         out: &mut [u8],
         udp_payload_len: usize,
     ) -> Result<usize, WriteError> {
+        self.write_marked(out, udp_payload_len, Ecn::Capable0)
+    }
+
+    /// The same with other ECN bits than those of every packet sent: for a packet that came without its headers, so
+    /// that it reads as it came.
+    ///
+    /// # Errors
+    /// As [`write_headers`](Self::write_headers).
+    #[inline]
+    pub fn write_marked(
+        &self,
+        out: &mut [u8],
+        udp_payload_len: usize,
+        ecn: Ecn,
+    ) -> Result<usize, WriteError> {
         let len = self.header_len();
         let out = out.get_mut(..len).ok_or(WriteError::BufferTooShort)?;
         let (ethernet, rest) = out.split_at_mut(self.ethernet_len());
@@ -117,11 +132,11 @@ impl Path {
             .ok_or(WriteError::PayloadTooLong)?;
         let ethertype = match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                write_ipv4(ip, source, destination, udp_len)?;
+                write_ipv4(ip, source, destination, udp_len, ecn)?;
                 ETHERTYPE_IPV4
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                write_ipv6(ip, source, destination, udp_len);
+                write_ipv6(ip, source, destination, udp_len, ecn);
                 ETHERTYPE_IPV6
             }
             _ => return Err(WriteError::MixedFamilies),
@@ -158,13 +173,14 @@ fn write_ipv4(
     source: Ipv4Addr,
     destination: Ipv4Addr,
     udp_len: u16,
+    ecn: Ecn,
 ) -> Result<(), WriteError> {
     let total_len = udp_len
         .checked_add(IPV4_LEN as u16)
         .ok_or(WriteError::PayloadTooLong)?;
     out.fill(0);
     out[0] = 0x45;
-    out[1] = Ecn::Capable0 as u8;
+    out[1] = ecn as u8;
     out[2..4].copy_from_slice(&total_len.to_be_bytes());
     out[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
     out[8] = HOP_LIMIT;
@@ -176,10 +192,10 @@ fn write_ipv4(
     Ok(())
 }
 
-/// Writes an IPv6 header of [`IPV6_LEN`] bytes (RFC 8200, section 3); flow label and class are zero but for ECT(0).
+/// Writes an IPv6 header of [`IPV6_LEN`] bytes (RFC 8200, section 3); flow label and class are zero but for the ECN bits.
 #[inline]
-fn write_ipv6(out: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, udp_len: u16) {
-    out[..4].copy_from_slice(&[0x60, (Ecn::Capable0 as u8) << 4, 0, 0]);
+fn write_ipv6(out: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, udp_len: u16, ecn: Ecn) {
+    out[..4].copy_from_slice(&[0x60, (ecn as u8) << 4, 0, 0]);
     out[4..6].copy_from_slice(&udp_len.to_be_bytes());
     out[6] = PROTOCOL_UDP;
     out[7] = HOP_LIMIT;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use blk_client::{BindMode, ConnectOptions, FLOWS_MAX};
+use blk_client::{self as client, ConnectOptions, FLOWS_MAX};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
@@ -31,7 +31,7 @@ pub struct Arguments {
     /// UDP port of blockd
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// How blocks cross the kernel: `auto` takes zero-copy where the driver has it and copy mode elsewhere
+    /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     pub datapath: Datapath,
     /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
@@ -60,7 +60,8 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK. RUST_LOG=info (or debug) says more on stderr.
+AF_XDP needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK; without them blkcp takes UDP sockets.
+RUST_LOG=info (or debug) says more on stderr.
 A put of a file of 4 MiB or more that did not come to its end, for whatever reason, goes on where it stopped when the
 same command is run again, unless the file has changed since. The other end keeps what it has for some days. A get
 begins anew.
@@ -92,12 +93,14 @@ Examples:
 /// How blocks cross the kernel.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Datapath {
-    /// Zero-copy where the driver has it, copy mode elsewhere; the summary says which
+    /// AF_XDP, zero-copy where the driver has it; UDP without the privileges or native XDP; the summary says which
     Auto,
     /// AF_XDP zero-copy, or an error
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
     Copy,
+    /// Ordinary UDP sockets: no privileges, any interface, no XDP program
+    Udp,
 }
 
 impl Arguments {
@@ -132,10 +135,11 @@ impl Arguments {
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
             port: self.port,
-            mode: match self.datapath {
-                Datapath::Auto => BindMode::Auto,
-                Datapath::Zerocopy => BindMode::ZeroCopy,
-                Datapath::Copy => BindMode::Copy,
+            datapath: match self.datapath {
+                Datapath::Auto => client::Datapath::Auto,
+                Datapath::Zerocopy => client::Datapath::ZeroCopy,
+                Datapath::Copy => client::Datapath::Copy,
+                Datapath::Udp => client::Datapath::Udp,
             },
             cpu: self.cpu,
             silence: std::time::Duration::from_secs(self.timeout),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use blk_client::{Copied, DatapathInfo, FlowInfo};
 use blk_datapath::disk::ReadWays;
+use blk_datapath::udp::UdpCounters;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -40,6 +41,7 @@ struct Json<'a> {
     resumed_bytes: u64,
     source_reads: JsonReads,
     datapath: &'a str,
+    datapath_reason: Option<&'a str>,
     interface: &'a str,
     queue: u32,
     mtu: u32,
@@ -54,6 +56,42 @@ struct JsonFlow {
     queue: u32,
     port: u16,
     bytes: u64,
+    #[serde(flatten)]
+    udp: Option<JsonUdp>,
+}
+
+/// The sockets of a flow over UDP, under the names that blockd's statistics have.
+#[derive(Serialize)]
+struct JsonUdp {
+    udp_receive_calls: u64,
+    udp_received: u64,
+    udp_copied: u64,
+    udp_oversized: u64,
+    udp_buffer_full: u64,
+    udp_send_calls: u64,
+    udp_sent: u64,
+    udp_unsegmented: u64,
+    udp_refused: u64,
+    udp_receive_buffer: u64,
+    udp_send_buffer: u64,
+}
+
+impl JsonUdp {
+    fn new(counters: &UdpCounters) -> Self {
+        Self {
+            udp_receive_calls: counters.receive_calls,
+            udp_received: counters.received,
+            udp_copied: counters.copied,
+            udp_oversized: counters.oversized,
+            udp_buffer_full: counters.buffer_full,
+            udp_send_calls: counters.send_calls,
+            udp_sent: counters.sent,
+            udp_unsegmented: counters.unsegmented,
+            udp_refused: counters.refused,
+            udp_receive_buffer: counters.receive_buffer,
+            udp_send_buffer: counters.send_buffer,
+        }
+    }
 }
 
 impl JsonFlow {
@@ -62,6 +100,7 @@ impl JsonFlow {
             queue: flow.queue,
             port: flow.port,
             bytes: flow.bytes,
+            udp: flow.udp.as_ref().map(JsonUdp::new),
         }
     }
 }
@@ -107,6 +146,7 @@ impl Summary {
             resumed_bytes: self.copied.resumed_bytes,
             source_reads: JsonReads::new(&self.copied.reads),
             datapath: self.datapath.mode,
+            datapath_reason: self.datapath.reason.as_deref(),
             interface: &self.datapath.interface,
             queue: self.datapath.queue,
             mtu: self.datapath.mtu,
@@ -136,6 +176,9 @@ impl fmt::Display for Summary {
             self.datapath.mode,
             self.datapath.interface
         )?;
+        if let Some(reason) = &self.datapath.reason {
+            write!(out, " ({reason})")?;
+        }
         if self.copied.resumed_bytes > 0 {
             let resumed = HumanBytes(self.copied.resumed_bytes);
             write!(out, "; {resumed} of it were there from an earlier try")?;

@@ -1,0 +1,279 @@
+//! How packets get from and to the flows of a connection: by an XDP program and AF_XDP sockets, or by UDP sockets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use blk_datapath::engine::Hop;
+use blk_datapath::link::{Datapath, missing_privileges};
+use blk_datapath::mailbox::MailSender;
+use blk_datapath::net::{Interface, InterfaceError, RouteError, resolve_neighbour, route_to};
+use blk_datapath::probe::refuse_stacked;
+use blk_datapath::udp::UdpPort;
+use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
+use blk_proto::net::Path;
+use blk_xdp::{AttachError, AttachMode, PortRange, Program};
+
+use crate::connection::{ConnectOptions, FLOWS_MAX};
+use crate::error::{ClientError, ErrorKind};
+use crate::service::Command;
+use crate::watcher::{Premises, Watcher};
+
+/// How long the next hop may take to answer ARP or neighbour discovery.
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where packets to a host that is this one leave.
+const LOOPBACK: &str = "lo";
+
+/// What all flows share of the way.
+pub(crate) enum Way {
+    /// AF_XDP.
+    Xdp {
+        /// One for each flow there may be, their ports in a row.
+        companions: Vec<Arc<Companion>>,
+        program: Box<Mutex<Program>>,
+        /// This end's address.
+        source: IpAddr,
+        /// Follows what changes between here and the server.
+        watcher: Watcher,
+    },
+    /// UDP, with a port for each flow there may be. What changes of routes and links is the kernel's matter.
+    Udp(Vec<Arc<UdpPort>>),
+}
+
+/// A way that was found.
+pub(crate) struct Found {
+    pub(crate) way: Way,
+    pub(crate) interface: Interface,
+    /// Largest packet that the route takes, in bytes, as far as is known.
+    pub(crate) route_mtu: u32,
+    /// Why it is UDP, where nobody asked for it.
+    pub(crate) reason: Option<String>,
+}
+
+impl Way {
+    /// Finds the way to `remote` and takes ports for it.
+    pub(crate) fn find(remote: SocketAddr, options: &ConnectOptions) -> Result<Found, ClientError> {
+        match options.datapath {
+            Datapath::Udp => Self::udp(remote, options, None),
+            Datapath::ZeroCopy | Datapath::Copy => Self::xdp(remote, options),
+            Datapath::Auto => {
+                if let Some(missing) = missing_privileges() {
+                    let reason = format!("no AF_XDP without {missing}");
+                    return Self::udp(remote, options, Some(reason));
+                }
+                match Self::xdp(remote, options) {
+                    Err(error) if is_no_way_for_xdp(&error) => {
+                        Self::udp(remote, options, Some(format!("no AF_XDP: {error}")))
+                    }
+                    outcome => outcome,
+                }
+            }
+        }
+    }
+
+    fn xdp(remote: SocketAddr, options: &ConnectOptions) -> Result<Found, ClientError> {
+        let route =
+            route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
+        let interface = Interface::by_index(route.interface)?;
+        refuse_stacked(&interface)?;
+        let source_mac = interface.ethernet_address()?;
+        let flows = flows_of(&interface, options)?;
+        let next_hop = route.next_hop(remote.ip());
+        let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
+            .map_err(|source| ClientError::Neighbour { remote, source })?;
+        let companions = Companion::connect_row(route.source, remote, flows)?;
+        let companions: Vec<_> = companions.into_iter().map(Arc::new).collect();
+        let first = companions.first().map_or(0, |companion| companion.port());
+        let program = Program::attach(
+            interface.name.as_str(),
+            PortRange::new(first, companions.len() as u16)?,
+            AttachMode::Native,
+        )?;
+        let premises = Premises {
+            interface: interface.index,
+            name: interface.name.clone(),
+            source: route.source,
+            remote: remote.ip(),
+        };
+        let hop = Hop {
+            source_mac,
+            destination_mac,
+        };
+        let watcher = Watcher::start(premises, hop).map_err(WorkerError::Io)?;
+        Ok(Found {
+            way: Self::Xdp {
+                companions,
+                program: Box::new(Mutex::new(program)),
+                source: route.source,
+                watcher,
+            },
+            route_mtu: route.mtu.unwrap_or(interface.mtu),
+            interface,
+            reason: None,
+        })
+    }
+
+    fn udp(
+        remote: SocketAddr,
+        options: &ConnectOptions,
+        reason: Option<String>,
+    ) -> Result<Found, ClientError> {
+        let (interface, route_mtu) = match route_to(remote.ip()) {
+            Ok(route) => (Interface::by_index(route.interface)?, route.mtu),
+            Err(RouteError::ThisHost(_)) => (Interface::by_name(LOOPBACK)?, None),
+            Err(source) => return Err(ClientError::Route { remote, source }),
+        };
+        let flows = match options.flows {
+            Some(flows) => flows.clamp(1, FLOWS_MAX),
+            None => flows_for(FLOWS_MAX, allowed_cpus().len()),
+        };
+        let ports = (0..flows)
+            .map(|_| UdpPort::connect(remote).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Found {
+            way: Self::Udp(ports),
+            route_mtu: route_mtu.unwrap_or(interface.mtu),
+            interface,
+            reason,
+        })
+    }
+
+    /// Flows there may be, the first one included.
+    pub(crate) fn flows(&self) -> u16 {
+        match self {
+            Self::Xdp { companions, .. } => companions.len() as u16,
+            Self::Udp(ports) => ports.len() as u16,
+        }
+    }
+
+    /// What the worker of a flow sends and receives through.
+    pub(crate) fn port(&self, flow: u16) -> Port {
+        match self {
+            Self::Xdp { companions, .. } => {
+                Port::Companion(Arc::clone(&companions[usize::from(flow)]))
+            }
+            Self::Udp(ports) => Port::Udp(Arc::clone(&ports[usize::from(flow)])),
+        }
+    }
+
+    /// This end's port of a flow.
+    pub(crate) fn source_port(&self, flow: u16) -> u16 {
+        match self {
+            Self::Xdp { companions, .. } => companions[usize::from(flow)].port(),
+            Self::Udp(ports) => ports[usize::from(flow)].port(),
+        }
+    }
+
+    /// From now on the worker of a flow is told what changes of the way.
+    pub(crate) fn follow(&self, worker: &MailSender<Command>) {
+        if let Self::Xdp { watcher, .. } = self {
+            watcher.add(worker);
+        }
+    }
+
+    /// The way of a flow's packets as it is now. The Ethernet addresses of UDP packets are the kernel's matter.
+    pub(crate) fn path(&self, flow: u16, remote: SocketAddr) -> Path {
+        match self {
+            Self::Xdp {
+                source, watcher, ..
+            } => {
+                let source = SocketAddr::new(*source, self.source_port(flow));
+                let hop = watcher.hop();
+                Path::new(hop.source_mac, hop.destination_mac, source, remote)
+            }
+            Self::Udp(ports) => {
+                // A connected port has an address.
+                let source = ports[usize::from(flow)].local().unwrap_or(remote);
+                Path::new([0; 6], [0; 6], source, remote)
+            }
+        }
+    }
+
+    /// Directs the packets of a flow from a queue of the interface to its AF_XDP socket, if it has one.
+    pub(crate) fn register(
+        &self,
+        queue: u32,
+        flow: u16,
+        xsk: Option<RawFd>,
+    ) -> Result<(), ClientError> {
+        if let (Self::Xdp { program, .. }, Some(xsk)) = (self, xsk) {
+            program
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .register(queue, u32::from(flow), xsk)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether AF_XDP cannot be had here, and UDP can.
+fn is_no_way_for_xdp(error: &ClientError) -> bool {
+    match error {
+        // An interface takes one XDP program, and somebody else's is on it.
+        ClientError::Attach(AttachError::NoNativeXdp { .. } | AttachError::Busy { .. })
+        | ClientError::Interface(InterfaceError::NotEthernet(_) | InterfaceError::Stacked { .. })
+        | ClientError::Route {
+            source: RouteError::ThisHost(_),
+            ..
+        } => true,
+        error => error.kind() == ErrorKind::Permission,
+    }
+}
+
+/// How many AF_XDP flows there may be.
+fn flows_of(interface: &Interface, options: &ConnectOptions) -> Result<u16, ClientError> {
+    let queues = u16::try_from(interface.rx_queues).unwrap_or(u16::MAX);
+    match options.flows {
+        Some(flows) if flows > queues => Err(ClientError::Flows {
+            flows,
+            interface: interface.name.clone(),
+            queues,
+        }),
+        Some(flows) => Ok(flows.clamp(1, FLOWS_MAX)),
+        None => Ok(flows_for(queues, allowed_cpus().len())),
+    }
+}
+
+/// Flows where nobody says how many: each keeps a CPU busy, and one is left for the kernel's part and the program's. On two
+/// CPUs two flows are slower than one.
+fn flows_for(queues: u16, cpus: usize) -> u16 {
+    let cpus = u16::try_from(cpus.saturating_sub(1)).unwrap_or(u16::MAX);
+    queues.min(cpus).clamp(1, FLOWS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_leave_a_cpu_free() {
+        let cases = [
+            (1, 8, 1),
+            (4, 1, 1),
+            (4, 2, 1),
+            (4, 4, 3),
+            (2, 8, 2),
+            (64, 64, 8),
+        ];
+        for (queues, cpus, flows) in cases {
+            assert_eq!(flows_for(queues, cpus), flows, "{queues} {cpus}");
+        }
+        assert_eq!(flows_for(0, 0), 1);
+    }
+
+    #[test]
+    fn only_what_udp_does_without_makes_it_udp() {
+        let remote = "127.0.0.1:1".parse().unwrap();
+        let route = |source| ClientError::Route { remote, source };
+        assert!(is_no_way_for_xdp(&route(RouteError::ThisHost(remote.ip()))));
+        assert!(!is_no_way_for_xdp(&route(RouteError::Unreachable(
+            remote.ip()
+        ))));
+        let interface = "lo".to_owned();
+        assert!(is_no_way_for_xdp(
+            &AttachError::NoNativeXdp { interface }.into()
+        ));
+    }
+}

@@ -1,0 +1,256 @@
+//! What carries packets between wire and frames: an AF_XDP socket, or UDP sockets. The engine does not tell them apart.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::dump::Tap;
+use crate::udp::{UdpCounters, UdpLink};
+use crate::umem::{Frame, Free, Held, Rx, Umem};
+use crate::xsk::{BindMode, XskError, XskSocket, XskStatistics};
+
+/// How blocks shall cross the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Datapath {
+    /// AF_XDP, zero-copy where the driver has it; UDP where AF_XDP cannot be had.
+    #[default]
+    Auto,
+    /// AF_XDP, zero-copy.
+    ZeroCopy,
+    /// AF_XDP, copied by the kernel.
+    Copy,
+    /// Ordinary UDP sockets.
+    Udp,
+}
+
+impl Datapath {
+    /// How an AF_XDP socket binds for it.
+    pub fn bind_mode(self) -> BindMode {
+        match self {
+            Self::ZeroCopy => BindMode::ZeroCopy,
+            Self::Copy => BindMode::Copy,
+            Self::Auto | Self::Udp => BindMode::Auto,
+        }
+    }
+}
+
+/// The privileges that AF_XDP needs and this thread lacks, for a message; `None`: it has them all.
+pub fn missing_privileges() -> Option<String> {
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let needed = [
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+        ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
+    ];
+    let missing: Vec<&str> = needed
+        .iter()
+        .filter(|(_, any)| !has.intersects(*any))
+        .map(|&(name, _)| name)
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Which link a worker has got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkKind {
+    /// AF_XDP; the driver reads and writes the frames.
+    ZeroCopy,
+    /// AF_XDP; the kernel copies.
+    Copy,
+    /// UDP sockets.
+    Udp,
+}
+
+impl LinkKind {
+    /// The name in summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "af_xdp-zerocopy",
+            Self::Copy => "af_xdp-copy",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// What a link has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LinkStatistics {
+    /// Of an AF_XDP socket; zero otherwise.
+    pub xsk: XskStatistics,
+    /// Of UDP sockets.
+    pub udp: Option<UdpCounters>,
+}
+
+/// The link of an engine. See [`XskSocket`] for what each call promises; [`UdpLink`] promises the same.
+#[derive(Debug)]
+pub enum Link {
+    /// An AF_XDP socket.
+    Xsk(Box<XskSocket>),
+    /// UDP sockets.
+    Udp(Box<UdpLink>),
+}
+
+impl Link {
+    /// Which one it is.
+    pub fn kind(&self) -> LinkKind {
+        match self {
+            Self::Xsk(xsk) if xsk.is_zero_copy() => LinkKind::ZeroCopy,
+            Self::Xsk(_) => LinkKind::Copy,
+            Self::Udp(_) => LinkKind::Udp,
+        }
+    }
+
+    /// Packets that one session may send before the next has its turn: for UDP, some full messages at MTU 1500.
+    pub fn burst(&self) -> usize {
+        match self {
+            Self::Xsk(_) => 64,
+            Self::Udp(_) => 4 * 59,
+        }
+    }
+
+    /// Puts free frames aside for reception.
+    #[inline]
+    pub fn fill(&mut self, umem: &mut Umem, target: usize) -> usize {
+        match self {
+            Self::Xsk(xsk) => xsk.fill(umem, target),
+            Self::Udp(udp) => udp.fill(umem, target),
+        }
+    }
+
+    /// Appends packets received.
+    #[inline]
+    pub fn receive(&mut self, umem: &mut Umem, batch: &mut Vec<Frame<Rx>>) -> usize {
+        match self {
+            Self::Xsk(xsk) => xsk.receive(umem, batch),
+            Self::Udp(udp) => udp.receive(umem, batch),
+        }
+    }
+
+    /// Whether a packet waits, as far as that can be told without a system call.
+    #[inline]
+    pub fn has_received(&mut self) -> bool {
+        match self {
+            Self::Xsk(xsk) => xsk.has_received(),
+            Self::Udp(_) => false,
+        }
+    }
+
+    /// Queues a packet whose frame is free afterwards.
+    #[inline]
+    pub fn transmit(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Free>,
+        packet_len: usize,
+    ) -> Result<(), Frame<Free>> {
+        match self {
+            Self::Xsk(xsk) => xsk.transmit(umem, frame, packet_len),
+            Self::Udp(udp) => udp.transmit(umem, frame, packet_len),
+        }
+    }
+
+    /// Queues a packet whose frame is held afterwards.
+    #[inline]
+    pub fn transmit_held(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Held>,
+        packet_len: usize,
+    ) -> Result<(), Frame<Held>> {
+        match self {
+            Self::Xsk(xsk) => xsk.transmit_held(umem, frame, packet_len),
+            Self::Udp(udp) => udp.transmit_held(umem, frame, packet_len),
+        }
+    }
+
+    /// Makes the kernel take what is queued.
+    ///
+    /// # Errors
+    /// The interface of an AF_XDP socket is down or away.
+    #[inline]
+    pub fn kick(&mut self, umem: &Umem) -> Result<(), XskError> {
+        match self {
+            Self::Xsk(xsk) => xsk.kick(),
+            Self::Udp(udp) => {
+                udp.kick(umem);
+                Ok(())
+            }
+        }
+    }
+
+    /// Packets that the kernel has not taken yet.
+    pub fn queued(&mut self) -> usize {
+        match self {
+            Self::Xsk(xsk) => xsk.queued(),
+            Self::Udp(udp) => udp.queued(),
+        }
+    }
+
+    /// Takes back the frames of packets that were sent.
+    #[inline]
+    pub fn complete(&mut self, umem: &mut Umem, returned: &mut Vec<Frame<Held>>) -> usize {
+        match self {
+            Self::Xsk(xsk) => xsk.complete(umem, returned),
+            Self::Udp(udp) => udp.complete(umem, returned),
+        }
+    }
+
+    /// Packets that there is room for.
+    #[inline]
+    pub fn transmit_space(&mut self) -> usize {
+        match self {
+            Self::Xsk(xsk) => xsk.transmit_space(),
+            Self::Udp(udp) => udp.transmit_space(),
+        }
+    }
+
+    /// What becomes readable when packets come.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Self::Xsk(xsk) => xsk.fd(),
+            Self::Udp(udp) => udp.fd(),
+        }
+    }
+
+    /// What the kernel heard about the other end. An AF_XDP socket hears nothing: its companion does.
+    #[inline]
+    pub fn take_error(&mut self) -> Option<io::Error> {
+        match self {
+            Self::Xsk(_) => None,
+            Self::Udp(udp) => udp.take_error(),
+        }
+    }
+
+    /// What was counted.
+    ///
+    /// # Errors
+    /// As getsockopt(2).
+    pub fn statistics(&self) -> io::Result<LinkStatistics> {
+        Ok(match self {
+            Self::Xsk(xsk) => LinkStatistics {
+                xsk: xsk.statistics()?,
+                udp: None,
+            },
+            Self::Udp(udp) => LinkStatistics {
+                xsk: XskStatistics::default(),
+                udp: Some(udp.counters()),
+            },
+        })
+    }
+
+    /// From now on every packet goes by this tap.
+    pub fn set_tap(&mut self, tap: Tap) {
+        match self {
+            Self::Xsk(xsk) => xsk.set_tap(tap),
+            Self::Udp(udp) => udp.set_tap(tap),
+        }
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}

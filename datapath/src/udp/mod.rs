@@ -1,0 +1,29 @@
+//! Ordinary UDP sockets with segmentation in the kernel (`UDP_SEGMENT`, `UDP_GRO`, udp(7)): no privileges, any interface.
+//!
+//! One system call carries up to 64 KiB of equal packets, and software devices pass them on in one piece. The engine does
+//! not notice: each packet is in a frame of its own, behind headers, as an AF_XDP socket has it. Their Ethernet addresses
+//! are zero, since nobody sees them.
+//!
+//! ```text
+//!            chunk + 384             + 426              + 512
+//!  frame 0   | headers, made here    | protocol header  | payload |     <- iovec 0 of recvmsg: one segment
+//!  frame 1   | headers, made here    | protocol header  | payload |     <- iovec 1
+//! ```
+//!
+//! Segments land in frames without a copy in user space when they are as long as the last ones ([`split`]); others are
+//! copied there, and counted.
+
+mod counters;
+mod error;
+mod group;
+mod link;
+mod port;
+mod receive;
+mod split;
+mod sys;
+mod transmit;
+
+pub use counters::UdpCounters;
+pub use error::UdpError;
+pub use link::UdpLink;
+pub use port::UdpPort;

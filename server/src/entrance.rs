@@ -1,0 +1,129 @@
+//! How packets get to the workers: by an XDP program into AF_XDP sockets, or by the kernel into UDP sockets.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use blk_datapath::link::{Datapath, missing_privileges};
+use blk_datapath::net::{Interface, InterfaceError};
+use blk_datapath::probe::refuse_stacked;
+use blk_datapath::udp::UdpPort;
+use blk_datapath::worker::{Companion, Port};
+use blk_xdp::{AttachError, AttachMode, PortRange, Program};
+
+use crate::daemon::DaemonConfig;
+use crate::error::DaemonError;
+
+/// What all workers share of the way in.
+pub(crate) enum Entrance {
+    /// AF_XDP.
+    Xdp {
+        program: Box<Program>,
+        companion: Arc<Companion>,
+    },
+    /// UDP, with the ports of all workers.
+    Udp {
+        ports: Vec<Arc<UdpPort>>,
+        /// Why it is not AF_XDP, where nobody asked for UDP.
+        reason: Option<String>,
+    },
+}
+
+impl Entrance {
+    /// Takes the port, for so many workers.
+    pub(crate) fn open(
+        config: &DaemonConfig,
+        interface: &Interface,
+        workers: u32,
+    ) -> Result<Self, DaemonError> {
+        match config.datapath {
+            Datapath::Udp => Self::udp(config, interface, workers, None),
+            Datapath::ZeroCopy | Datapath::Copy => Self::xdp(config, interface),
+            Datapath::Auto => {
+                if let Some(missing) = missing_privileges() {
+                    let reason = format!("no AF_XDP without {missing}");
+                    return Self::udp(config, interface, workers, Some(reason));
+                }
+                match Self::xdp(config, interface) {
+                    Err(error) if is_no_way_for_xdp(&error) => {
+                        let reason = format!("no AF_XDP: {error}");
+                        Self::udp(config, interface, workers, Some(reason))
+                    }
+                    outcome => outcome,
+                }
+            }
+        }
+    }
+
+    fn xdp(config: &DaemonConfig, interface: &Interface) -> Result<Self, DaemonError> {
+        refuse_stacked(interface)?;
+        interface.ethernet_address()?;
+        let companion = Arc::new(Companion::listen(config.port)?);
+        let mut program = Program::attach(
+            config.interface.as_str(),
+            PortRange::new(config.port, 1)?,
+            AttachMode::Native,
+        )?;
+        // No slot has a socket yet: nobody gets past the list.
+        config.admission.enter(program.tables_mut())?;
+        Ok(Self::Xdp {
+            program: Box::new(program),
+            companion,
+        })
+    }
+
+    fn udp(
+        config: &DaemonConfig,
+        interface: &Interface,
+        workers: u32,
+        reason: Option<String>,
+    ) -> Result<Self, DaemonError> {
+        let ports = UdpPort::listen(config.port, Some(interface.index), workers as usize)?;
+        Ok(Self::Udp {
+            ports: ports.into_iter().map(Arc::new).collect(),
+            reason,
+        })
+    }
+
+    /// What a worker sends and receives through.
+    pub(crate) fn port(&self, worker: u32) -> Port {
+        match self {
+            Self::Xdp { companion, .. } => Port::Companion(Arc::clone(companion)),
+            Self::Udp { ports, .. } => Port::Udp(Arc::clone(&ports[worker as usize])),
+        }
+    }
+
+    /// Directs a queue's packets to its worker's AF_XDP socket, if it has one.
+    pub(crate) fn register(&mut self, queue: u32, xsk: Option<RawFd>) -> Result<(), DaemonError> {
+        if let (Self::Xdp { program, .. }, Some(xsk)) = (self, xsk) {
+            program.register(queue, 0, xsk)?;
+        }
+        Ok(())
+    }
+
+    /// Why it is UDP, where nobody asked for it.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Udp { reason, .. } => reason.as_deref(),
+            Self::Xdp { .. } => None,
+        }
+    }
+
+    /// The XDP program, which the workers need for as long as they run.
+    pub(crate) fn into_program(self) -> Option<Program> {
+        match self {
+            Self::Xdp { program, .. } => Some(*program),
+            Self::Udp { .. } => None,
+        }
+    }
+}
+
+/// Whether AF_XDP cannot be had on the interface, and UDP can.
+fn is_no_way_for_xdp(error: &DaemonError) -> bool {
+    matches!(
+        error,
+        DaemonError::Attach(AttachError::NoPrivileges { .. } | AttachError::NoNativeXdp { .. })
+            | DaemonError::Interface(
+                InterfaceError::NotEthernet(_) | InterfaceError::Stacked { .. }
+            )
+    )
+}
