@@ -9,9 +9,11 @@ pub mod disk;
 pub mod files;
 pub mod hosts;
 pub mod inside;
+pub mod steady;
 pub mod tcp;
 pub mod trace;
 pub mod traffic;
+pub mod turmoil;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

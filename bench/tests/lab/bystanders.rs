@@ -7,7 +7,9 @@ use rustix::process::Signal;
 use super::support::client::{blkcp, start};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
+use super::support::steady::Steady;
 use super::support::traffic::{Echo, ping};
+use super::support::turmoil::rage;
 use super::support::{Directory, files, ready, within};
 
 #[test]
@@ -50,6 +52,24 @@ fn tcp_and_ping_work_before_during_and_after() {
     );
     echo.exchange(&hosts);
     ping(&hosts);
+}
+
+#[test]
+fn a_minute_of_copies_that_start_stop_and_die_loses_no_connection() {
+    if !ready("a_minute_of_copies_that_start_stop_and_die_loses_no_connection") {
+        return;
+    }
+    let directory = Directory::new();
+    let source = directory.join("file");
+    files::write(&source, 512 << 20, 1);
+    let hosts = Hosts::up(Link::of(1500));
+    let connections = Steady::start(&hosts);
+    let turmoil = rage(&hosts, &source, Duration::from_secs(60), &directory);
+    let steadiness = connections.finish();
+    println!("{turmoil:?}, {steadiness:?}");
+    assert!(turmoil.attached > 20, "{turmoil:?}");
+    // Fifty times what is usual: a limit of what bystanders have to bear, not a measurement.
+    assert!(steadiness.stall < Duration::from_secs(1), "{steadiness:?}");
 }
 
 #[test]
