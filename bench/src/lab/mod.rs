@@ -9,6 +9,7 @@ pub mod disk;
 pub mod files;
 pub mod hosts;
 pub mod inside;
+pub mod spray;
 pub mod steady;
 pub mod tcp;
 pub mod trace;

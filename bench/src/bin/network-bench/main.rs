@@ -1,7 +1,9 @@
 //! `network-bench`: how blkcp and blockd fare on networks that lose, reorder, delay and are shared, as ratios within one
 //! run. `scripts/network-bench` builds what it needs and cleans up behind it.
 
+mod bystanders;
 mod capacity;
+mod garbage;
 mod incast;
 mod link;
 mod long;
@@ -50,6 +52,10 @@ enum What {
     Incast,
     /// A disk that stands still for five seconds
     Stall,
+    /// A million packets of garbage beside copies
+    Garbage,
+    /// TCP of other programs beside copies that start, stop and die
+    Bystanders,
 }
 
 impl What {
@@ -62,6 +68,8 @@ impl What {
             Self::Tcp => shared::tcp(runs),
             Self::Incast => incast::measure(runs),
             Self::Stall => stall::measure(runs),
+            Self::Garbage => garbage::measure(runs),
+            Self::Bystanders => bystanders::measure(runs),
         }
     }
 }
