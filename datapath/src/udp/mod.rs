@@ -10,7 +10,7 @@
 //!  frame 1   | headers, made here    | protocol header  | payload |     <- iovec 1
 //! ```
 //!
-//! Segments land in frames without a copy in user space when they are as long as the last ones ([`split`]); others are
+//! Segments land in frames without a copy in user space when they are as long as the last ones (`split.rs`); others are
 //! copied there, and counted.
 
 mod counters;
