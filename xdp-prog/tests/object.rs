@@ -127,6 +127,29 @@ fn the_program_calls_helpers_of_linux_6_1_and_older_only() {
 }
 
 #[test]
+fn the_program_writes_whole_words_to_its_stack() {
+    // Else Linux 6.1 refuses it to a process without CAP_PERFMON: see words.rs of the program.
+    let elf = elf();
+    let section = elf.section_by_name("xdp.frags").unwrap();
+    let mut whole = 0;
+    for (number, instruction) in section.data().unwrap().chunks_exact(8).enumerate() {
+        let [opcode, registers, ..] = *instruction else {
+            unreachable!("8 bytes");
+        };
+        // BPF_ST and BPF_STX with BPF_MEM and a size, to the frame pointer, R10. The second half of a BPF_LD has an opcode of 0.
+        if matches!(opcode & 0xe7, 0x62 | 0x63) && registers & 0xf == 10 {
+            assert_eq!(
+                opcode & 0x18,
+                0x18,
+                "instruction {number}: less than 64 bits"
+            );
+            whole += 1;
+        }
+    }
+    assert!(whole > 10, "{whole}");
+}
+
+#[test]
 fn the_licence_is_compatible_with_the_gpl() {
     let elf = elf();
     let section = elf.section_by_name("license").unwrap();

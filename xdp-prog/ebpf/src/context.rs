@@ -7,6 +7,8 @@ use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
 use blk_proto::net::{ETHERNET_LEN, IPV4_LEN, PAYLOAD_OFFSET_MAX, PacketBytes, UDP_LEN};
 
+use crate::words::{self, Words};
+
 /// A packet whose headers must lie in its linear part: all of it, or the first fragment of a multi-buffer
 /// packet. Drivers put the headers there.
 pub struct Linear<'a> {
@@ -68,16 +70,19 @@ impl PacketBytes for Linear<'_> {
     #[inline(always)]
     fn read_far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.far.set(true);
-        let mut bytes = [0; N];
-        // SAFETY: the helper writes `N` bytes to `bytes`, or fails; the context is the program's own.
+        const { assert!(N <= size_of::<[u64; 2]>()) };
+        let mut place = Words::uninit();
+        let words = words::write(&mut place, [0, 0]);
+        // SAFETY: the helper writes `N` bytes to `words`, or fails; the context is the program's own.
         let result = unsafe {
             bpf_xdp_load_bytes(
                 self.context.ctx,
                 offset as u32,
-                bytes.as_mut_ptr().cast(),
+                words.as_mut_ptr().cast(),
                 N as u32,
             )
         };
-        (result == 0).then_some(bytes)
+        // SAFETY: `words` has `N` bytes and more; a byte array has no alignment.
+        (result == 0).then(|| unsafe { ptr::read(words.as_ptr().cast::<[u8; N]>()) })
     }
 }

@@ -27,6 +27,7 @@
 mod abi;
 mod context;
 mod source;
+mod words;
 
 use abi::{DEFAULT_QUEUES, FLAG_ALLOW_LIST, KERNEL_CPUS_MAX, Settings, Verdict, WORKERS_PER_QUEUE};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
@@ -108,7 +109,7 @@ fn refuse_unwanted(
     headers: &UdpHeaders,
     settings: &Settings,
 ) -> Result<(), Verdict> {
-    if settings.flags & FLAG_ALLOW_LIST != 0 && !source::is_allowed(&headers.addresses) {
+    if settings.flags & FLAG_ALLOW_LIST != 0 && !source::is_allowed(packet, headers) {
         return Err(Verdict::NotAllowed);
     }
     // Every packet of every version has a header at least this long. Whatever else may be wrong with it, the user
@@ -122,7 +123,7 @@ fn refuse_unwanted(
     // The kind stands there in every version, and is a Hello's in every version.
     let kind = packet.read_far::<1>(headers.payload_offset + KIND_AT);
     let [kind] = kind.ok_or(Verdict::Malformed)?;
-    if kind == Kind::Hello as u8 && !source::take_token(&headers.addresses, settings) {
+    if kind == Kind::Hello as u8 && !source::take_token(packet, headers, settings) {
         return Err(Verdict::HandshakeLimit);
     }
     Ok(())
@@ -139,7 +140,7 @@ fn steer(queue: u32, port: u16, settings: &Settings) -> (u32, Verdict) {
     }
     // A queue's packets all go to one CPU, so that they stay in their order.
     if let Some(turn) = queue.checked_rem(settings.kernel_cpus)
-        && let Some(&cpu) = KERNEL_CPUS.get(turn)
+        && let Some(&cpu) = get(&KERNEL_CPUS, turn)
         && let Ok(redirect) = CPUS.redirect(cpu, fall_back)
     {
         return (redirect, Verdict::KernelCpu);
@@ -150,7 +151,7 @@ fn steer(queue: u32, port: u16, settings: &Settings) -> (u32, Verdict) {
 /// The worker of a queue that the `port`th of our ports belongs to.
 #[inline(always)]
 fn worker(queue: u32, port: u16, settings: &Settings) -> u32 {
-    let workers = match WORKERS.get(queue) {
+    let workers = match get(&WORKERS, queue) {
         Some(&workers) if workers != 0 => workers,
         _ => u32::from(settings.port_count),
     };
@@ -163,13 +164,23 @@ fn worker(queue: u32, port: u16, settings: &Settings) -> u32 {
 /// The settings that count; there are always some.
 #[inline(always)]
 fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(*ACTIVE.get(0)?)
+    get(&SETTINGS, *get(&ACTIVE, 0)?)
+}
+
+/// The element of an array.
+#[inline(always)]
+fn get<V>(array: &'static Array<V>, index: u32) -> Option<&'static V> {
+    let element = words::element::<_, V>(array, index);
+    // SAFETY: null or an element, aligned, which stays mapped while the program runs. The user side writes only words in one
+    // piece and settings that do not count.
+    unsafe { element.as_ref() }
 }
 
 /// Adds one to a verdict's counter of this CPU.
 #[inline(always)]
 fn count(verdict: Verdict) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(verdict as u32) {
+    let counter = words::element::<_, u64>(&COUNTERS, verdict as u32);
+    if !counter.is_null() {
         // SAFETY: the map holds `u64`s, which nothing else on this CPU touches while the program runs.
         unsafe { *counter += 1 };
     }

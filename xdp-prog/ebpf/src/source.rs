@@ -6,9 +6,11 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{LpmTrie, LruHashMap};
-use blk_proto::net::Addresses;
+use blk_proto::net::{Addresses, PacketBytes, UdpHeaders};
 
 use crate::abi::{BUCKETS_MAX, RULE_ALLOW, RULES_MAX, Settings};
+use crate::context::Linear;
+use crate::words::{self, Words, word};
 
 /// Allow-list of IPv4 sources: the longest prefix that matches decides.
 #[map]
@@ -22,12 +24,38 @@ static SOURCES_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(RULES_MAX,
 #[map]
 static BUCKETS: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entries(BUCKETS_MAX, 0);
 
+/// Where the source address stands in an IPv4 header (RFC 791, section 3.1).
+const SOURCE_IN_V4: usize = 12;
+/// Where the source address stands in an IPv6 header (RFC 8200, section 3).
+const SOURCE_IN_V6: usize = 8;
+
 /// Whether the allow-list lets a sender through; one that it does not know, it does not.
 #[inline(always)]
-pub fn is_allowed(addresses: &Addresses) -> bool {
-    let rule = match *addresses {
-        Addresses::V4 { source, .. } => SOURCES_V4.get(Key::new(32, source)),
-        Addresses::V6 { source, .. } => SOURCES_V6.get(Key::new(128, source)),
+pub fn is_allowed(packet: &Linear<'_>, headers: &UdpHeaders) -> bool {
+    let rule = match headers.addresses {
+        Addresses::V4 { .. } => {
+            let Some([a, b, c, d]) = source(packet, headers, SOURCE_IN_V4) else {
+                return false;
+            };
+            let mut place = Words::uninit();
+            let key = words::write(&mut place, [word([32, 0, 0, 0, a, b, c, d])]);
+            // SAFETY: as long as the key, which is plain bytes, has no alignment, and begins with a little-endian length.
+            SOURCES_V4.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 4]>>() })
+        }
+        Addresses::V6 { .. } => {
+            let Some(s) = source::<16>(packet, headers, SOURCE_IN_V6) else {
+                return false;
+            };
+            let mut place = Words::uninit();
+            let words = [
+                word([128, 0, 0, 0, s[0], s[1], s[2], s[3]]),
+                word([s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11]]),
+                word([s[12], s[13], s[14], s[15], 0, 0, 0, 0]),
+            ];
+            let key = words::write(&mut place, words);
+            // SAFETY: as above, and 4 bytes longer.
+            SOURCES_V6.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 16]>>() })
+        }
     };
     rule.is_some_and(|&rule| rule == RULE_ALLOW)
 }
@@ -39,8 +67,15 @@ pub fn is_allowed(addresses: &Addresses) -> bool {
 /// may it be. CPUs that take from one bucket in the same instant may all get the same token: at worst a source
 /// that reaches several queues at once has a bucket for each.
 #[inline(always)]
-pub fn take_token(addresses: &Addresses, settings: &Settings) -> bool {
-    let (source, interval) = (bucket(addresses), settings.token_interval);
+pub fn take_token(packet: &Linear<'_>, headers: &UdpHeaders, settings: &Settings) -> bool {
+    let Some(bucket) = bucket(packet, headers) else {
+        return false;
+    };
+    let mut place = Words::uninit();
+    let key = words::write(&mut place, bucket);
+    let interval = settings.token_interval;
+    // SAFETY: the same size, plain bytes, no alignment.
+    let source = unsafe { &*key.as_ptr().cast::<[u8; 16]>() };
     // SAFETY: the helper has no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(full_at) = BUCKETS.get_ptr_mut(source) else {
@@ -68,14 +103,26 @@ pub fn take_token(addresses: &Addresses, settings: &Settings) -> bool {
 /// Whose bucket a sender takes from: an IPv4 address has one (as `::ffff:a.b.c.d`), and an IPv6 network of 64 bits,
 /// which is what one host usually has to choose from.
 #[inline(always)]
-fn bucket(addresses: &Addresses) -> [u8; 16] {
-    match *addresses {
-        Addresses::V4 {
-            source: [a, b, c, d],
-            ..
-        } => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
-        Addresses::V6 { source: s, .. } => [
-            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], 0, 0, 0, 0, 0, 0, 0, 0,
-        ],
-    }
+fn bucket(packet: &Linear<'_>, headers: &UdpHeaders) -> Option<[u64; 2]> {
+    Some(match headers.addresses {
+        Addresses::V4 { .. } => {
+            let [a, b, c, d] = source(packet, headers, SOURCE_IN_V4)?;
+            [0, word([0, 0, 0xff, 0xff, a, b, c, d])]
+        }
+        Addresses::V6 { .. } => [word(source(packet, headers, SOURCE_IN_V6)?), 0],
+    })
+}
+
+/// The first `N` bytes of the source address, which stands at `offset` of the IP header.
+///
+/// Read again, and not kept from parsing: kept, they are on the stack only where the packet is IPv6, and for a process
+/// without CAP_PERFMON the verifier also follows the branch that reads them where it is not (what a CPU may do by
+/// speculation), and refuses that.
+#[inline(always)]
+fn source<const N: usize>(
+    packet: &Linear<'_>,
+    headers: &UdpHeaders,
+    offset: usize,
+) -> Option<[u8; N]> {
+    packet.read_far(headers.ip_offset + offset)
 }

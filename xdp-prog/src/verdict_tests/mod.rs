@@ -5,6 +5,7 @@ mod filter;
 mod packets;
 mod parsing;
 mod steering;
+mod verifier;
 
 use std::os::fd::OwnedFd;
 
