@@ -9,6 +9,7 @@ use blk_datapath::dump::Taps;
 use blk_datapath::link::Datapath;
 use blk_datapath::udp::UdpCounters;
 use blk_proto::message::{Reply, Request};
+use blk_proto::net::Vlans;
 use blk_proto::session::Stats;
 use tokio::sync::{Mutex, oneshot};
 
@@ -36,6 +37,9 @@ pub struct ConnectOptions {
     /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and CPUs
     /// but one, and the server has queues.
     pub flows: Option<u16>,
+    /// VLAN tags of the packets, the outer one first, where the route does not lead by a VLAN interface, which tells them. AF_XDP
+    /// only.
+    pub vlans: Vlans,
     /// Where the packets of all flows are taken down; `None`: nowhere.
     pub dump: Option<Taps>,
 }
@@ -48,6 +52,7 @@ impl Default for ConnectOptions {
             cpu: None,
             silence: Duration::from_secs(8),
             flows: None,
+            vlans: [None; 2],
             dump: None,
         }
     }
@@ -56,7 +61,7 @@ impl Default for ConnectOptions {
 /// What the data path turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatapathInfo {
-    /// The interface that leads to the server.
+    /// The interface by which packets leave for the server.
     pub interface: String,
     /// The queue that the first worker took.
     pub queue: u32,

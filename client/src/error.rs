@@ -143,6 +143,14 @@ pub enum ClientError {
         /// Its queues.
         queues: u16,
     },
+    /// VLAN tags over UDP sockets, where they are the kernel's.
+    #[error(
+        "VLAN tags cannot be chosen for UDP sockets: leave --vlan out and route by a VLAN interface, or use AF_XDP (--datapath copy or zerocopy)"
+    )]
+    VlanOverUdp,
+    /// VLAN tags given where an interface tells them.
+    #[error("the route leads by {0}, a VLAN interface, which tells the tags: leave --vlan out")]
+    VlanTwice(String),
     /// No UDP port could be had.
     #[error(transparent)]
     Port(#[from] CompanionError),
@@ -264,6 +272,8 @@ impl ClientError {
             | Self::LinkLocal(_) => ErrorKind::Unreachable,
             Self::Interface(_)
             | Self::Flows { .. }
+            | Self::VlanOverUdp
+            | Self::VlanTwice(_)
             | Self::Attach(_)
             | Self::Slot(_)
             | Self::Worker(WorkerError::Umem(UmemError::NoAfXdp))

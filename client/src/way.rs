@@ -8,11 +8,13 @@ use std::time::Duration;
 use blk_datapath::engine::Hop;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::mailbox::MailSender;
-use blk_datapath::net::{Interface, InterfaceError, RouteError, resolve_neighbour, route_to};
+use blk_datapath::net::{
+    Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
+};
 use blk_datapath::probe::refuse_stacked;
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
-use blk_proto::net::Path;
+use blk_proto::net::{Path, Vlans};
 use blk_xdp::{AttachError, AttachMode, PortRange, Program};
 
 use crate::connection::{ConnectOptions, FLOWS_MAX};
@@ -35,6 +37,8 @@ pub(crate) enum Way {
         program: Box<Mutex<Program>>,
         /// This end's address.
         source: IpAddr,
+        /// VLAN tags of the packets.
+        vlans: Vlans,
         /// Follows what changes between here and the server.
         watcher: Watcher,
     },
@@ -55,6 +59,13 @@ pub(crate) struct Found {
 impl Way {
     /// Finds the way to `remote` and takes ports for it.
     pub(crate) fn find(remote: SocketAddr, options: &ConnectOptions) -> Result<Found, ClientError> {
+        if options.vlans != [None; 2] {
+            // The kernel would send without the tags.
+            return match options.datapath {
+                Datapath::Udp => Err(ClientError::VlanOverUdp),
+                _ => Self::xdp(remote, options),
+            };
+        }
         match options.datapath {
             Datapath::Udp => Self::udp(remote, options, None),
             Datapath::ZeroCopy | Datapath::Copy => Self::xdp(remote, options),
@@ -76,12 +87,20 @@ impl Way {
     fn xdp(remote: SocketAddr, options: &ConnectOptions) -> Result<Found, ClientError> {
         let route =
             route_to(remote.ip()).map_err(|source| ClientError::Route { remote, source })?;
-        let interface = Interface::by_index(route.interface)?;
+        // Addresses and neighbours are those of the interface that the route leads to, sockets and the program of the one
+        // that packets leave by.
+        let link = Interface::by_index(route.interface)?;
+        let Trunk { interface, vlans } = trunk_of(&link)?;
+        let vlans = match (vlans, options.vlans) {
+            (vlans, [None, _]) => vlans,
+            ([None, _], vlans) => vlans,
+            _ => return Err(ClientError::VlanTwice(link.name)),
+        };
         refuse_stacked(&interface)?;
-        let source_mac = interface.ethernet_address()?;
+        let source_mac = link.ethernet_address()?;
         let flows = flows_of(&interface, options)?;
         let next_hop = route.next_hop(remote.ip());
-        let destination_mac = resolve_neighbour(interface.index, next_hop, NEIGHBOUR_PATIENCE)
+        let destination_mac = resolve_neighbour(link.index, next_hop, NEIGHBOUR_PATIENCE)
             .map_err(|source| ClientError::Neighbour { remote, source })?;
         let companions = Companion::connect_row(route.source, remote, flows)?;
         let companions: Vec<_> = companions.into_iter().map(Arc::new).collect();
@@ -92,8 +111,8 @@ impl Way {
             AttachMode::Native,
         )?;
         let premises = Premises {
-            interface: interface.index,
-            name: interface.name.clone(),
+            interface: link.index,
+            name: link.name.clone(),
             source: route.source,
             remote: remote.ip(),
         };
@@ -107,9 +126,10 @@ impl Way {
                 companions,
                 program: Box::new(Mutex::new(program)),
                 source: route.source,
+                vlans,
                 watcher,
             },
-            route_mtu: route.mtu.unwrap_or(interface.mtu),
+            route_mtu: route.mtu.unwrap_or(link.mtu),
             interface,
             reason: None,
         })
@@ -177,11 +197,18 @@ impl Way {
     pub(crate) fn path(&self, flow: u16, remote: SocketAddr) -> Path {
         match self {
             Self::Xdp {
-                source, watcher, ..
+                source,
+                vlans,
+                watcher,
+                ..
             } => {
                 let source = SocketAddr::new(*source, self.source_port(flow));
                 let hop = watcher.hop();
-                Path::new(hop.source_mac, hop.destination_mac, source, remote)
+                let untagged = Path::new(hop.source_mac, hop.destination_mac, source, remote);
+                Path {
+                    vlans: *vlans,
+                    ..untagged
+                }
             }
             Self::Udp(ports) => {
                 // A connected port has an address.

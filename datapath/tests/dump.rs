@@ -19,6 +19,9 @@ const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 const SERVER: &str = "192.0.2.1:7440";
 const CLIENT: &str = "192.0.2.2:4000";
 
+/// How many vectors are packets.
+const VECTORS: usize = 14;
+
 /// The vectors of `docs/protocol.md` that are packets.
 fn vectors() -> BTreeMap<String, Vec<u8>> {
     let text = std::fs::read_to_string(format!("{DOCS}/protocol.md")).unwrap();
@@ -42,7 +45,7 @@ fn vectors() -> BTreeMap<String, Vec<u8>> {
             vectors.insert(name.trim().to_owned(), bytes);
         }
     }
-    assert_eq!(vectors.len(), 12, "{:?}", vectors.keys());
+    assert_eq!(vectors.len(), VECTORS, "{:?}", vectors.keys());
     vectors
 }
 
@@ -128,7 +131,16 @@ fn frame(from_client: bool, datagram: &[u8]) -> Vec<u8> {
 }
 
 fn is_from_client(name: &str) -> bool {
-    ["hello", "hello-again", "control", "data", "probe", "close"].contains(&name)
+    let names = [
+        "hello",
+        "hello-again",
+        "control",
+        "data",
+        "data-vlan",
+        "probe",
+        "close",
+    ];
+    names.contains(&name)
 }
 
 #[test]
@@ -155,6 +167,11 @@ fn the_test_vectors_are_dissected() {
         ("control", "4", "Control #0, stream 0+6 message"),
         ("data", "5", "Data #1, block 0, transfer 7, 6 bytes at 4096"),
         (
+            "data-vlan",
+            "5",
+            "Data #1, block 0, transfer 7, 6 bytes at 4096",
+        ),
+        (
             "hello",
             "1",
             "Hello, session 0x11223344, payload up to 3584, credit 16",
@@ -166,6 +183,11 @@ fn the_test_vectors_are_dissected() {
         ),
         (
             "hello-reply",
+            "2",
+            "HelloReply, session 0x55667788, payload up to 3584, credit 64",
+        ),
+        (
+            "hello-reply-vlan",
             "2",
             "HelloReply, session 0x55667788, payload up to 3584, credit 64",
         ),
@@ -213,7 +235,7 @@ fn packets_cut_anywhere_are_dissected_as_far_as_they_go() {
         // `tshark` above looks for errors of the dissector, which `-V` shows.
         let text = shown.tshark(&["-V"]);
         if snaplen >= 98 {
-            assert_eq!(text.matches("Block storage protocol,").count(), 12);
+            assert_eq!(text.matches("Block storage protocol,").count(), VECTORS);
         }
     }
 }

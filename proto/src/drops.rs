@@ -82,8 +82,8 @@ reasons! {
     NoSession = "no session",
     /// For a session that is here, but not from the address of its peer.
     WrongAddress = "wrong address",
-    /// The payload does not lie where this end asked for it.
-    Misplaced = "misplaced payload",
+    /// For a session that is here, but from another VLAN than its peer's.
+    WrongVlan = "wrong VLAN",
     /// Given to a session that it is not for.
     WrongSession = "wrong session",
     /// Of a kind that means nothing in the session's state.

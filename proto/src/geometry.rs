@@ -4,6 +4,10 @@
 //! starts in a chunk, the headers are of several sizes, and so the sender pads its header until the payload lands on
 //! the offset that the receiver announced. All lengths are in bytes.
 //!
+//! VLAN tags are the receiver's part of that: a switch between two ends may put tags in or take them out, so only the
+//! receiver knows how many there are when a packet arrives. It announces a smaller offset for them
+//! ([`announced_offset`]), and the sender counts its headers without tags.
+//!
 //! ```text
 //!   chunk + 0 │ XDP_PACKET_HEADROOM 256 │ UMEM_HEADROOM 128 │ PAYLOAD_OFFSET 128 │ payload ≤ 3584 │ chunk + 4096
 //!                                                           │ l4_overhead │ span │
@@ -37,10 +41,10 @@ pub const GRID: u64 = 4 * 420 * PAYLOAD_GRANULE as u64;
 
 const _: () = assert!(GRID.is_multiple_of(4096));
 
-/// [`l4_overhead`] of IPv4 on an untagged link.
-pub const L4_OVERHEAD_V4: u16 = l4_overhead(false, 0);
-/// [`l4_overhead`] of IPv6 on an untagged link.
-pub const L4_OVERHEAD_V6: u16 = l4_overhead(true, 0);
+/// [`l4_overhead`] of IPv4.
+pub const L4_OVERHEAD_V4: u16 = l4_overhead(false);
+/// [`l4_overhead`] of IPv6.
+pub const L4_OVERHEAD_V6: u16 = l4_overhead(true);
 
 /// Distance from the start of a chunk to the payload of a packet received into it.
 #[must_use]
@@ -71,15 +75,22 @@ pub const fn round_up(len: usize, granule: usize) -> usize {
     round_down(len + granule.saturating_sub(1), granule)
 }
 
-/// Bytes in front of a UDP payload: Ethernet, `vlan_tags` 802.1Q tags, IP without options, UDP.
+/// Bytes in front of a UDP payload: Ethernet without VLAN tags, IP without options, UDP.
 #[must_use]
-pub const fn l4_overhead(ipv6: bool, vlan_tags: u16) -> u16 {
+pub const fn l4_overhead(ipv6: bool) -> u16 {
     let ip = if ipv6 { IPV6_LEN } else { IPV4_LEN };
-    (ETHERNET_LEN + ip + UDP_LEN) as u16 + vlan_tags * VLAN_LEN as u16
+    (ETHERNET_LEN + ip + UDP_LEN) as u16
+}
+
+/// What a receiver announces so that payloads start `payload_offset` bytes into packets that have `vlan_tags` tags when
+/// they arrive: the offset without the tags, which senders do not count.
+#[must_use]
+pub const fn announced_offset(payload_offset: u16, vlan_tags: u16) -> u16 {
+    payload_offset - vlan_tags * VLAN_LEN as u16
 }
 
 /// The header's `span` (bytes from the header's start to the payload, padding included) that puts a payload
-/// `payload_offset` bytes into the packet. `None` if the headers do not fit in front of it, or it lies beyond
+/// `payload_offset` bytes into the packet, VLAN tags not counted. `None` if the headers do not fit in front of it, or it lies beyond
 /// [`MAX_PAYLOAD_OFFSET`].
 #[must_use]
 pub const fn span(payload_offset: u16, l4_overhead: u16) -> Option<u16> {
@@ -149,8 +160,13 @@ const _: () = {
     assert!(MAX_FRAME_PAYLOAD == 7 * PAYLOAD_GRANULE);
     assert!(L4_OVERHEAD_V4 == 42 && L4_OVERHEAD_V6 == 62);
     // The widest headers that the parser accepts, IPv6 with two VLAN tags, still leave room for the header.
-    assert!(span(PAYLOAD_OFFSET as u16, l4_overhead(true, 1)).is_some());
-    assert!(span(PAYLOAD_OFFSET as u16, l4_overhead(true, 2)).is_some());
+    assert!(
+        span(
+            announced_offset(PAYLOAD_OFFSET as u16, 2),
+            l4_overhead(true)
+        )
+        .is_some()
+    );
 };
 
 #[cfg(test)]
@@ -191,10 +207,13 @@ mod tests {
 
     #[test]
     fn spans_for_both_families_and_tags() {
-        assert_eq!(span(128, l4_overhead(false, 0)), Some(86));
-        assert_eq!(span(128, l4_overhead(false, 1)), Some(82));
-        assert_eq!(span(128, l4_overhead(true, 0)), Some(66));
-        assert_eq!(span(128, l4_overhead(true, 2)), Some(58));
+        let spans = |tags| {
+            let offset = announced_offset(128, tags);
+            [false, true].map(|ipv6| span(offset, l4_overhead(ipv6)))
+        };
+        assert_eq!(spans(0), [Some(86), Some(66)]);
+        assert_eq!(spans(1), [Some(82), Some(62)]);
+        assert_eq!(spans(2), [Some(78), Some(58)]);
         assert_eq!(span(64, 42), None, "no room for the header");
         assert_eq!(
             span(10, 42),

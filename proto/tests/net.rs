@@ -149,12 +149,51 @@ fn what_is_written_is_parsed_and_answered() {
         assert_eq!(back.destination, path.source);
         assert_eq!(back.source_mac, path.destination_mac);
         assert_eq!(back.destination_mac, path.source_mac);
+        let plain = Path {
+            vlans: path.vlans.map(|tag| tag.map(|tag| tag.plain())),
+            ..path
+        };
         assert_eq!(
             Path::reply_to(&parse(&frame(&back, b"")).unwrap()),
-            path,
+            plain,
             "and back"
         );
     }
+}
+
+#[test]
+fn answers_go_to_the_same_vlans_with_no_priority_of_the_question() {
+    let asked = Path {
+        vlans: [Some(SERVICE), Some(CUSTOMER)],
+        ..v4()
+    };
+    let back = Path::reply_to(&parse(&frame(&asked, b"")).unwrap());
+    assert_eq!(
+        back.vlans,
+        [Some(VlanTag::service(0x64)), Some(VlanTag::customer(7))]
+    );
+    assert!(back.is_in(&asked.vlans) && asked.is_in(&back.vlans));
+}
+
+#[test]
+fn another_vlan_is_another_network() {
+    let inner = Some(VlanTag::customer(7));
+    let path = |vlans| Path { vlans, ..v4() };
+    let others = [
+        [None, None],
+        [Some(VlanTag::customer(8)), None],
+        [Some(VlanTag::service(7)), None],
+        [Some(VlanTag::service(100)), inner],
+    ];
+    for vlans in others {
+        assert!(!path([inner, None]).is_in(&vlans), "{vlans:?}");
+        assert!(path(vlans).is_in(&vlans), "{vlans:?}");
+    }
+    let urgent = VlanTag {
+        control: 7 | 5 << 13,
+        ..VlanTag::customer(7)
+    };
+    assert!(path([inner, None]).is_in(&[Some(urgent), None]));
 }
 
 #[test]
@@ -440,7 +479,7 @@ proptest! {
         prop_assert_eq!(Path::reply_to(&udp), Path {
             source_mac: path.destination_mac,
             destination_mac: path.source_mac,
-            vlans: path.vlans,
+            vlans: path.vlans.map(|tag| tag.map(|tag| tag.plain())),
             source: path.destination,
             destination: path.source,
         });

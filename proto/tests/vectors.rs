@@ -4,6 +4,7 @@
 //! ignored; a last line `zeros N` stands for so many zero bytes. When the format changes on purpose, the failing test prints what the document must say; with
 //! `BLK_WRITE_VECTORS=1` in the environment it writes that into the document, in place of the old vector.
 
+use blk_proto::geometry::announced_offset;
 use blk_proto::net::Ecn;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -102,6 +103,25 @@ fn config(initial_credit: u64) -> Config {
 
 /// What two sessions say to each other.
 fn packets() -> Vec<(&'static str, Vec<u8>)> {
+    conversation(config(64))
+}
+
+/// The same where packets have one VLAN tag when they arrive at the server: what is different then.
+fn in_a_vlan() -> Vec<(&'static str, Vec<u8>)> {
+    let mut server = config(64);
+    server.local.payload_offset = announced_offset(wire::PAYLOAD_OFFSET as u16, 1);
+    conversation(server)
+        .into_iter()
+        .filter_map(|(name, bytes)| match name {
+            "hello-reply" => Some(("hello-reply-vlan", bytes)),
+            "data" => Some(("data-vlan", bytes)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What a client and a server of this configuration say to each other.
+fn conversation(server: Config) -> Vec<(&'static str, Vec<u8>)> {
     let mut client = Session::connect(config(16), 0x1122_3344, T0);
     let hello = next(&mut client, T0);
     let opened = wire::open(&hello).expect("whole");
@@ -109,7 +129,7 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
         .and_then(|refusal| refusal.packet())
         .expect("a Hello");
     let mut server =
-        Session::<Vec<u8>>::accept(config(64), 0x5566_7788, &opened, T0).expect("acceptable");
+        Session::<Vec<u8>>::accept(server, 0x5566_7788, &opened, T0).expect("acceptable");
     let reply = next(&mut server, T0);
     client
         .handle_packet(T0, &wire::open(&reply).expect("whole"), Ecn::Capable0)
@@ -193,6 +213,7 @@ fn connected(client: Config) -> (Session<Vec<u8>>, Session<Vec<u8>>) {
 /// All that the document shows.
 fn everything() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = packets();
+    all.extend(in_a_vlan());
     all.extend(probe_and_gaps());
     all.extend(without_a_session());
     all.extend(messages());
@@ -330,6 +351,8 @@ fn the_document_is_understood() {
         (data.header.transfer.get(), data.header.offset.get()),
         (7, 4096)
     );
+    let data = open("data-vlan");
+    assert_eq!((data.header.span.get(), data.payload), (82, &b"blockd"[..]));
     assert_eq!(open("ack").kind, Kind::Ack);
     assert_eq!(open("retry").header.session.get(), 0x1122_3344);
     assert_eq!(hello_id(&open("hello-again")), Some(0x1122_3344));

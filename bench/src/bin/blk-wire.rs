@@ -16,6 +16,7 @@ use blk_bench::wire::relay::{Control, Direction, Summary};
 use blk_bench::wire::settings::{self, ImpairmentOptions};
 use blk_bench::wire::socket::PacketSocket;
 use blk_bench::wire::trace::Trace;
+use blk_bench::wire::vlan::Vlan;
 use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -45,6 +46,13 @@ struct Arguments {
     /// The other interface.
     #[arg(long, value_name = "IF")]
     b: String,
+    /// The first interface carries this VLAN: its frames have this tag, or these two, the outer one first, and those that go there
+    /// get them. Others are dropped.
+    #[arg(long, value_name = "ID[,ID]", value_parser = Vlan::parse)]
+    vlan_a: Option<Vlan>,
+    /// The same for the other interface.
+    #[arg(long, value_name = "ID[,ID]", value_parser = Vlan::parse)]
+    vlan_b: Option<Vlan>,
     #[command(flatten)]
     impairment: ImpairmentOptions,
     /// Seed of the random numbers: the same seed makes the same decisions on the same frames.
@@ -88,6 +96,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let back = Direction::new(&b, &a, queue(seed ^ OTHER_DIRECTION), frame_len, start);
     let there = there.traced(trace(arguments, &arguments.a)?);
     let back = back.traced(trace(arguments, &arguments.b)?);
+    let [on_a, on_b] =
+        [&arguments.vlan_a, &arguments.vlan_b].map(|v| v.clone().unwrap_or_default());
+    let there = there.between([on_a.clone(), on_b.clone()]);
+    let back = back.between([on_b, on_a]);
     println!("blk-wire: ready");
 
     let control = Control::default();

@@ -117,6 +117,19 @@ impl Hosts {
         hosts
     }
 
+    /// Tells server and client each other's Ethernet address for good: their kernels know nothing of VLANs, and so do not find each
+    /// other by ARP and neighbour discovery where frames have tags.
+    pub fn introduce(&self) {
+        for (host, other) in [(Host::Server, Host::Client), (Host::Client, Host::Server)] {
+            let number = if other == Host::Server { 1 } else { 2 };
+            let (mac, interface) = (other.mac(), host.interface());
+            for address in [format!("10.77.0.{number}"), format!("fd77::{number}")] {
+                let entry = format!("{address} lladdr {mac} dev {interface} nud permanent");
+                self.ip(host, &format!("neighbour replace {entry}"));
+            }
+        }
+    }
+
     /// Runs `ip` on a host.
     ///
     /// # Panics

@@ -1,7 +1,10 @@
 //! Buffers of Ethernet frames, recycled.
 
-/// Room in front of a received frame for a VLAN tag that the kernel took out of it (IEEE 802.1Q: 4 bytes).
+/// Bytes of a VLAN tag (IEEE 802.1Q).
 pub const VLAN_TAG_LEN: usize = 4;
+
+/// Room in front of a received frame: for a tag that the kernel took out of it, and two that the wire puts in.
+const FRONT: usize = 3 * VLAN_TAG_LEN;
 
 /// Bytes of the two MAC addresses in front of a VLAN tag.
 const ADDRESSES_LEN: usize = 12;
@@ -15,12 +18,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// An empty frame with room for `capacity` bytes and a VLAN tag.
+    /// An empty frame with room for `capacity` bytes and VLAN tags.
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            buffer: vec![0; VLAN_TAG_LEN + capacity].into(),
-            start: VLAN_TAG_LEN,
-            end: VLAN_TAG_LEN,
+            buffer: vec![0; FRONT + capacity].into(),
+            start: FRONT,
+            end: FRONT,
         }
     }
 
@@ -34,19 +37,19 @@ impl Frame {
         &mut self.buffer[self.start..self.end]
     }
 
-    /// All the room behind the place of a VLAN tag, to receive into; [`Frame::set_len`] says how much was.
+    /// All the room behind the place of VLAN tags, to receive into; [`Frame::set_len`] says how much was.
     pub fn room(&mut self) -> &mut [u8] {
-        self.start = VLAN_TAG_LEN;
-        &mut self.buffer[VLAN_TAG_LEN..]
+        self.start = FRONT;
+        &mut self.buffer[FRONT..]
     }
 
     /// Makes the first `len` bytes of the room the frame; a longer `len` than the room is cut.
     pub fn set_len(&mut self, len: usize) {
-        self.start = VLAN_TAG_LEN;
-        self.end = (VLAN_TAG_LEN + len).min(self.buffer.len());
+        self.start = FRONT;
+        self.end = (FRONT + len).min(self.buffer.len());
     }
 
-    /// Puts a VLAN tag back behind the addresses: tag protocol id (0x8100, 0x88a8) and tag control information.
+    /// Puts a VLAN tag behind the addresses: tag protocol id (0x8100, 0x88a8) and tag control information.
     /// Frames shorter than their addresses stay as they are.
     pub fn insert_vlan(&mut self, protocol: u16, control: u16) {
         if self.start < VLAN_TAG_LEN || self.end - self.start < ADDRESSES_LEN {
@@ -59,6 +62,24 @@ impl Frame {
         let tag = self.start + ADDRESSES_LEN;
         self.buffer[tag..tag + 2].copy_from_slice(&protocol.to_be_bytes());
         self.buffer[tag + 2..tag + 4].copy_from_slice(&control.to_be_bytes());
+    }
+
+    /// Takes the outer tag out, if it is of this VLAN; `false`: it is not.
+    pub fn remove_vlan(&mut self, protocol: u16, id: u16) -> bool {
+        let tag: Option<[u8; 4]> = self
+            .bytes()
+            .get(ADDRESSES_LEN..ADDRESSES_LEN + VLAN_TAG_LEN)
+            .and_then(|tag| tag.try_into().ok());
+        let is_it = tag.is_some_and(|[p0, p1, c0, c1]| {
+            u16::from_be_bytes([p0, p1]) == protocol && u16::from_be_bytes([c0 & 0xf, c1]) == id
+        });
+        if is_it {
+            let start = self.start;
+            self.start += VLAN_TAG_LEN;
+            self.buffer
+                .copy_within(start..start + ADDRESSES_LEN, self.start);
+        }
+        is_it
     }
 
     /// Replaces the content with that of another frame of the same pool.
@@ -79,9 +100,9 @@ pub struct Pool {
 impl Pool {
     /// A pool of frames with room for `capacity` bytes each.
     pub fn new(capacity: usize) -> Self {
-        // A tagged frame that carries its tag inside the buffer is copied into the room behind it.
+        // A tagged frame that carries its tags in front of the room is copied into the room.
         Self {
-            capacity: capacity + VLAN_TAG_LEN,
+            capacity: capacity + FRONT,
             free: Vec::new(),
         }
     }
@@ -132,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_frame_has_room_for_all_tags() {
+        let mut pool = Pool::new(64);
+        let mut tagged = frame(&mut pool, &[7; 64]);
+        for id in [3, 2, 1] {
+            tagged.insert_vlan(0x8100, id);
+        }
+        assert_eq!(tagged.bytes().len(), 64 + 12);
+        let mut copy = pool.copy(&tagged);
+        assert_eq!(copy.bytes(), tagged.bytes());
+        assert!(!copy.remove_vlan(0x8100, 2) && !copy.remove_vlan(0x88a8, 1));
+        assert!([1, 2, 3].iter().all(|&id| copy.remove_vlan(0x8100, id)));
+        assert_eq!(copy.bytes(), [7; 64]);
+    }
+
+    #[test]
     fn a_runt_gets_no_tag() {
         let mut pool = Pool::new(64);
         let mut runt = frame(&mut pool, b"short");
@@ -147,6 +183,6 @@ mod tests {
         pool.give(tagged);
         let mut again = pool.take();
         assert!(again.bytes().is_empty());
-        assert_eq!(again.room().len(), 16 + VLAN_TAG_LEN);
+        assert_eq!(again.room().len(), 16 + FRONT);
     }
 }

@@ -2,7 +2,7 @@
 //! rate with a queue in front of it.
 //!
 //! [`impairment`] decides (pure, seeded, virtual time), with [`mod@line`] for the rate and [`burst`] for losses in bursts;
-//! [`socket`] moves frames, [`relay`] joins the two. [`settings`] reads what they shall do, [`trace`] tells who got how much.
+//! [`socket`] moves frames, [`vlan`] does what a switch does to their tags, [`relay`] joins the two. [`settings`] reads what they shall do, [`trace`] tells who got how much.
 
 pub mod burst;
 pub mod ecn;
@@ -15,3 +15,4 @@ pub mod settings;
 pub mod socket;
 pub mod trace;
 pub mod units;
+pub mod vlan;

@@ -12,6 +12,7 @@ use super::frame::{Frame, Pool};
 use super::impairment::{Counters, Impairment, Queue};
 use super::socket::{BATCH, PacketSocket};
 use super::trace::Trace;
+use super::vlan::Vlan;
 
 /// How often the relay looks at the stop flag when nothing happens.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,6 +28,8 @@ pub struct Summary {
     pub send_drops: u64,
     /// Frames longer than the relay's buffers.
     pub truncated: u64,
+    /// Frames without the tags of their interface's VLAN.
+    pub other_vlans: u64,
 }
 
 impl std::fmt::Display for Summary {
@@ -35,7 +38,7 @@ impl std::fmt::Display for Summary {
         write!(
             f,
             "received {} delivered {} lost {} too-long {} queue-drops {} marked {} duplicated {} corrupted {} reordered {} \
-             overflowed {} receive-drops {} send-drops {} truncated {}",
+             overflowed {} receive-drops {} send-drops {} truncated {} other-vlans {}",
             c.received,
             c.delivered,
             c.lost,
@@ -48,7 +51,8 @@ impl std::fmt::Display for Summary {
             c.overflowed,
             self.receive_drops,
             self.send_drops,
-            self.truncated
+            self.truncated,
+            self.other_vlans
         )
     }
 }
@@ -94,6 +98,7 @@ pub struct Direction<'a> {
     queue: Queue,
     pool: Pool,
     start: Instant,
+    vlans: [Vlan; 2],
     trace: Option<Trace>,
     changes: u64,
     summary: Summary,
@@ -114,10 +119,17 @@ impl<'a> Direction<'a> {
             queue,
             pool: Pool::new(frame_len),
             start,
+            vlans: Default::default(),
             trace: None,
             changes: 0,
             summary: Summary::default(),
         }
+    }
+
+    /// Between interfaces that carry these VLANs, the first where frames come from.
+    pub fn between(mut self, vlans: [Vlan; 2]) -> Self {
+        self.vlans = vlans;
+        self
     }
 
     /// Also writes a trace.
@@ -202,11 +214,16 @@ impl<'a> Direction<'a> {
         };
         let now = self.now();
         self.summary.truncated += received.truncated as u64;
-        for (i, frame) in batch.drain(..).enumerate() {
-            if i < received.frames && !frame.bytes().is_empty() {
-                self.queue.offer(now, frame, &mut self.pool);
-            } else {
+        let [from, to] = &self.vlans;
+        for (i, mut frame) in batch.drain(..).enumerate() {
+            if i >= received.frames || frame.bytes().is_empty() {
                 self.pool.give(frame);
+            } else if !from.strip(&mut frame) {
+                self.summary.other_vlans += 1;
+                self.pool.give(frame);
+            } else {
+                to.tag(&mut frame);
+                self.queue.offer(now, frame, &mut self.pool);
             }
         }
         Ok(())

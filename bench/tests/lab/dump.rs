@@ -171,7 +171,7 @@ fn a_put_is_dumped_at_both_ends() {
 }
 
 /// tshark shows the protocol by `docs/blk.lua`, and has nothing to complain of.
-fn wireshark_understands(dump: &Path) {
+pub fn wireshark_understands(dump: &Path) {
     let missing = Command::new("tshark").arg("--version").output().err();
     let missing = missing.map(|error| format!("tshark: {error} (scripts/deps --test installs it)"));
     if !nothing_missing("a_put_is_dumped_at_both_ends (Wireshark)", missing) {

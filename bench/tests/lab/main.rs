@@ -11,6 +11,7 @@ mod flood;
 mod flows;
 mod impaired;
 mod interrupted;
+mod misplaced;
 mod path_mtu;
 mod probe;
 mod ranged;
@@ -26,6 +27,7 @@ mod sparse_get;
 mod spray;
 mod stalled;
 mod udp;
+mod vlan;
 mod way;
 mod wire;
 

@@ -1,6 +1,7 @@
 //! The front door: packets that belong to no session of this engine.
 
 use blk_proto::drops::DropReason;
+use blk_proto::geometry::announced_offset;
 use blk_proto::net::Path;
 use blk_proto::session::{Acceptor, Config, Parameters, Refusal, RefuseReason, Session, Verdict};
 use blk_proto::time::Time;
@@ -78,10 +79,10 @@ pub(super) fn unserved(verdict: Verdict, path: Path) -> Arrival {
     }
 }
 
-/// Whether this end can send what the other end announces: its payloads lie at one place in the frame, in multiples of
-/// a sector.
+/// Whether this end can send what the other end announces: its payloads lie at one place in the frame, but for the VLAN
+/// tags that the other end sees, in multiples of a sector.
 pub(super) fn can_obey(parameters: &Parameters) -> bool {
-    usize::from(parameters.payload_offset) == PAYLOAD_OFFSET
+    (0..=2).any(|tags| parameters.payload_offset == announced_offset(PAYLOAD_OFFSET as u16, tags))
         && parameters.granule != 0
         && SECTOR.is_multiple_of(usize::from(parameters.granule))
 }
@@ -102,11 +103,18 @@ mod tests {
             granule: 256,
             ..good
         }));
-        let payload_offset = PAYLOAD_OFFSET as u16 + 64;
-        assert!(!can_obey(&Parameters {
+        let at = |payload_offset| Parameters {
             payload_offset,
             ..good
-        }));
+        };
+        assert!(
+            [128, 124, 120]
+                .into_iter()
+                .all(|offset| can_obey(&at(offset)))
+        );
+        for elsewhere in [116, 122, 132, 192, 0] {
+            assert!(!can_obey(&at(elsewhere)), "{elsewhere}");
+        }
     }
 
     #[test]

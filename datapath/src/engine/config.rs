@@ -94,6 +94,10 @@ pub struct EngineCounters {
     pub blocks_stray: u64,
     /// Blocks whose bytes were here already: late, or sent twice by flows that share a transfer.
     pub blocks_duplicate: u64,
+    /// Blocks that did not lie where the disk takes them, and were moved: their packets had other headers than were announced.
+    pub blocks_moved: u64,
     /// Frames given to the link.
     pub frames_sent: u64,
+    /// Of these, blocks that were copied, because other VLAN tags than at this end shall make their place at the other.
+    pub blocks_shifted: u64,
 }

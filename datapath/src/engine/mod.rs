@@ -40,6 +40,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use blk_proto::geometry::{announced_offset, l4_overhead};
 use blk_proto::net::Path;
 use blk_proto::session::{
     Acceptor, AcceptorCounters, CloseReason, Config, Parameters, Stats, Violation,
@@ -306,11 +307,11 @@ impl Engine {
         Time::from_nanos(self.epoch.elapsed().as_nanos() as u64)
     }
 
-    /// How a session on this path is set up; its initial credit is for who makes it to take.
+    /// How a session on this path is set up, whose packets are expected to arrive with the path's VLAN tags. Its initial credit is for who makes it to take.
     fn session_config(&self, path: &Path) -> Config {
         Config {
             local: Parameters {
-                payload_offset: PAYLOAD_OFFSET as u16,
+                payload_offset: announced_offset(PAYLOAD_OFFSET as u16, path.tags()),
                 granule: 512,
                 max_payload: self.config.max_payload,
                 queues: self.config.workers,
@@ -320,7 +321,7 @@ impl Engine {
             unanswered_timeout: self.config.unanswered_timeout,
             keep_alive: KEEP_ALIVE.min(self.config.unanswered_timeout / 4),
             handshake_timeout: self.config.handshake_timeout,
-            l4_overhead: path.header_len() as u16,
+            l4_overhead: l4_overhead(path.destination.is_ipv6()),
             max_send_payload: self.config.max_send_payload,
             max_queued_blocks: QUEUED_BLOCKS,
             window_floor: windows::FLOOR,

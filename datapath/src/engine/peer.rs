@@ -153,11 +153,7 @@ impl Peer {
             .handle_packet(now, packet, Ecn::from_bits(came.ecn));
         let back = Path::reply_to(came);
         let is_one_host = back.destination_mac[0] & 1 == 0 && back.source_mac[0] & 1 == 0;
-        // The session has laid out its packets for headers of that length.
-        if self.session.stats().packets_received != taken
-            && is_one_host
-            && back.header_len() == self.path.header_len()
-        {
+        if self.session.stats().packets_received != taken && is_one_host {
             tracing::info!(remote = %back.destination, "packets come another way, and are answered there");
             self.path = back;
         }

@@ -3,12 +3,12 @@
 use blk_proto::drops::DropReason;
 use blk_proto::net::{self, Ecn, Path};
 use blk_proto::session::{Answer, BlockMeta, CloseCode, CloseReason, Verdict};
-use blk_proto::wire::{self, Kind, PAYLOAD_OFFSET, Packet, WireError};
+use blk_proto::wire::{self, PAYLOAD_OFFSET, WireError};
 
 use super::admit::{Door, is_another_workers, unserved};
 use super::events::SessionId;
 use super::{Engine, Unwanted};
-use crate::umem::{Frame, Rx};
+use crate::umem::{Disk, Frame, Rx};
 
 /// What a received frame turned out to be.
 pub(super) enum Arrival {
@@ -16,8 +16,8 @@ pub(super) enum Arrival {
     Dropped(DropReason),
     /// Handled; nothing of it is needed any more. A session counts what it drops.
     Consumed,
-    /// A new block: the frame belongs to the session's transfer.
-    Block(SessionId, BlockMeta),
+    /// A new block, so many bytes after the start of its packet: the frame belongs to the session's transfer.
+    Block(SessionId, BlockMeta, usize),
     /// It belongs to no session, and its sender is told so: a Retry, a Refuse or a Reset.
     Answered(Path, Answer, DropReason),
     /// A Hello that made a session; there was no room, so this one has to go for it.
@@ -61,7 +61,10 @@ impl Engine {
 
     fn receive_frame(&mut self, frame: Frame<Rx>) {
         match self.classify(&frame) {
-            Arrival::Block(session, meta) => return self.receive_block(session, meta, frame),
+            Arrival::Block(session, meta, at) => {
+                let frame = self.put_in_place(frame, &meta, at);
+                return self.receive_block(session, meta, frame);
+            }
             Arrival::Dropped(reason) => self.counters.dropped.count(reason),
             Arrival::Consumed => {}
             Arrival::Answered(path, answer, reason) => {
@@ -93,10 +96,11 @@ impl Engine {
         let remote = udp.source;
         let named = self.peers.named_by(remote, &packet);
         let reason = match named.and_then(|id| Some((id, self.peers.get_mut(id)?))) {
+            // A client knows its VLAN from its user or the kernel; its NIC may take the tags out.
+            Some((_, peer)) if self.config.accept && !peer.path.is_in(&udp.vlans) => {
+                DropReason::WrongVlan
+            }
             Some((session, peer)) if peer.path.destination == remote => {
-                if is_misplaced(udp.payload_offset, &packet) {
-                    return Arrival::Dropped(DropReason::Misplaced);
-                }
                 let ecn = Ecn::from_bits(udp.ecn);
                 // A client knows its next hop from the kernel.
                 let outcome = if self.config.accept && peer.is_elsewhere(&udp) {
@@ -105,7 +109,10 @@ impl Engine {
                     peer.session.handle_packet(self.now, &packet, ecn)
                 };
                 return match outcome {
-                    Ok(Some(meta)) => Arrival::Block(session, meta),
+                    Ok(Some(meta)) => {
+                        let at = udp.payload_offset + usize::from(packet.header.span.get());
+                        Arrival::Block(session, meta, at)
+                    }
                     // A violation closes the session by itself; its Closed event says why.
                     Ok(None) | Err(_) => Arrival::Consumed,
                 };
@@ -148,8 +155,17 @@ impl Engine {
         door.admit(config, path, &packet, validated, evict)
     }
 
-    fn receive_block(&mut self, session: SessionId, meta: BlockMeta, frame: Frame<Rx>) {
-        let frame = self.umem.rx_to_disk(frame, meta.len);
+    /// The frame of a block, `at` bytes after the start of its packet, for the disk. A block lies elsewhere than this end asked
+    /// for when there are other VLAN tags than its sender was told of, or other headers that nobody foresaw: it is moved.
+    fn put_in_place(&mut self, mut frame: Frame<Rx>, meta: &BlockMeta, at: usize) -> Frame<Disk> {
+        if at != PAYLOAD_OFFSET {
+            self.umem.move_payload(&mut frame, at, meta.len);
+            self.counters.blocks_moved += 1;
+        }
+        self.umem.rx_to_disk(frame, meta.len)
+    }
+
+    fn receive_block(&mut self, session: SessionId, meta: BlockMeta, frame: Frame<Disk>) {
         let mut runs = std::mem::take(&mut self.scratch.runs);
         let refused = match self.peers.get_mut(session) {
             None => Some(Unwanted {
@@ -180,46 +196,5 @@ impl Engine {
             self.write_runs(session, meta.transfer, &mut runs);
         }
         self.scratch.runs = runs;
-    }
-}
-
-/// Whether a block's payload is not where this end asked for it, so that it could not go to the disk as it lies. A block
-/// without payload stands for one that was cancelled, and need not be anywhere.
-fn is_misplaced(udp_payload_offset: usize, packet: &Packet<'_>) -> bool {
-    let payload_at = udp_payload_offset + usize::from(packet.header.span.get());
-    packet.kind == Kind::Data && !packet.payload.is_empty() && payload_at != PAYLOAD_OFFSET
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use blk_proto::wire::{HEADER_LEN, Header};
-    use zerocopy::IntoBytes;
-
-    /// A whole UDP payload: header, padding up to `span`, payload.
-    fn data(span: usize, payload: &[u8]) -> Vec<u8> {
-        let mut header = Header::new(Kind::Data, 1);
-        header.span = (span as u16).into();
-        header.payload_len = (payload.len() as u16).into();
-        wire::seal(&mut header, wire::payload_crc(payload));
-        let mut bytes = header.as_bytes().to_vec();
-        bytes.resize(span, 0);
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    #[test]
-    fn a_payload_must_lie_where_it_was_asked_for() {
-        for (udp_at, span, misplaced) in [(42, 86, false), (62, 66, false), (42, 56, true)] {
-            let bytes = data(span, &[7; 512]);
-            let packet = wire::open(&bytes).unwrap();
-            assert_eq!(is_misplaced(udp_at, &packet), misplaced, "{udp_at} {span}");
-        }
-    }
-
-    #[test]
-    fn a_cancelled_block_has_no_payload_to_misplace() {
-        let bytes = data(HEADER_LEN, &[]);
-        assert!(!is_misplaced(42, &wire::open(&bytes).unwrap()));
     }
 }

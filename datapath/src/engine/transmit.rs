@@ -2,13 +2,13 @@
 
 use blk_proto::net::{self, Path};
 use blk_proto::session::{Answer, Transmit};
-use blk_proto::wire::Header;
+use blk_proto::wire::{Header, PAYLOAD_OFFSET};
 use zerocopy::IntoBytes;
 
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
 use crate::link::Link;
-use crate::umem::{PACKET_MAX, Umem};
+use crate::umem::{Frame, Held, PACKET_MAX, Umem};
 
 /// The parts of an engine that sending needs, borrowed apart from the sessions.
 struct Sender<'a> {
@@ -88,6 +88,10 @@ impl Sender<'_> {
         {
             None => false,
             Some(Transmit::Inline { header, payload }) => {
+                if !fits(&peer.path, &header) {
+                    // A probe of what no frame holds, with more tags here than at the other end: as good as lost.
+                    return true;
+                }
                 self.send_copied(|packet| write_inline(&peer.path, &header, payload, packet))
             }
             Some(Transmit::Block {
@@ -100,6 +104,11 @@ impl Sender<'_> {
                     return true;
                 };
                 let span = usize::from(header.span.get());
+                if peer.path.header_len() + span != PAYLOAD_OFFSET {
+                    let sent = self.send_shifted(&peer.path, &header, &frame);
+                    self.held.completed(self.umem, frame);
+                    return sent;
+                }
                 let packet = self.umem.packet_mut(&mut frame);
                 let Some(start) =
                     write_headers(&peer.path, &header, packet, span + usize::from(payload_len))
@@ -115,6 +124,35 @@ impl Sender<'_> {
                     Err(frame) => self.held.completed(self.umem, frame),
                 }
                 true
+            }
+        }
+    }
+
+    /// Sends a copy of a block: with other VLAN tags here than at the other end its payload lies elsewhere in the packet than in
+    /// its frame, and an AF_XDP socket sends packets from one place in a frame only.
+    fn send_shifted(&mut self, path: &Path, header: &Header, block: &Frame<Held>) -> bool {
+        let Some(mut frame) = self.umem.allocate() else {
+            return false;
+        };
+        let span = usize::from(header.span.get());
+        let packet = self.umem.packet_mut(&mut frame);
+        let written = write_headers(path, header, packet, span + block.len());
+        let Some(start) = written.filter(|_| fits(path, header)) else {
+            // No block is longer than the probe that got through before it.
+            self.umem.release(frame);
+            return true;
+        };
+        self.umem.copy_payload(block, &mut frame, start + span);
+        let len = start + span + block.len();
+        match self.link.transmit(self.umem, frame, len) {
+            Ok(()) => {
+                self.counters.frames_sent += 1;
+                self.counters.blocks_shifted += 1;
+                true
+            }
+            Err(frame) => {
+                self.umem.release(frame);
+                false
             }
         }
     }
@@ -157,6 +195,12 @@ fn write_inline(path: &Path, header: &Header, payload: &[u8], packet: &mut [u8])
     let start = write_headers(path, header, packet, span + payload.len())?;
     packet[start + span..len].copy_from_slice(payload);
     Some(len)
+}
+
+/// Whether a packet with this header has room in a frame.
+fn fits(path: &Path, header: &Header) -> bool {
+    let lens = [header.span, header.payload_len].map(|len| usize::from(len.get()));
+    path.header_len() + lens[0] + lens[1] <= PACKET_MAX
 }
 
 /// Writes an answer, which is whole already: a Refuse has no span in its header. Returns the packet's length.

@@ -10,6 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage
 
 use super::error::InterfaceError;
 use super::ethtool;
+use super::vlan::VlanLink;
 
 /// A network interface as it is now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +31,8 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// What sort of software device it is: `veth`, `vlan`, `bond`; `None` for hardware.
     pub kind: Option<String>,
+    /// What it stands for when it is a VLAN.
+    pub vlan: Option<VlanLink>,
     /// Name of its driver, where it tells.
     pub driver: Option<String>,
 }
@@ -111,6 +114,7 @@ impl Interface {
             rx_queues: ethtool::rx_queues(&name).unwrap_or(queues).max(1),
             addresses: Vec::new(),
             kind,
+            vlan: VlanLink::of(link),
             driver: ethtool::driver(&name).map(|driver| driver.name),
             name,
         }

@@ -18,6 +18,7 @@ pub(crate) mod ethtool;
 mod interface;
 mod neighbour;
 mod route;
+mod vlan;
 mod watch;
 
 pub use error::{InterfaceError, NeighbourError, RouteError};
@@ -26,4 +27,5 @@ pub use interface::Interface;
 pub(crate) use interface::usable as usable_address;
 pub use neighbour::{neighbour, resolve_neighbour, solicit_neighbour, verify_neighbour};
 pub use route::{Route, route_to};
+pub use vlan::{Trunk, VlanLink, trunk_of};
 pub use watch::Changes;

@@ -36,7 +36,7 @@ impl Stacked {
             ),
             "vlan" => (
                 format!("a VLAN on {lower}: it has no driver of its own that could run programs"),
-                format!("serve on the interface below ({lower}), with an address of its own"),
+                format!("serve on the interface below ({lower}): it takes the packets of its VLANs, whose addresses stay where they are"),
             ),
             kind @ ("macvlan" | "macvtap" | "ipvlan" | "ipvtap") => (
                 format!("a {kind} on {lower}: it has no driver of its own that could run programs"),

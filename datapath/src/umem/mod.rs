@@ -284,6 +284,43 @@ impl Umem {
         unsafe { slice::from_raw_parts(start, len) }
     }
 
+    /// Moves `len` bytes of a received packet, which begin `at` bytes after its start, to where payloads lie.
+    ///
+    /// # Panics
+    ///
+    /// When they are not in the packet, or too many for a frame.
+    pub fn move_payload(&mut self, frame: &mut Frame<Rx>, at: usize, len: u16) {
+        let end = at + usize::from(len);
+        assert!(end <= frame.len(), "{len} bytes at {at} of a packet");
+        let start = self.address(frame, PACKET_START);
+        // SAFETY: as in `packet_mut`: the token proves that user space owns the frame, and the area ends with the chunk.
+        let packet = unsafe { slice::from_raw_parts_mut(start, PACKET_MAX) };
+        packet.copy_within(at..end, PAYLOAD_START - PACKET_START);
+    }
+
+    /// Copies the payload of one frame into the packet area of another, `at` bytes after its start.
+    ///
+    /// # Panics
+    ///
+    /// When it does not fit there.
+    pub fn copy_payload<A: HasPayload, B: Transmittable>(
+        &mut self,
+        from: &Frame<A>,
+        to: &mut Frame<B>,
+        at: usize,
+    ) {
+        let len = from.len();
+        assert!(at + len <= PACKET_MAX, "{len} bytes at {at} of a packet");
+        let (source, target) = (
+            self.address(from, PAYLOAD_START),
+            self.address(to, PACKET_START + at),
+        );
+        // SAFETY: both tokens are current, so user space owns both frames, and there is one token for a frame, so they
+        // are two: the areas do not overlap. Both end within their chunks: the source as in `payload`, the target by the
+        // assertion.
+        unsafe { source.copy_to_nonoverlapping(target, len) };
+    }
+
     /// The payload: as many bytes as the frame says.
     #[inline]
     pub fn payload<S: HasPayload>(&self, frame: &Frame<S>) -> &[u8] {

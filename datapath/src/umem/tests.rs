@@ -78,6 +78,56 @@ fn packet_and_payload_areas_meet_where_the_geometry_says() {
 }
 
 #[test]
+fn a_payload_is_moved_to_its_place() {
+    for at in [0, 98, 124, 127, 129, 132, PACKET_MAX - 1000] {
+        let mut umem = umem(1);
+        let mut frame = umem.allocate().expect("a free frame");
+        let bytes: Vec<u8> = (0..1000).map(|byte| byte as u8).collect();
+        umem.packet_mut(&mut frame)[at..][..1000].copy_from_slice(&bytes);
+        let mut frame = umem.free_to_rx(frame, at + 1000);
+        umem.move_payload(&mut frame, at, 1000);
+        let frame = umem.rx_to_disk(frame, 1000);
+        assert_eq!(umem.payload(&frame), bytes, "from {at}");
+        umem.release(frame);
+    }
+}
+
+#[test]
+#[should_panic(expected = "11 bytes at 90 of a packet")]
+fn what_is_not_in_a_packet_is_not_moved() {
+    let mut umem = umem(1);
+    let frame = umem.allocate().expect("a free frame");
+    let mut frame = umem.free_to_rx(frame, 100);
+    umem.move_payload(&mut frame, 90, 11);
+}
+
+#[test]
+fn a_payload_is_copied_into_another_packet() {
+    let mut umem = umem(2);
+    let mut block = umem.allocate().expect("a free frame");
+    umem.payload_mut(&mut block)[..4].copy_from_slice(b"data");
+    let block = umem.free_to_held(block, 4);
+    let mut packet = umem.allocate().expect("a free frame");
+    for at in [124, 132, PACKET_MAX - 4] {
+        umem.copy_payload(&block, &mut packet, at);
+        assert_eq!(umem.packet_mut(&mut packet)[at..][..4], *b"data");
+    }
+    assert_eq!(umem.payload(&block), b"data");
+    umem.release(block);
+    umem.release(packet);
+}
+
+#[test]
+#[should_panic(expected = "4 bytes at 3709 of a packet")]
+fn a_copy_stays_within_its_frame() {
+    let mut umem = umem(2);
+    let block = umem.allocate().expect("a free frame");
+    let block = umem.free_to_held(block, 4);
+    let mut packet = umem.allocate().expect("a free frame");
+    umem.copy_payload(&block, &mut packet, PACKET_MAX - 3);
+}
+
+#[test]
 fn a_dropped_token_shows_in_the_counts() {
     let mut umem = umem(4);
     let frame = umem.allocate().expect("a free frame");

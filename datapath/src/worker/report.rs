@@ -56,12 +56,14 @@ impl fmt::Display for WorkerReport {
         } = self;
         write!(
             out,
-            "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={}",
+            "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={} blocks_moved={} blocks_shifted={}",
             counters.frames_received,
             counters.frames_stray,
             counters.frames_sent,
             counters.blocks_stray,
             counters.blocks_duplicate,
+            counters.blocks_moved,
+            counters.blocks_shifted,
         )?;
         write!(
             out,

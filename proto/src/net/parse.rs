@@ -88,6 +88,44 @@ pub struct VlanTag {
     pub control: u16,
 }
 
+impl VlanTag {
+    /// The tag of this VLAN (IEEE 802.1Q), with the lowest priority; of `id` its low 12 bits.
+    #[must_use]
+    pub const fn customer(id: u16) -> Self {
+        Self {
+            protocol: ETHERTYPE_VLAN,
+            control: id & VLAN_ID_MASK,
+        }
+    }
+
+    /// The same for an outer tag of two (IEEE 802.1ad).
+    #[must_use]
+    pub const fn service(id: u16) -> Self {
+        Self {
+            protocol: ETHERTYPE_SERVICE_VLAN,
+            control: id & VLAN_ID_MASK,
+        }
+    }
+
+    /// The VLAN id; 0 in a tag that has only a priority.
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        self.control & VLAN_ID_MASK
+    }
+
+    /// The same tag with the lowest priority, and not to be dropped first.
+    #[must_use]
+    pub const fn plain(&self) -> Self {
+        Self {
+            protocol: self.protocol,
+            control: self.id(),
+        }
+    }
+}
+
+/// The VLAN id in a tag's control information (IEEE 802.1Q, section 9.6).
+const VLAN_ID_MASK: u16 = 0x0fff;
+
 /// The VLAN tags of a frame, outermost first; a second tag exists only behind a first.
 pub type Vlans = [Option<VlanTag>; 2];
 

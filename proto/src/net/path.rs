@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::checksum;
 use super::frame::UdpFrame;
-use super::parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN, Vlans};
+use super::parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN, VlanTag, Vlans};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ecn, PROTOCOL_UDP};
 
 /// Time to live and hop limit of every packet (the value RFC 1700 recommends).
@@ -35,7 +35,8 @@ pub struct Path {
     pub source_mac: [u8; 6],
     /// Ethernet address of the peer, or of the gateway to it.
     pub destination_mac: [u8; 6],
-    /// VLAN tags to send with, outermost first; `[None; 2]` on an untagged link.
+    /// VLAN tags to send with, outermost first; `[None; 2]` on an untagged link. They name the network that the addresses
+    /// are of.
     pub vlans: Vlans,
     /// This host's address and port.
     pub source: SocketAddr,
@@ -61,13 +62,14 @@ impl Path {
         }
     }
 
-    /// The path back to the sender of `frame`: addresses swapped, the same VLAN tags.
+    /// The path back to the sender of `frame`: addresses swapped, the same VLANs. The priority in the tags is not taken over:
+    /// it is one that the sender, or a switch, gave to that packet, and its drop eligibility says that it met congestion.
     #[must_use]
     pub const fn reply_to(frame: &UdpFrame<'_>) -> Self {
         Self {
             source_mac: frame.destination_mac,
             destination_mac: frame.source_mac,
-            vlans: frame.vlans,
+            vlans: plain(&frame.vlans),
             source: frame.destination,
             destination: frame.source,
         }
@@ -83,10 +85,21 @@ impl Path {
         self.ethernet_len() + ip + UDP_LEN
     }
 
+    /// How many VLAN tags its packets have.
+    #[must_use]
+    pub const fn tags(&self) -> u16 {
+        self.vlans[0].is_some() as u16 + self.vlans[1].is_some() as u16
+    }
+
+    /// Whether a packet with these tags is of the VLANs that this path is in, whatever its priority.
+    #[must_use]
+    pub fn is_in(&self, vlans: &Vlans) -> bool {
+        plain(&self.vlans) == plain(vlans)
+    }
+
     /// Bytes of the Ethernet header and its VLAN tags.
     const fn ethernet_len(&self) -> usize {
-        let tags = self.vlans[0].is_some() as usize + self.vlans[1].is_some() as usize;
-        ETHERNET_LEN + tags * VLAN_LEN
+        ETHERNET_LEN + self.tags() as usize * VLAN_LEN
     }
 
     /// Writes Ethernet, IP and UDP headers to the start of `out`, for `udp_payload_len` bytes of payload
@@ -161,6 +174,19 @@ impl Path {
             offset += VLAN_LEN;
         }
         out[offset..].copy_from_slice(&ethertype.to_be_bytes());
+    }
+}
+
+/// The same VLANs, with the lowest priority.
+const fn plain(vlans: &Vlans) -> Vlans {
+    let [outer, inner] = vlans;
+    [plain_tag(outer), plain_tag(inner)]
+}
+
+const fn plain_tag(tag: &Option<VlanTag>) -> Option<VlanTag> {
+    match tag {
+        Some(tag) => Some(tag.plain()),
+        None => None,
     }
 }
 

@@ -12,7 +12,8 @@ pub const MIN_MAX_PAYLOAD: u16 = 512;
 /// What a receiver announces in the handshake; the sender obeys.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// Bytes from the start of the Ethernet header to the payload of a Data packet.
+    /// Bytes from the start of the Ethernet header to the payload of a Data packet, without the VLAN tags that packets have
+    /// when they arrive at the receiver ([`geometry::announced_offset`]).
     pub payload_offset: u16,
     /// Payload lengths in bytes are multiples of this, except the last one of a file. A rule for the application: the
     /// session passes it on and does not enforce it.
@@ -72,8 +73,8 @@ pub enum Congestion {
 pub struct Config {
     /// What this side announces.
     pub local: Parameters,
-    /// Bytes from the start of the Ethernet header to the end of the UDP header in packets that this side sends
-    /// ([`geometry::l4_overhead`]).
+    /// Bytes from the start of the Ethernet header to the end of the UDP header in packets that this side sends, VLAN tags
+    /// not counted ([`geometry::l4_overhead`]).
     pub l4_overhead: u16,
     /// Most bytes of payload in a Data packet that this side sends: what its interface's MTU and its memory allow.
     pub max_send_payload: u16,

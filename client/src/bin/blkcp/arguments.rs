@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use blk_client::{self as client, ConnectOptions, FLOWS_MAX};
+use blk_proto::net::{VlanTag, Vlans};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
@@ -34,6 +35,10 @@ pub struct Arguments {
     /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     pub datapath: Datapath,
+    /// VLAN of the server, where the route does not lead by a VLAN interface; two ids for a VLAN in a VLAN (802.1ad), the outer one first.
+    /// AF_XDP only
+    #[arg(long, value_name = "ID[,ID]", value_parser = vlans)]
+    pub vlan: Option<Vlans>,
     /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -144,8 +149,25 @@ impl Arguments {
             cpu: self.cpu,
             silence: std::time::Duration::from_secs(self.timeout),
             flows: self.flows,
+            vlans: self.vlan.unwrap_or_default(),
             dump: None,
         }
+    }
+}
+
+/// Reads `ID` or `OUTER,INNER`.
+fn vlans(text: &str) -> Result<Vlans, String> {
+    let ids: Option<Vec<u16>> = text
+        .split(',')
+        .map(|id| id.parse().ok().filter(|id| (1..=4094).contains(id)))
+        .collect();
+    match ids.as_deref() {
+        Some(&[id]) => Ok([Some(VlanTag::customer(id)), None]),
+        Some(&[outer, inner]) => Ok([
+            Some(VlanTag::service(outer)),
+            Some(VlanTag::customer(inner)),
+        ]),
+        _ => Err("one VLAN id from 1 to 4094, or two with a comma".to_owned()),
     }
 }
 
@@ -219,6 +241,22 @@ mod tests {
         let refused = with("3").check_cpu(&allowed).unwrap_err();
         assert_eq!(refused.exit_code(), 2);
         assert!(refused.to_string().ends_with("CPU 0-2,5,7-8"), "{refused}");
+    }
+
+    #[test]
+    fn a_vlan_is_an_id_or_two() {
+        let with = |vlan| {
+            let words = ["blkcp", "--vlan", vlan, "a", "h:data/"];
+            Arguments::try_parse_from(words).map(|parsed| parsed.connect_options().vlans)
+        };
+        assert_eq!(with("7").unwrap(), [Some(VlanTag::customer(7)), None]);
+        let both = [Some(VlanTag::service(100)), Some(VlanTag::customer(4094))];
+        assert_eq!(with("100,4094").unwrap(), both);
+        for bad in ["", "0", "4095", "1,", "1,2,3", "x", "-1"] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        let parsed = Arguments::try_parse_from(["blkcp", "a", "h:data/"]).unwrap();
+        assert_eq!(parsed.connect_options().vlans, [None, None]);
     }
 
     #[test]
