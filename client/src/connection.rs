@@ -29,6 +29,8 @@ pub struct ConnectOptions {
     pub port: u16,
     /// How blocks cross the kernel.
     pub datapath: Datapath,
+    /// For how long an idle worker over AF_XDP polls the driver before it sleeps; `None`: the kernel polls, by interrupts.
+    pub busy_poll: Option<Duration>,
     /// The CPU for the first worker; `None` lets the scheduler choose. The others are where it puts them.
     pub cpu: Option<usize>,
     /// Without a packet from the server for so long, though it owes an answer, the session is over. A server that was
@@ -49,6 +51,7 @@ impl Default for ConnectOptions {
         Self {
             port: 7440,
             datapath: Datapath::Auto,
+            busy_poll: None,
             cpu: None,
             silence: Duration::from_secs(8),
             flows: None,
@@ -65,7 +68,7 @@ pub struct DatapathInfo {
     pub interface: String,
     /// The queue that the first worker took.
     pub queue: u32,
-    /// `af_xdp-zerocopy`, `af_xdp-copy` or `udp`.
+    /// `af_xdp-zerocopy`, `af_xdp-copy`, `af_xdp-skb` or `udp`.
     pub mode: &'static str,
     /// Why it is `udp`, where nobody asked for that.
     pub reason: Option<String>,

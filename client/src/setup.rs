@@ -147,6 +147,7 @@ impl Ground {
         loop {
             let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
             config.datapath = options.datapath;
+            config.busy_poll = options.busy_poll;
             config.dump = options.dump.clone();
             config.cpu = options.cpu.filter(|_| number == 0);
             config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(

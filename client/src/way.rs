@@ -11,11 +11,11 @@ use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::{
     Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
 };
-use blk_datapath::probe::refuse_stacked;
+use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
-use blk_xdp::{AttachError, AttachMode, PortRange, Program};
+use blk_xdp::{AttachError, PortRange, Program};
 
 use crate::connection::{ConnectOptions, FLOWS_MAX};
 use crate::error::{ClientError, ErrorKind};
@@ -68,7 +68,7 @@ impl Way {
         }
         match options.datapath {
             Datapath::Udp => Self::udp(remote, options, None),
-            Datapath::ZeroCopy | Datapath::Copy => Self::xdp(remote, options),
+            Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(remote, options),
             Datapath::Auto => {
                 if let Some(missing) = missing_privileges() {
                     let reason = format!("no AF_XDP without {missing}");
@@ -108,8 +108,13 @@ impl Way {
         let program = Program::attach(
             interface.name.as_str(),
             PortRange::new(first, companions.len() as u16)?,
-            AttachMode::Native,
+            options.datapath.attach_mode(),
         )?;
+        if options.busy_poll.is_some()
+            && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
+        {
+            tracing::warn!("{hint}");
+        }
         let premises = Premises {
             interface: link.index,
             name: link.name.clone(),
@@ -140,6 +145,9 @@ impl Way {
         options: &ConnectOptions,
         reason: Option<String>,
     ) -> Result<Found, ClientError> {
+        if options.busy_poll.is_some() {
+            tracing::warn!("--busy-poll does nothing over UDP sockets");
+        }
         let (interface, route_mtu) = match route_to(remote.ip()) {
             Ok(route) => (Interface::by_index(route.interface)?, route.mtu),
             Err(RouteError::ThisHost(_)) => (Interface::by_name(LOOPBACK)?, None),

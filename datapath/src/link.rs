@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
+use blk_xdp::AttachMode;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::dump::Tap;
@@ -21,6 +22,8 @@ pub enum Datapath {
     ZeroCopy,
     /// AF_XDP, copied by the kernel.
     Copy,
+    /// AF_XDP behind a program that the network stack runs, on any driver.
+    Skb,
     /// Ordinary UDP sockets.
     Udp,
 }
@@ -30,8 +33,16 @@ impl Datapath {
     pub fn bind_mode(self) -> BindMode {
         match self {
             Self::ZeroCopy => BindMode::ZeroCopy,
-            Self::Copy => BindMode::Copy,
+            Self::Copy | Self::Skb => BindMode::Copy,
             Self::Auto | Self::Udp => BindMode::Auto,
+        }
+    }
+
+    /// How the XDP program is attached for it. Generic mode has to be asked for: sockets of UDP are faster than it.
+    pub fn attach_mode(self) -> AttachMode {
+        match self {
+            Self::Skb => AttachMode::Generic,
+            Self::Auto | Self::ZeroCopy | Self::Copy | Self::Udp => AttachMode::Native,
         }
     }
 }
@@ -59,6 +70,8 @@ pub enum LinkKind {
     ZeroCopy,
     /// AF_XDP; the kernel copies.
     Copy,
+    /// AF_XDP in generic mode; the kernel makes socket buffers, and copies.
+    Skb,
     /// UDP sockets.
     Udp,
 }
@@ -69,6 +82,7 @@ impl LinkKind {
         match self {
             Self::ZeroCopy => "af_xdp-zerocopy",
             Self::Copy => "af_xdp-copy",
+            Self::Skb => "af_xdp-skb",
             Self::Udp => "udp",
         }
     }
@@ -96,6 +110,7 @@ impl Link {
     /// Which one it is.
     pub fn kind(&self) -> LinkKind {
         match self {
+            Self::Xsk(xsk) if xsk.is_generic() => LinkKind::Skb,
             Self::Xsk(xsk) if xsk.is_zero_copy() => LinkKind::ZeroCopy,
             Self::Xsk(_) => LinkKind::Copy,
             Self::Udp(_) => LinkKind::Udp,

@@ -241,7 +241,10 @@ fn socket_to_socket_to_disk_without_a_copy() {
             umem.counts(),
             socket.statistics()
         );
-        sender.work();
+        // A slow disk holds frames, which the kernel then lacks.
+        if umem.counts().fill >= 512 {
+            sender.work();
+        }
         while socket.receive(&mut umem, &mut batch) > 0 {
             let mut run = Vec::new();
             let mut first = None;
@@ -467,4 +470,93 @@ fn a_socket_refuses_frames_of_another_umem() {
     let (_umem, mut socket) = open(ENDS[0]);
     let mut other = Umem::anonymous(4).expect("memory");
     socket.fill(&mut other, 4);
+}
+
+#[test]
+fn busy_polling_reaches_the_socket_and_packets_come() {
+    const PACKETS: u64 = 300;
+    if !netns::enter(MTU) {
+        return;
+    }
+    let config = |end: &str| XskConfig {
+        busy_poll: Some(Duration::from_micros(35)),
+        ..XskConfig::new(end, 0, BindMode::Copy)
+    };
+    let open = |end: &str| {
+        let mut umem = Umem::new(FRAMES).expect("an AF_XDP UMEM");
+        let socket = XskSocket::open(&config(end), &mut umem).expect("an AF_XDP socket");
+        (umem, socket)
+    };
+    let redirect = Redirect::attach(interface_index(ENDS[1]));
+    let (mut here, mut sender) = open(ENDS[0]);
+    let (mut there, mut receiver) = open(ENDS[1]);
+    redirect.insert(0, receiver.fd());
+    for socket in [&sender, &receiver] {
+        // The kernel does not tell SO_BUSY_POLL_BUDGET; one that it does not take is an error of `open`.
+        for (option, value) in [(libc::SO_PREFER_BUSY_POLL, 1), (libc::SO_BUSY_POLL, 35)] {
+            assert_eq!(socket_option(socket.fd(), option), value, "{option}");
+        }
+    }
+    assert_eq!(receiver.fill(&mut there, 512), 512);
+    let (started, mut sent, mut came) = (Instant::now(), 0, 0);
+    while came < PACKETS {
+        assert!(started.elapsed() < LIMIT, "{came} of {PACKETS} packets");
+        if sent < PACKETS {
+            let mut frame = here.allocate().expect("frames come back");
+            let len = compose(here.packet_mut(&mut frame), sent, 1024);
+            sender
+                .transmit(&mut here, frame, len)
+                .expect("there is room");
+            sent += 1;
+        }
+        sender.kick().expect("the interface is up");
+        sender.complete(&mut here, &mut Vec::new());
+        let mut batch = Vec::new();
+        receiver.receive(&mut there, &mut batch);
+        for frame in batch {
+            if let Some(number) = number_of(there.packet(&frame), 1024) {
+                assert_eq!(number, came, "in order");
+                came += 1;
+            }
+            there.release(frame);
+        }
+        receiver.fill(&mut there, 512);
+        there.assert_conserved();
+    }
+}
+
+/// An option of `SOL_SOCKET`.
+fn socket_option(fd: impl AsRawFd, option: i32) -> i32 {
+    let mut value = 0;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which `value` has.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    value
+}
+
+#[test]
+fn a_queue_that_is_given_back_in_a_moment_is_waited_for() {
+    if !netns::enter(MTU) {
+        return;
+    }
+    let (opened, is_open) = std::sync::mpsc::channel();
+    // In the network namespace of this thread.
+    let leaving = std::thread::spawn(move || {
+        let _first = open(ENDS[0]);
+        opened.send(()).expect("somebody waits");
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    is_open.recv().expect("the first socket was opened");
+    let (_umem, socket) = open(ENDS[0]);
+    assert!(socket.fd() >= 0);
+    leaving.join().expect("the first socket was closed");
 }

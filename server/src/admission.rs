@@ -1,12 +1,14 @@
-//! Whom the XDP program lets through to the port, and how often anybody may begin.
+//! Whom the XDP program, or the gate of the UDP sockets, lets through to the port, and how often anybody may begin.
 
+use blk_datapath::udp::Gate;
 use blk_xdp::{HandshakeLimit, HandshakeLimitError, Network, TableError, Tables};
 
 /// A source may send at least so many handshake packets at once, however few a second: a copy over 8 flows begins with one
 /// for each, and with another when blockd asks for a proof of the address.
 const BURST_LEAST: u32 = 32;
 
-/// Whose packets are taken. What is not let in is dropped by the XDP program, unanswered and counted.
+/// Whose packets are taken. What is not let in is dropped, unanswered and counted: by the XDP program, or over UDP in front of
+/// the frames.
 ///
 /// The default lets everybody in, as often as they like.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,11 @@ impl Admission {
             0 => Ok(None),
             _ => HandshakeLimit::new(rate, rate.max(BURST_LEAST)).map(Some),
         }
+    }
+
+    /// The same for UDP sockets.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate::new(&self.allow, self.handshakes)
     }
 
     /// Has the program keep to it.

@@ -34,6 +34,8 @@ pub struct DaemonConfig {
     pub admission: Admission,
     /// How blocks cross the kernel.
     pub datapath: Datapath,
+    /// For how long an idle worker polls the driver before it sleeps; `None`: the kernel polls, by interrupts.
+    pub busy_poll: Option<Duration>,
     /// How many queues it serves; `None`: all that the interface has.
     pub queues: Option<u32>,
     /// How long partial files wait for their put to go on.
@@ -174,6 +176,7 @@ fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> Wo
     let cpus = allowed_cpus();
     let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
     worker.datapath = config.datapath;
+    worker.busy_poll = config.busy_poll;
     worker.dump = config.dump.clone();
     worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
     worker
@@ -192,6 +195,7 @@ fn summary(
 ) -> String {
     let mut mode = match workers.link() {
         Some(LinkKind::ZeroCopy) => "AF_XDP zero-copy mode",
+        Some(LinkKind::Skb) => "AF_XDP skb mode",
         Some(LinkKind::Udp) => "UDP sockets",
         Some(LinkKind::Copy) | None => "AF_XDP copy mode",
     }

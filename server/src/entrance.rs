@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::net::{Interface, InterfaceError};
-use blk_datapath::probe::refuse_stacked;
+use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port};
-use blk_xdp::{AttachError, AttachMode, PortRange, Program};
+use blk_xdp::{AttachError, PortRange, Program};
 
 use crate::daemon::DaemonConfig;
 use crate::error::DaemonError;
@@ -37,7 +37,7 @@ impl Entrance {
     ) -> Result<Self, DaemonError> {
         match config.datapath {
             Datapath::Udp => Self::udp(config, interface, workers, None),
-            Datapath::ZeroCopy | Datapath::Copy => Self::xdp(config, interface),
+            Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(config, interface),
             Datapath::Auto => {
                 if let Some(missing) = missing_privileges() {
                     let reason = format!("no AF_XDP without {missing}");
@@ -61,8 +61,13 @@ impl Entrance {
         let mut program = Program::attach(
             config.interface.as_str(),
             PortRange::new(config.port, 1)?,
-            AttachMode::Native,
+            config.datapath.attach_mode(),
         )?;
+        if config.busy_poll.is_some()
+            && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
+        {
+            tracing::warn!("{hint}");
+        }
         // No slot has a socket yet: nobody gets past the list.
         config.admission.enter(program.tables_mut())?;
         Ok(Self::Xdp {
@@ -77,9 +82,14 @@ impl Entrance {
         workers: u32,
         reason: Option<String>,
     ) -> Result<Self, DaemonError> {
+        if config.busy_poll.is_some() {
+            tracing::warn!("--busy-poll does nothing over UDP sockets");
+        }
         let ports = UdpPort::listen(config.port, Some(interface.index), workers as usize)?;
+        let gate = Arc::new(config.admission.gate());
+        let guard = |port: UdpPort| Arc::new(port.guarded_by(Arc::clone(&gate)));
         Ok(Self::Udp {
-            ports: ports.into_iter().map(Arc::new).collect(),
+            ports: ports.into_iter().map(guard).collect(),
             reason,
         })
     }

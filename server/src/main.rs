@@ -74,6 +74,10 @@ struct ServeArguments {
     /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     datapath: Datapath,
+    /// Have each worker poll the network card itself for so long before it sleeps, in microseconds (SO_PREFER_BUSY_POLL): shorter
+    /// answers, for CPU time; AF_XDP only
+    #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    busy_poll: Option<u32>,
     /// Queues to serve, from queue 0 on [default: all that the interface has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     queues: Option<u32>,
@@ -113,6 +117,8 @@ enum Datapath {
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
     Copy,
+    /// AF_XDP in generic (skb) mode, on any driver; slower than UDP sockets, so `auto` never takes it
+    Skb,
     /// Ordinary UDP sockets: no privileges, any interface, no XDP program
     Udp,
 }
@@ -123,6 +129,7 @@ impl From<Datapath> for link::Datapath {
             Datapath::Auto => Self::Auto,
             Datapath::Zerocopy => Self::ZeroCopy,
             Datapath::Copy => Self::Copy,
+            Datapath::Skb => Self::Skb,
             Datapath::Udp => Self::Udp,
         }
     }
@@ -164,6 +171,9 @@ fn main() -> ExitCode {
             handshakes,
         },
         datapath: arguments.datapath.into(),
+        busy_poll: arguments
+            .busy_poll
+            .map(|time| Duration::from_micros(time.into())),
         queues: arguments.queues,
         keep_partials: arguments.keep_partials,
         dump: dump.as_ref().map(Dump::taps),

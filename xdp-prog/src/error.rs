@@ -44,7 +44,7 @@ pub enum AttachError {
     },
     /// `EOPNOTSUPP`: the driver cannot run XDP programs.
     #[error(
-        "the driver of {interface} has no native XDP; use generic mode (slower) or ordinary UDP sockets"
+        "the driver of {interface} has no native XDP: use --datapath udp, or --datapath skb for AF_XDP in generic mode (slower)"
     )]
     NoNativeXdp {
         /// Interface name.

@@ -99,6 +99,31 @@ impl Daemon {
         Self::run(command, interface, &[("data", export)], &[], directory).ready()
     }
 
+    /// As [`start_options`](Self::start_options) over any data path.
+    pub fn start_over_options(
+        hosts: &Hosts,
+        datapath: &str,
+        export: &Path,
+        options: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
+        Self::spawn_over(hosts, datapath, export, options, directory).ready()
+    }
+
+    /// The same without waiting.
+    pub fn spawn_over(
+        hosts: &Hosts,
+        datapath: &str,
+        export: &Path,
+        options: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
+        let mut command = hosts.command(Host::Server, binary("blockd"));
+        command.args(["--datapath", datapath]);
+        let (interface, exports) = (Host::Server.interface(), [("data", export)]);
+        Self::run(command, interface, &exports, options, directory)
+    }
+
     /// As [`start`](Self::start) without any privilege, over the data path that blockd chooses.
     pub fn start_unprivileged(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
         let mut command = hosts.command(Host::Server, UNPRIVILEGED[0]);

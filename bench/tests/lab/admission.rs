@@ -1,4 +1,4 @@
-//! Who is let in: `--allow` and `--handshake-rate`.
+//! Who is let in: `--allow` and `--handshake-rate`, by the XDP program and by the gate of the UDP sockets.
 
 use std::ffi::OsStr;
 use std::net::UdpSocket;
@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::flood::hello;
-use super::support::client::blkcp;
+use super::support::client::{Outcome, start_over};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
 use super::support::traffic::on_host;
 use super::support::{Directory, files, ready};
 
-/// Two hosts, a file, and blockd with these options.
+/// Two hosts, a file, and blockd with these options; all of them on one data path.
 struct Scene {
+    datapath: &'static str,
     daemon: Daemon,
     hosts: Hosts,
     export: PathBuf,
@@ -22,15 +23,16 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(options: &[&str]) -> Self {
+    fn new(datapath: &'static str, options: &[&str]) -> Self {
         let directory = Directory::new();
         let export = directory.subdirectory("export");
         let source = directory.join("file");
         files::write(&source, 3_000_000, 1);
         let hosts = Hosts::up(Link::of(3498));
         let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
-        let daemon = Daemon::start_options(&hosts, &export, &options, &directory);
+        let daemon = Daemon::start_over_options(&hosts, datapath, &export, &options, &directory);
         Self {
+            datapath,
             daemon,
             hosts,
             export,
@@ -39,43 +41,55 @@ impl Scene {
         }
     }
 
+    fn put(&self, target: &str) -> Outcome {
+        let arguments = [self.source.to_str().expect("a plain path"), target];
+        let (hosts, directory) = (&self.hosts, &self.directory);
+        start_over(hosts, Host::Client, self.datapath, directory, &arguments).outcome()
+    }
+
     /// Copies the file to the server's IPv6 address, which is another source for it than an IPv4 one.
     #[track_caller]
     fn copy_over_ipv6(&self) {
-        let source = self.source.to_str().expect("a plain path");
-        blkcp(
-            &self.hosts,
-            &self.directory,
-            &[source, "[fd77::1]:data/file"],
-        )
-        .ok();
+        self.put("[fd77::1]:data/file").ok();
         files::assert_same(&self.source, &self.export.join("file"));
     }
 }
 
 #[test]
 fn a_client_that_is_not_allowed_gets_no_answer() {
-    if !ready("a_client_that_is_not_allowed_gets_no_answer") {
-        return;
+    if ready("a_client_that_is_not_allowed_gets_no_answer") {
+        gets_no_answer("copy", "redirected");
     }
-    let scene = Scene::new(&["--allow", "10.77.0.64/26", "--allow", "fd77::/64"]);
+}
+
+#[test]
+fn a_client_that_is_not_allowed_gets_no_answer_over_udp() {
+    if ready("a_client_that_is_not_allowed_gets_no_answer_over_udp") {
+        gets_no_answer("udp", "frames_received");
+    }
+}
+
+/// `let_in` counts the packets that got through to a worker.
+fn gets_no_answer(datapath: &'static str, let_in: &str) {
+    let scene = Scene::new(
+        datapath,
+        &["--allow", "10.77.0.64/26", "--allow", "fd77::/64"],
+    );
     let said = scene.daemon.log();
     assert!(said.contains("2 allowed network(s) only"), "{said}");
-    let source = scene.source.to_str().expect("a plain path");
-    let arguments = [source, "10.77.0.1:data/file"];
-    let refused = blkcp(&scene.hosts, &scene.directory, &arguments);
+    let refused = scene.put("10.77.0.1:data/file");
     refused.fails(3, &["10.77.0.1", "no answer", "--allow"]);
     assert!(files::names(&scene.export).is_empty());
     let counted = scene.daemon.statistics();
     assert!(counted["not_allowed"] > 0, "{counted:?}");
     // Not one packet got to a worker.
-    assert_eq!(counted["redirected"], 0, "{counted:?}");
+    assert_eq!(counted[let_in], 0, "{counted:?}");
     assert_eq!(counted["frames_received"], 0, "{counted:?}");
 
     scene.copy_over_ipv6();
     let after = scene.daemon.statistics();
     assert_eq!(after["not_allowed"], counted["not_allowed"]);
-    assert!(after["redirected"] > 0, "{after:?}");
+    assert!(after[let_in] > 0, "{after:?}");
 }
 
 #[test]
@@ -117,18 +131,28 @@ fn greet(count: u32) -> u64 {
 
 #[test]
 fn a_source_greets_no_more_often_than_it_may() {
-    if !ready("a_source_greets_no_more_often_than_it_may") {
-        return;
+    if ready("a_source_greets_no_more_often_than_it_may") {
+        greets_no_more_often("copy", "redirected");
     }
+}
+
+#[test]
+fn a_source_greets_no_more_often_than_it_may_over_udp() {
+    if ready("a_source_greets_no_more_often_than_it_may_over_udp") {
+        greets_no_more_often("udp", "frames_received");
+    }
+}
+
+fn greets_no_more_often(datapath: &'static str, let_in: &str) {
     /// At once, with a rate of 1 per second.
     const BURST: u64 = 32;
     const SENT: u32 = 2000;
-    let scene = Scene::new(&["--handshake-rate", "1"]);
+    let scene = Scene::new(datapath, &["--handshake-rate", "1"]);
     let seconds = on_host(&scene.hosts, Host::Client, || greet(SENT));
     let seconds = seconds.join().expect("the Hellos were sent");
     let counted = scene.daemon.statistics();
     // The network may have lost some; those let through are as many as the bucket had, and got in the meantime.
-    let (let_in, kept_out) = (counted["redirected"], counted["handshakes_limited"]);
+    let (let_in, kept_out) = (counted[let_in], counted["handshakes_limited"]);
     assert!((BURST..=BURST + seconds).contains(&let_in), "{counted:?}");
     assert!(kept_out > u64::from(SENT) / 10, "{counted:?}");
     assert!(let_in + kept_out <= u64::from(SENT), "{counted:?}");

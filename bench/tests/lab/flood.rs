@@ -1,5 +1,6 @@
 //! A flood of Hellos that nobody means, beside a copy that somebody does.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use blk_proto::session::{Config, Session, Transmit};
 use blk_proto::time::Time;
 use zerocopy::IntoBytes;
 
-use super::support::client::blkcp;
+use super::support::client::start_over;
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
 use super::support::traffic::on_host;
@@ -40,7 +41,7 @@ fn flood(stop: &AtomicBool) -> u64 {
             socket
         })
         .collect();
-    let (mut sent, mut id) = (0, 0);
+    let (mut sent, mut id) = (0_u64, 0);
     while !stop.load(Ordering::Relaxed) {
         for socket in &sockets {
             id += 1;
@@ -55,33 +56,40 @@ fn flood(stop: &AtomicBool) -> u64 {
 
 #[test]
 fn a_flood_of_hellos_keeps_no_copy_out() {
-    if !ready("a_flood_of_hellos_keeps_no_copy_out") {
+    if ready("a_flood_of_hellos_keeps_no_copy_out") {
+        copies_beside_a_flood(
+            "copy",
+            "redirected",
+            &["rx_fill_ring_empty", "rx_ring_full"],
+        );
+    }
+}
+
+#[test]
+fn a_flood_of_hellos_keeps_no_copy_out_over_udp() {
+    if ready("a_flood_of_hellos_keeps_no_copy_out_over_udp") {
+        copies_beside_a_flood("udp", "udp_received", &["udp_buffer_full", "udp_oversized"]);
+    }
+}
+
+#[test]
+fn a_flood_of_hellos_that_is_limited_keeps_no_other_source_out_over_udp() {
+    if !ready("a_flood_of_hellos_that_is_limited_keeps_no_other_source_out_over_udp") {
         return;
     }
-    let directory = Directory::new();
-    let export = directory.subdirectory("export");
-    let source = directory.join("file");
-    files::write(&source, 16 << 20, 1);
-    let hosts = Hosts::up(Link::of(3498));
+    let scene = Scene::new("udp", "10");
+    // IPv6 makes it another source.
+    let (sent, during) = scene.copies("[fd77::1]");
+    assert!(sent > 10_000, "that was no flood: {sent} Hellos");
+    assert!(during["handshakes_limited"] > sent / 4, "{during:?}");
+    // What got through was too little to make the copies prove themselves.
+    assert_eq!(during["validated"], 0, "{during:?}");
+}
+
+/// `received` counts the packets that came to the worker, and `lost` those that found no room.
+fn copies_beside_a_flood(datapath: &'static str, received: &str, lost: &[&str]) {
     // Flood and copies come from one address, which would soon have no token left.
-    let options = ["--handshake-rate", "0"].map(OsStr::new);
-    let daemon = Daemon::start_options(&hosts, &export, &options, &directory);
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let flooding = on_host(&hosts, Host::Client, move || flood(&flag));
-    std::thread::sleep(Duration::from_millis(500));
-    let source_path = source.to_str().expect("a plain path");
-    let mut copies = 0;
-    for name in ["first", "second", "third"] {
-        let target = format!("10.77.0.1:data/{name}");
-        blkcp(&hosts, &directory, &[source_path, &target]).ok();
-        files::assert_same(&source, &export.join(name));
-        copies += 1;
-    }
-    let during = daemon.statistics();
-    stop.store(true, Ordering::Relaxed);
-    let sent = flooding.join().expect("the flood ran");
-    println!("{copies} copies beside {sent} Hellos: {during:?}");
+    let (sent, during) = Scene::new(datapath, "0").copies("10.77.0.1");
     assert!(sent > 10_000, "that was no flood: {sent} Hellos");
     assert!(during["retries"] > 1_000, "{during:?}");
     assert!(
@@ -90,7 +98,55 @@ fn a_flood_of_hellos_keeps_no_copy_out() {
     );
     assert!(during["sessions"] <= 192, "{during:?}");
     // A worker that the host lets wait loses a few; were frames lost to the flood, most of it would find none.
-    for counter in ["rx_fill_ring_empty", "rx_ring_full"] {
-        assert!(20 * during[counter] < during["redirected"], "{during:?}");
+    for &counter in lost {
+        assert!(20 * during[counter] < during[received], "{during:?}");
+    }
+}
+
+/// Two hosts, and blockd with a limit of handshake packets for each source.
+struct Scene {
+    datapath: &'static str,
+    daemon: Daemon,
+    hosts: Hosts,
+    directory: Directory,
+}
+
+impl Scene {
+    fn new(datapath: &'static str, rate: &str) -> Self {
+        let directory = Directory::new();
+        let export = directory.subdirectory("export");
+        files::write(&directory.join("file"), 16 << 20, 1);
+        let hosts = Hosts::up(Link::of(3498));
+        let options = ["--handshake-rate", rate].map(OsStr::new);
+        let daemon = Daemon::start_over_options(&hosts, datapath, &export, &options, &directory);
+        Self {
+            datapath,
+            daemon,
+            hosts,
+            directory,
+        }
+    }
+
+    /// Copies three files to the server under this address, beside a flood. How many Hellos there were, and what blockd has
+    /// counted.
+    fn copies(&self, host: &str) -> (u64, BTreeMap<String, u64>) {
+        let (hosts, directory) = (&self.hosts, &self.directory);
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let flooding = on_host(hosts, Host::Client, move || flood(&flag));
+        std::thread::sleep(Duration::from_millis(500));
+        let source = directory.join("file");
+        for name in ["first", "second", "third"] {
+            let target = format!("{host}:data/{name}");
+            let arguments = [source.to_str().expect("a plain path"), &target];
+            let put = start_over(hosts, Host::Client, self.datapath, directory, &arguments);
+            put.outcome().ok();
+            files::assert_same(&source, &directory.join("export").join(name));
+        }
+        let during = self.daemon.statistics();
+        stop.store(true, Ordering::Relaxed);
+        let sent = flooding.join().expect("the flood ran");
+        println!("3 copies beside {sent} Hellos: {during:?}");
+        (sent, during)
     }
 }

@@ -12,6 +12,7 @@ mod flows;
 mod impaired;
 mod interrupted;
 mod misplaced;
+mod modes;
 mod path_mtu;
 mod probe;
 mod ranged;

@@ -12,7 +12,7 @@ const V4: &str = "10.77.0.1";
 const V6: &str = "[fd77::1]";
 
 /// Puts a file to `host` and gets it back, both by `run`; both copies are right. What blkcp said about each.
-fn there_and_back(
+pub(super) fn there_and_back(
     directory: &Directory,
     host: &str,
     run: impl Fn(&[&str]) -> Outcome,
@@ -37,15 +37,30 @@ fn plain(path: &Path) -> &str {
 }
 
 /// A file, an export and a link.
-fn scene(mtu: u32) -> (Directory, Hosts) {
+pub(super) fn scene(mtu: u32) -> (Directory, Hosts) {
     let directory = Directory::new();
     directory.subdirectory("export");
     files::write(&directory.join("file"), SIZE, u64::from(mtu));
     (directory, Hosts::up(Link::of(mtu)))
 }
 
+/// The link that blkcp reports for a data path.
+fn link_over(datapath: &str) -> &str {
+    match datapath {
+        // What it is on a veth.
+        "auto" | "copy" => "af_xdp-copy",
+        "skb" => "af_xdp-skb",
+        other => other,
+    }
+}
+
 /// Both families between ends of these data paths.
-fn both_ways(hosts: &Hosts, directory: &Directory, server: &str, client: &str) -> Daemon {
+pub(super) fn both_ways(
+    hosts: &Hosts,
+    directory: &Directory,
+    server: &str,
+    client: &str,
+) -> Daemon {
     let export = directory.join("export");
     let interface = Host::Server.interface();
     let daemon = Daemon::start_over(hosts, interface, server, &export, directory);
@@ -54,12 +69,7 @@ fn both_ways(hosts: &Hosts, directory: &Directory, server: &str, client: &str) -
             start_over(hosts, Host::Client, client, directory, arguments).outcome()
         });
         for outcome in outcomes {
-            let expected = if client == "udp" {
-                "udp"
-            } else {
-                "af_xdp-copy"
-            };
-            assert_eq!(outcome.field("datapath"), expected);
+            assert_eq!(outcome.field("datapath"), link_over(client));
         }
     }
     daemon

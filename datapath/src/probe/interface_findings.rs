@@ -17,9 +17,9 @@ pub fn interface_findings(facts: &InterfaceFacts, host: &HostFacts) -> Vec<Findi
         findings.push(
             Finding::missing(
                 "ethernet",
-                "no Ethernet interface: blockd cannot serve here",
+                "no Ethernet interface: blockd serves here over UDP sockets only",
             )
-            .fix("serve on an Ethernet interface"),
+            .fix("for AF_XDP, serve on an Ethernet interface"),
         );
         return findings;
     }

@@ -41,7 +41,7 @@ pub use interface_findings::interface_findings;
 pub use kernel::{KernelRange, KernelVersion, ParseKernelError};
 pub use links::{Link, Links};
 pub use mtu::{Limit, MtuLimits, mtu_limits};
-pub use netdev::{BusyPoll, XdpFeatures};
+pub use netdev::{BusyPoll, XdpFeatures, busy_poll_hint};
 pub use place::{Direct, PlaceError, PlaceFacts};
 pub use place_findings::place_findings;
 pub use quirks::{Quirk, quirks};

@@ -101,6 +101,23 @@ impl BusyPoll {
     }
 }
 
+/// What there is to say to somebody who wants to poll the queues of an interface: that nothing can be polled there, or what has
+/// to be set for interrupts to keep away (Documentation/networking/napi.rst, "IRQ mitigation"), with the commands.
+pub fn busy_poll_hint(name: &str, index: u32) -> Option<String> {
+    hint(name, BusyPoll::of(index)?)
+}
+
+fn hint(name: &str, poll: BusyPoll) -> Option<String> {
+    let missing = |value: Option<u64>| value == Some(0);
+    if !missing(poll.defer_hard_irqs) && !missing(poll.flush_timeout) {
+        return None;
+    }
+    Some(format!(
+        "busy polling of {name}: interrupts go on beside it while napi_defer_hard_irqs or gro_flush_timeout is 0; to keep them away: \
+         echo 2 > /sys/class/net/{name}/napi_defer_hard_irqs; echo 200000 > /sys/class/net/{name}/gro_flush_timeout"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +131,31 @@ mod tests {
         assert!(features(0b11).native() && !features(0b01).native() && !features(0).native());
         assert!(features(0b1011).zero_copy() && !features(0b10_0011).zero_copy());
         assert!(features(0b10_0011).fragments() && !features(0b1011).fragments());
+    }
+
+    #[test]
+    fn what_has_to_be_set_is_said_only_while_it_is_not() {
+        let poll = |defer_hard_irqs, flush_timeout| BusyPoll {
+            instances: 1,
+            defer_hard_irqs,
+            flush_timeout,
+        };
+        for poll in [
+            poll(Some(0), Some(0)),
+            poll(Some(2), Some(0)),
+            poll(Some(0), None),
+        ] {
+            let said = hint("eth7", poll).unwrap();
+            for word in ["/eth7/napi_defer_hard_irqs", "/eth7/gro_flush_timeout"] {
+                assert!(said.contains(word), "{said}");
+            }
+        }
+        assert_eq!(hint("eth7", poll(Some(2), Some(200_000))), None);
+        assert_eq!(
+            hint("eth7", poll(None, None)),
+            None,
+            "the kernel does not tell"
+        );
     }
 
     #[test]

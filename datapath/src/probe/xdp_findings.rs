@@ -62,7 +62,9 @@ fn no_native(facts: &InterfaceFacts) -> Finding {
     let no = |why: &str| {
         Finding::missing(
             "native_xdp",
-            format!("no, {why}: blockd cannot serve here like this"),
+            format!(
+                "no, {why}: blockd serves here over UDP sockets, or with --datapath skb, which is slower"
+            ),
         )
     };
     match driver {
@@ -90,7 +92,7 @@ fn no_native(facts: &InterfaceFacts) -> Finding {
             .fix(format!("ethtool -K {name} lro off rx-gro-hw off"))
             .source("drivers/net/ethernet/mellanox/mlx5/core/en_main.c, mlx5e_set_xdp_feature()"),
         driver => no(&format!("driver {driver} runs no programs"))
-            .fix("serve on an interface whose driver has native XDP"),
+            .fix("for AF_XDP at its best, serve on an interface whose driver has native XDP"),
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+#[cfg(doc)]
+use super::gate::Gate;
+use super::gate::Refusal;
+
 /// Counters of one UDP link, cumulative, and the buffers that its sockets got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UdpCounters {
@@ -13,6 +17,12 @@ pub struct UdpCounters {
     pub copied: u64,
     /// Datagrams that fit no frame, dropped here.
     pub oversized: u64,
+    /// Datagrams of a source that is not allowed, dropped by the [`Gate`].
+    pub not_allowed: u64,
+    /// Datagrams shorter than the protocol's header, dropped by the gate.
+    pub too_short: u64,
+    /// Handshake packets of a source that has sent too many, dropped by the gate.
+    pub handshakes_limited: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub buffer_full: u64,
     /// Messages sent: one call of sendmsg(2) that the kernel took.
@@ -29,17 +39,33 @@ pub struct UdpCounters {
     pub send_buffer: u64,
 }
 
+impl UdpCounters {
+    /// Counts datagrams that the gate did not let in.
+    pub(super) fn refuse(&mut self, refusal: Refusal, datagrams: u64) {
+        let counter = match refusal {
+            Refusal::NotAllowed => &mut self.not_allowed,
+            Refusal::TooShort => &mut self.too_short,
+            Refusal::HandshakeLimit => &mut self.handshakes_limited,
+        };
+        *counter += datagrams;
+    }
+}
+
 impl fmt::Display for UdpCounters {
-    /// `name=value` pairs on one line.
+    /// `name=value` pairs on one line; those of the gate are named as in the counters of the XDP program.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "udp_receive_calls={} udp_received={} udp_copied={} udp_oversized={} udp_buffer_full={} \
+            "udp_receive_calls={} udp_received={} udp_copied={} udp_oversized={} \
+             not_allowed={} too_short={} handshakes_limited={} udp_buffer_full={} \
              udp_send_calls={} udp_sent={} udp_unsegmented={} udp_refused={} udp_receive_buffer={} udp_send_buffer={}",
             self.receive_calls,
             self.received,
             self.copied,
             self.oversized,
+            self.not_allowed,
+            self.too_short,
+            self.handshakes_limited,
             self.buffer_full,
             self.send_calls,
             self.sent,

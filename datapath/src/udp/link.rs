@@ -47,7 +47,7 @@ impl UdpLink {
         let inlets = port
             .sockets
             .iter()
-            .map(|socket| Inlet::new(socket, port.port(), packet_len))
+            .map(|socket| Inlet::new(socket, &port, packet_len))
             .collect();
         let poll = if port.sockets.len() > 1 {
             Some(poll_all(&port).map_err(|error| UdpError::Open {
@@ -89,7 +89,7 @@ impl UdpLink {
         let before = batch.len();
         for (socket, inlet) in self.port.sockets.iter().zip(&mut self.inlets) {
             for _ in 0..RECEIVE_CALLS {
-                if batch.len() - before >= RECEIVE_PACKETS || !self.receiver.has_frames(inlet) {
+                if batch.len() - before >= RECEIVE_PACKETS || !self.receiver.has_frames() {
                     break;
                 }
                 let counters = &mut self.counters;

@@ -11,10 +11,12 @@
 //! ```
 //!
 //! Segments land in frames without a copy in user space when they are as long as the last ones (`split.rs`); others are
-//! copied there, and counted.
+//! copied there, and counted. A listening port has a [`Gate`], which drops what its sender may not send before it takes a
+//! frame.
 
 mod counters;
 mod error;
+mod gate;
 mod group;
 mod link;
 mod port;
@@ -25,5 +27,6 @@ mod transmit;
 
 pub use counters::UdpCounters;
 pub use error::UdpError;
+pub use gate::{Gate, Refusal};
 pub use link::UdpLink;
 pub use port::UdpPort;

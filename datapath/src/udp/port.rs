@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::net::sockopt::{
     set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force,
@@ -12,6 +13,7 @@ use rustix::net::sockopt::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use super::error::UdpError;
+use super::gate::Gate;
 use super::sys;
 use crate::worker::bind_patiently;
 
@@ -28,6 +30,7 @@ const ECT_0: i32 = 2;
 #[derive(Debug)]
 pub struct UdpPort {
     pub(super) sockets: Vec<Socket>,
+    pub(super) gate: Option<Arc<Gate>>,
     port: u16,
 }
 
@@ -60,7 +63,11 @@ impl UdpPort {
                     .iter()
                     .map(|&ipv6| Socket::listen(ipv6, port, interface))
                     .collect::<Result<_, _>>()?;
-                Ok(Self { sockets, port })
+                Ok(Self {
+                    sockets,
+                    gate: None,
+                    port,
+                })
             })
             .collect()
     }
@@ -78,8 +85,16 @@ impl UdpPort {
         let socket = Socket::new(socket, remote.is_ipv6(), Some((local, remote)))?;
         Ok(Self {
             sockets: vec![socket],
+            gate: None,
             port: local.port(),
         })
+    }
+
+    /// The same port, where only what `gate` lets through is received.
+    #[must_use]
+    pub fn guarded_by(mut self, gate: Arc<Gate>) -> Self {
+        self.gate = Some(gate);
+        self
     }
 
     /// The port.

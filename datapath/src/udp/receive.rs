@@ -3,12 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use blk_proto::net::{ETHERNET_LEN, Ecn, IPV4_LEN, IPV6_LEN, Path, UDP_LEN};
+use blk_proto::wire::KIND_AT;
 
 use super::counters::UdpCounters;
-use super::port::Socket;
-use super::split::{Expected, Lie, MESSAGE_MAX, segments};
+use super::gate::Gate;
+use super::port::{Socket, UdpPort};
+use super::split::{Expected, Lie, MESSAGE_MAX, PIECES_MAX, segments};
 use super::sys::{self, Control, Pieces, Received};
 use crate::umem::{Fill, Frame, PACKET_MAX, Rx, Umem};
 
@@ -25,6 +28,8 @@ pub(super) struct Receiver {
     spill: Vec<u8>,
     /// A message whose segments lie across frames.
     stream: Vec<u8>,
+    /// Frames of datagrams that were not let in, while their message is handed over.
+    passed_over: Vec<Frame<Fill>>,
 }
 
 /// One socket, and what is expected to come next.
@@ -32,20 +37,30 @@ pub(super) struct Inlet {
     ipv6: bool,
     connected: Option<(SocketAddr, SocketAddr)>,
     port: u16,
+    gate: Option<Arc<Gate>>,
     expected: Expected,
 }
 
+/// One message in its frames.
+struct Message<'a> {
+    path: Path,
+    received: Received,
+    lie: Lie,
+    gate: Option<&'a Gate>,
+}
+
 impl Inlet {
-    /// `payload_end` is where the longest packet ends, in bytes from the start of its Ethernet header.
-    pub(super) fn new(socket: &Socket, port: u16, packet_len: usize) -> Self {
+    /// `packet_len` is where the longest packet ends, in bytes from the start of its Ethernet header.
+    pub(super) fn new(socket: &Socket, port: &UdpPort, packet_len: usize) -> Self {
         let mut inlet = Self {
             ipv6: socket.ipv6,
             connected: socket.connected,
-            port,
+            port: port.port(),
+            gate: port.gate.clone(),
             expected: Expected::new(0, PACKET_MAX),
         };
         let headers = inlet.header_len();
-        inlet.expected = Expected::new(packet_len - headers, PACKET_MAX - headers);
+        inlet.expected = Expected::new(packet_len.saturating_sub(headers), PACKET_MAX - headers);
         inlet
     }
 
@@ -77,12 +92,13 @@ impl Receiver {
             control: Control::new(),
             spill: vec![0; MESSAGE_MAX],
             stream: Vec::with_capacity(MESSAGE_MAX),
+            passed_over: Vec::new(),
         }
     }
 
-    /// Whether there are frames for the longest message.
-    pub(super) fn has_frames(&self, inlet: &Inlet) -> bool {
-        self.aside.len() >= inlet.expected.pieces()
+    /// Whether there are frames for all datagrams of any message.
+    pub(super) fn has_frames(&self) -> bool {
+        self.aside.len() >= PIECES_MAX
     }
 
     /// Receives one message and appends its packets; there must be frames for it.
@@ -111,12 +127,25 @@ impl Receiver {
             counters.oversized += received.len.div_ceil(segment) as u64;
             return Ok(());
         };
+        if let Some(gate) = &inlet.gate
+            && let Some(refusal) = gate.refuse_all(path.source.ip(), segment.min(received.len))
+        {
+            // An empty message is one datagram.
+            counters.refuse(refusal, received.len.div_ceil(segment).max(1) as u64);
+            return Ok(());
+        }
         let lie = expected.lie(received.len, segment);
         if lie == Lie::Across {
             self.collect(umem, at, expected, received.len);
             inlet.expected.follow(segment);
         }
-        self.hand_over(umem, &path, &received, lie, counters, batch);
+        let message = Message {
+            path,
+            received,
+            lie,
+            gate: inlet.gate.as_deref(),
+        };
+        self.hand_over(umem, &message, counters, batch);
         Ok(())
     }
 
@@ -136,12 +165,11 @@ impl Receiver {
     fn hand_over(
         &mut self,
         umem: &mut Umem,
-        path: &Path,
-        received: &Received,
-        lie: Lie,
+        message: &Message<'_>,
         counters: &mut UdpCounters,
         batch: &mut Vec<Frame<Rx>>,
     ) {
+        let (path, received, lie) = (&message.path, &message.received, message.lie);
         let at = path.header_len();
         let ecn = Ecn::from_bits(received.ecn);
         let segment = received.segment.unwrap_or(received.len);
@@ -149,6 +177,18 @@ impl Receiver {
         let mut headers = ([0; HEADERS_MAX], usize::MAX);
         for (start, len) in segments(received.len, segment) {
             counters.received += 1;
+            let refusal = message.gate.and_then(|gate| {
+                let kind = || self.kind_at(umem, lie, at, start);
+                gate.refuse(path.source.ip(), len, kind)
+            });
+            if let Some(refusal) = refusal {
+                counters.refuse(refusal, 1);
+                // The next datagram lies in the next frame.
+                if lie == Lie::InPlace {
+                    self.passed_over.extend(self.aside.pop());
+                }
+                continue;
+            }
             if headers.1 != len {
                 // Of one family, and room for the longest headers; no segment is longer than a message.
                 let written = path.write_marked(&mut headers.0, len, ecn);
@@ -170,6 +210,16 @@ impl Receiver {
                 counters.copied += 1;
             }
             batch.push(umem.aside_to_rx(frame, at + len));
+        }
+        self.aside.append(&mut self.passed_over);
+    }
+
+    /// What kind of packet the datagram is that begins at `start` of the message and is the next one to be handed over, behind
+    /// `at` bytes of headers.
+    fn kind_at(&mut self, umem: &mut Umem, lie: Lie, at: usize, start: usize) -> u8 {
+        match (lie, self.aside.last_mut()) {
+            (Lie::InPlace, Some(frame)) => umem.aside_mut(frame)[at + KIND_AT],
+            _ => self.stream[start + KIND_AT],
         }
     }
 }

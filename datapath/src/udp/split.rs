@@ -2,8 +2,8 @@
 
 /// Longest message, bytes: what the length field of IP allows.
 pub(super) const MESSAGE_MAX: usize = 65_535;
-/// Frames that one message may fill.
-const PIECES_MAX: usize = 128;
+/// Frames that one message may fill: `UDP_MAX_SEGMENTS` since Linux 6.9 (include/linux/udp.h), `UDP_GRO_CNT_MAX` is less.
+pub(super) const PIECES_MAX: usize = 128;
 /// Shortest piece that is prepared for: a long message must not need more than [`PIECES_MAX`].
 const PIECE_MIN: usize = MESSAGE_MAX.div_ceil(PIECES_MAX);
 

@@ -191,11 +191,14 @@ impl Sender {
             match errno {
                 libc::EINTR => {}
                 libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => return Sent::Later,
+                // For one datagram alone it may be a word of ICMP on an earlier one, which the kernel tells by failing the next
+                // call, once.
+                libc::EMSGSIZE if again && segment.is_none() => again = false,
                 // Longer than the interface's MTU; a device without checksum offload, on kernels before 6.11; or a word of
                 // ICMP on an earlier one. Which it was shows when they go one by one.
                 libc::EMSGSIZE | libc::EIO | libc::EINVAL | libc::EOPNOTSUPP => return Sent::Uncut,
-                // The kernel tells what it heard by failing the next call, once.
-                libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH if again => {
+                // The same of any other error (icmp_err_convert, net/ipv4/icmp.c): this message may yet go.
+                _ if again => {
                     again = false;
                     self.heard = Some(error);
                 }

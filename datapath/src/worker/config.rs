@@ -37,6 +37,8 @@ pub struct WorkerConfig {
     pub disk_depth: u32,
     /// How long an idle worker spins before it sleeps.
     pub spin: Duration,
+    /// For how long a worker over AF_XDP polls the driver before it sleeps; `None`: it does not.
+    pub busy_poll: Option<Duration>,
     /// Where its packets are taken down; `None`: nowhere.
     pub dump: Option<Taps>,
     /// The engine's own limits.
@@ -59,6 +61,7 @@ impl WorkerConfig {
             frames,
             disk_depth: 256,
             spin: Duration::from_micros(10),
+            busy_poll: None,
             dump: None,
             engine: EngineConfig {
                 port,
@@ -98,6 +101,7 @@ impl WorkerConfig {
             tx_ring: TX_RING,
             fill_ring: FILL_RING,
             completion_ring: COMPLETION_RING,
+            busy_poll: self.busy_poll,
         }
     }
 }

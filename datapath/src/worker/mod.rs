@@ -165,7 +165,7 @@ pub fn spawn<S: Service + 'static>(
                 },
                 companion_has_more: false,
                 inquiry: asked,
-                spin: config.spin,
+                spin: config.spin.max(config.busy_poll.unwrap_or_default()),
                 armed: [false; 3],
             }
             .run()

@@ -1,5 +1,7 @@
 //! What a socket is to be.
 
+use std::time::Duration;
+
 use crate::umem::DEFAULT_UMEM_RING;
 
 /// Default size of the RX ring and of the TX ring, entries.
@@ -34,6 +36,9 @@ pub struct XskConfig {
     pub fill_ring: u32,
     /// Entries of the completion ring; as for the fill ring.
     pub completion_ring: u32,
+    /// For how long the caller polls before it sleeps, when it shall poll the driver itself (`SO_PREFER_BUSY_POLL`); `None`: the
+    /// kernel does, by interrupts.
+    pub busy_poll: Option<Duration>,
 }
 
 impl XskConfig {
@@ -47,6 +52,7 @@ impl XskConfig {
             tx_ring: DEFAULT_RING,
             fill_ring: DEFAULT_UMEM_RING,
             completion_ring: DEFAULT_UMEM_RING,
+            busy_poll: None,
         }
     }
 }

@@ -95,6 +95,17 @@ pub enum XskError {
         /// The mode asked for.
         mode: BindMode,
     },
+    /// An option for busy polling.
+    #[error(
+        "the kernel does not take {option} for an AF_XDP socket ({source}): Linux 5.11 or newer with \
+         CONFIG_NET_RX_BUSY_POLL, and CAP_NET_ADMIN, are needed; or leave --busy-poll out"
+    )]
+    BusyPoll {
+        /// The option's name in socket(7).
+        option: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
     /// Not allowed.
     #[error(
         "no privilege to bind to {interface} ({source}): CAP_NET_RAW is needed, and CAP_NET_ADMIN for some drivers"

@@ -3,8 +3,11 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd},
+    time::Duration,
 };
 
+use super::XskError;
+use blk_xdp::{Attachment, InterfaceId, link_state};
 use rustix::net::{
     sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force, xdp_options},
     xdp::XdpOptionsFlags,
@@ -16,6 +19,8 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 const BYTES_PER_PACKET: usize = 8192;
 /// The budget to set: enough that the system call costs little per packet.
 const TRANSMIT_BUDGET: u32 = 512;
+/// Packets that one busy poll takes: as many as one on behalf of an interrupt (`NAPI_POLL_WEIGHT`).
+const BUSY_POLL_BUDGET: i32 = 64;
 
 /// What the kernel and this socket counted since it was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,7 +54,8 @@ pub(super) fn lift_transmit_limits(fd: BorrowedFd<'_>, tx_ring: u32) {
     {
         tracing::debug!(%error, bytes, "SO_SNDBUF not raised");
     }
-    if let Err(error) = set_transmit_budget(fd, tx_ring.min(TRANSMIT_BUDGET)) {
+    let budget = tx_ring.min(TRANSMIT_BUDGET) as i32;
+    if let Err(error) = set(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget) {
         tracing::debug!(%error, "XDP_MAX_TX_SKB_BUDGET not set (Linux 6.17 has it)");
     }
 }
@@ -59,16 +65,70 @@ pub(super) fn is_zero_copy(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(xdp_options(fd)?.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
 }
 
-/// Sets `XDP_MAX_TX_SKB_BUDGET`.
-fn set_transmit_budget(fd: BorrowedFd<'_>, packets: u32) -> io::Result<()> {
-    // SAFETY: the kernel reads one u32, which `packets` is.
+/// Whether the network stack runs the interface's XDP program, as rtnetlink tells (`IFLA_XDP_ATTACHED`); the socket's own options
+/// do not tell.
+pub(super) fn has_generic_program(interface: &str) -> bool {
+    match link_state(&InterfaceId::from(interface)) {
+        Ok(state) => matches!(state.xdp, Some((Attachment::Generic, _))),
+        Err(error) => {
+            tracing::debug!(%error, interface, "the mode of the XDP program is not known");
+            false
+        }
+    }
+}
+
+/// Has each non-blocking call on the socket poll the driver's queue, and keep interrupts away while calls come
+/// (Documentation/networking/af_xdp.rst and napi.rst, "Busy polling"). The kernel uses the time for blocking calls only, of which
+/// there are none, but wants one; the caller keeps to it.
+pub(super) fn poll_busily(fd: BorrowedFd<'_>, time: Duration) -> Result<(), XskError> {
+    let microseconds = i32::try_from(time.as_micros()).unwrap_or(i32::MAX).max(1);
+    let options = [
+        ("SO_PREFER_BUSY_POLL", libc::SO_PREFER_BUSY_POLL, 1),
+        ("SO_BUSY_POLL", libc::SO_BUSY_POLL, microseconds),
+        (
+            "SO_BUSY_POLL_BUDGET",
+            libc::SO_BUSY_POLL_BUDGET,
+            BUSY_POLL_BUDGET,
+        ),
+    ];
+    for (option, number, value) in options {
+        set(fd, libc::SOL_SOCKET, number, value)
+            .map_err(|source| XskError::BusyPoll { option, source })?;
+    }
+    Ok(())
+}
+
+/// The NAPI instance that the last packet came by (`SO_INCOMING_NAPI_ID`); 0: none that could be polled.
+pub(super) fn incoming_napi_id(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut id = 0_u32;
+    let mut len = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which `id` has.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_INCOMING_NAPI_ID,
+            (&raw mut id).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(id)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets an option of 4 bytes.
+fn set(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads 4 bytes, which `value` has.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
-            libc::SOL_XDP,
-            XDP_MAX_TX_SKB_BUDGET,
-            (&raw const packets).cast(),
-            size_of::<u32>() as libc::socklen_t,
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
         )
     };
     if result == 0 {

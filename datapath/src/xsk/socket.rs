@@ -29,6 +29,16 @@ const BUSY_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between attempts.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
+/// Whether the socket polls the driver itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum BusyPoll {
+    Off,
+    /// Yes, and nothing has come yet.
+    Begun,
+    /// Yes, and it is known whether there is somebody to be polled.
+    Seen,
+}
+
 /// An AF_XDP socket bound to one queue of one interface. Used by one thread, with the UMEM it was opened on.
 pub struct XskSocket {
     rx: RxQueue,
@@ -36,7 +46,12 @@ pub struct XskSocket {
     fill: FillQueue,
     completion: CompQueue,
     tx_ring: u32,
+    interface: String,
+    queue: u32,
     zero_copy: bool,
+    /// The program on the interface runs in the network stack.
+    generic: bool,
+    busy_poll: BusyPoll,
     /// The UMEM this socket is on.
     pool: u16,
     /// Descriptors on their way from or to a ring.
@@ -112,7 +127,11 @@ impl XskSocket {
             fill,
             completion,
             tx_ring: config.tx_ring,
+            interface: config.interface.clone(),
+            queue: config.queue,
             zero_copy: false,
+            generic: false,
+            busy_poll: BusyPoll::Off,
             pool,
             batch: Box::new([FrameDesc::default(); RECEIVE_BATCH]),
             filling: Vec::with_capacity(config.fill_ring as usize),
@@ -122,8 +141,13 @@ impl XskSocket {
             tap: None,
         };
         options::lift_transmit_limits(socket.as_fd(), config.tx_ring);
+        if let Some(time) = config.busy_poll {
+            options::poll_busily(socket.as_fd(), time)?;
+            socket.busy_poll = BusyPoll::Begun;
+        }
         socket.zero_copy = options::is_zero_copy(socket.as_fd())
             .map_err(|source| XskError::from_open(source, config))?;
+        socket.generic = options::has_generic_program(&config.interface);
         Ok(socket)
     }
 
@@ -155,7 +179,16 @@ impl XskSocket {
     pub fn receive(&mut self, umem: &mut Umem, batch: &mut Vec<Frame<Rx>>) -> usize {
         self.check(umem);
         // SAFETY: the frames are of the UMEM that this socket was opened on.
-        let count = unsafe { self.rx.consume(&mut self.batch[..]) };
+        let mut count = unsafe { self.rx.consume(&mut self.batch[..]) };
+        if count == 0 && self.busy_poll != BusyPoll::Off {
+            // Nothing is received by this call; it has the driver put packets into the ring.
+            let _ = recv(self.as_fd(), &mut [0u8; 0][..], RecvFlags::DONTWAIT);
+            // SAFETY: as above.
+            count = unsafe { self.rx.consume(&mut self.batch[..]) };
+        }
+        if count > 0 && self.busy_poll == BusyPoll::Begun {
+            self.see_who_is_polled();
+        }
         let before = batch.len();
         for descriptor in &self.batch[..count] {
             let first = !self.within_packet;
@@ -176,6 +209,22 @@ impl XskSocket {
             }
         }
         batch.len() - before
+    }
+
+    /// Says so when packets come by no instance of NAPI that a program could poll.
+    #[cold]
+    fn see_who_is_polled(&mut self) {
+        self.busy_poll = BusyPoll::Seen;
+        match options::incoming_napi_id(self.as_fd()) {
+            Ok(0) => tracing::warn!(
+                "busy polling does nothing on queue {} of {}: the kernel knows no NAPI instance of it (the driver tells of none, or \
+                 the XDP program runs in generic mode)",
+                self.queue,
+                self.interface
+            ),
+            Ok(id) => tracing::info!(napi_id = id, "busy polling"),
+            Err(error) => tracing::debug!(%error, "SO_INCOMING_NAPI_ID"),
+        }
     }
 
     /// Whether a packet waits on the RX ring.
@@ -326,10 +375,16 @@ impl XskSocket {
         })
     }
 
-    /// Whether the kernel bound the socket in zero-copy mode. It says so also on top of a program in generic
-    /// mode, so check that the program is attached in native mode.
+    /// Whether the NIC reads and writes the frames itself: the kernel bound the socket in zero-copy mode, and the program is
+    /// not in generic mode, in which it says that of sockets whose packets it copies, too.
     pub fn is_zero_copy(&self) -> bool {
-        self.zero_copy
+        self.zero_copy && !self.generic
+    }
+
+    /// Whether the XDP program on the interface was in generic mode when the socket was bound: packets get here as socket
+    /// buffers, and are copied.
+    pub fn is_generic(&self) -> bool {
+        self.generic
     }
 }
 

@@ -48,7 +48,12 @@ fn verdict(report: &Report) -> String {
         _ => "the kernel lacks something",
     };
     let code = report.exit_code();
-    format!("blockd cannot run like this: {what}, see \"missing\" above (exit code {code})")
+    let how = match code {
+        // All of which UDP sockets do without.
+        9 | 11 => "over AF_XDP like this, only over UDP sockets",
+        _ => "like this",
+    };
+    format!("blockd cannot run {how}: {what}, see \"missing\" above (exit code {code})")
 }
 
 /// What has been written so far.
@@ -162,7 +167,7 @@ mod tests {
         probed.host = part("host", "privileges", Level::Missing);
         let text = report(&probed, None);
         assert!(text.ends_with(
-            "blockd cannot run like this: privileges are missing, see \"missing\" above (exit code 9)\n"
+            "blockd cannot run over AF_XDP like this, only over UDP sockets: privileges are missing, see \"missing\" above (exit code 9)\n"
         ));
     }
 

@@ -39,6 +39,10 @@ pub struct Arguments {
     /// AF_XDP only
     #[arg(long, value_name = "ID[,ID]", value_parser = vlans)]
     pub vlan: Option<Vlans>,
+    /// Poll the network card for so long before sleeping, in microseconds (SO_PREFER_BUSY_POLL): shorter answers, for CPU time; AF_XDP
+    /// only
+    #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub busy_poll: Option<u32>,
     /// Keep the data path's thread on this CPU [default: where the scheduler puts it]
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -104,6 +108,8 @@ pub enum Datapath {
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
     Copy,
+    /// AF_XDP in generic (skb) mode, on any driver; slower than UDP sockets, so `auto` never takes it
+    Skb,
     /// Ordinary UDP sockets: no privileges, any interface, no XDP program
     Udp,
 }
@@ -144,8 +150,12 @@ impl Arguments {
                 Datapath::Auto => client::Datapath::Auto,
                 Datapath::Zerocopy => client::Datapath::ZeroCopy,
                 Datapath::Copy => client::Datapath::Copy,
+                Datapath::Skb => client::Datapath::Skb,
                 Datapath::Udp => client::Datapath::Udp,
             },
+            busy_poll: self
+                .busy_poll
+                .map(|time| std::time::Duration::from_micros(time.into())),
             cpu: self.cpu,
             silence: std::time::Duration::from_secs(self.timeout),
             flows: self.flows,
