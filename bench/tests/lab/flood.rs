@@ -82,8 +82,8 @@ fn a_flood_of_hellos_that_is_limited_keeps_no_other_source_out_over_udp() {
     let (sent, during) = scene.copies("[fd77::1]");
     assert!(sent > 10_000, "that was no flood: {sent} Hellos");
     assert!(during["handshakes_limited"] > sent / 4, "{during:?}");
-    // What got through was too little to make the copies prove themselves.
-    assert_eq!(during["validated"], 0, "{during:?}");
+    // What got through is what the bucket had, and hardly enough to make anybody prove an address.
+    assert!(during["retries"] < 100, "{during:?}");
 }
 
 /// `received` counts the packets that came to the worker, and `lost` those that found no room.
