@@ -37,7 +37,7 @@ pub struct ConnectOptions {
     /// restarted is found out sooner.
     pub silence: Duration,
     /// Flows for a large file, 1 to [`FLOWS_MAX`]; `None`: as many as this end has queues free, and CPUs
-    /// but one, and the server has queues.
+    /// but one, and the server has queues. Over AF_XDP there are never more than the server has queues.
     pub flows: Option<u16>,
     /// VLAN tags of the packets, the outer one first, where the route does not lead by a VLAN interface, which tells them. AF_XDP
     /// only.
@@ -83,6 +83,8 @@ pub struct FlowInfo {
     pub queue: u32,
     /// The UDP port of this end.
     pub port: u16,
+    /// The server's worker that it reaches.
+    pub worker: u32,
     /// Bytes of blocks that it has carried, in both directions.
     pub bytes: u64,
     /// Packets that it has sent again.
@@ -174,6 +176,7 @@ impl Connection {
             infos.push(FlowInfo {
                 queue: flow.queue(),
                 port: flow.port(),
+                worker: flow.server_worker().unwrap_or(0),
                 bytes: stats.block_bytes_sent + stats.block_bytes_received,
                 retransmitted: stats.retransmitted,
                 udp: link.udp,
@@ -254,11 +257,12 @@ impl Connection {
     /// Starts the other flows on a thread of their own, which does so to the end.
     fn start_others(&self, queues: u16) -> std::io::Result<oneshot::Receiver<()>> {
         let (answer, started) = oneshot::channel();
+        let reached = self.home.server_worker();
         let (ground, others) = (Arc::clone(&self.ground), Arc::clone(&self.others));
         std::thread::Builder::new()
             .name("blk-flows".to_owned())
             .spawn(move || {
-                match ground.start_others(ground.flows().min(queues)) {
+                match ground.start_others(queues, reached) {
                     // Only one thread at a time is here.
                     Ok(flows) => drop(others.set(flows)),
                     // The next large file may find a queue free.

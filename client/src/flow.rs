@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use blk_datapath::link::LinkStatistics;
 use blk_datapath::mailbox::MailSender;
@@ -23,9 +23,9 @@ pub(crate) struct Flow {
     queue: u32,
     port: u16,
     /// The answer to the handshake, until somebody has waited for it.
-    handshake: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), ConnectionLost>>>>,
-    /// There has been a session.
-    connected: AtomicBool,
+    handshake: tokio::sync::Mutex<Option<oneshot::Receiver<Result<u32, ConnectionLost>>>>,
+    /// There has been a session, with this worker of the server.
+    reached: OnceLock<u32>,
     /// Transfers that it has joined.
     joined: Mutex<HashSet<u32>>,
 }
@@ -48,14 +48,19 @@ impl Flow {
             queue,
             port,
             handshake: tokio::sync::Mutex::new(None),
-            connected: AtomicBool::new(false),
+            reached: OnceLock::new(),
             joined: Mutex::default(),
         }
     }
 
     /// Whether there has been a session.
     pub(crate) fn was_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.reached.get().is_some()
+    }
+
+    /// The server's worker that has, or had, the session.
+    pub(crate) fn server_worker(&self) -> Option<u32> {
+        self.reached.get().copied()
     }
 
     /// Whether there is a session, as far as is known.
@@ -95,8 +100,9 @@ impl Flow {
         if let Some(waiting) = handshake.as_mut() {
             let outcome = waiting.await.unwrap_or(Err(ConnectionLost::Closed));
             *handshake = None;
-            outcome.map_err(|source| self.line.failed(source))?;
-            self.connected.store(true, Ordering::Relaxed);
+            let worker = outcome.map_err(|source| self.line.failed(source))?;
+            // A flow has one handshake.
+            let _ = self.reached.set(worker);
         }
         if self.is_up() {
             Ok(())

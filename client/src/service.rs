@@ -28,8 +28,11 @@ pub type Answer<T> = oneshot::Sender<Result<T, ConnectionLost>>;
 
 /// What the client's other threads ask of the worker.
 pub enum Command {
-    /// Open the session.
-    Connect { path: Box<Path>, answer: Answer<()> },
+    /// Open the session; the answer is the server's worker that has it.
+    Connect {
+        path: Box<Path>,
+        answer: Answer<u32>,
+    },
     /// Send a request; its reply is the answer.
     Request {
         request: Request,
@@ -80,7 +83,7 @@ struct Sending {
 #[derive(Default)]
 pub struct ClientService {
     session: Option<SessionId>,
-    connecting: Option<Answer<()>>,
+    connecting: Option<Answer<u32>>,
     next_request: u32,
     requests: Pending,
     sending: HashMap<u32, Sending>,
@@ -96,7 +99,7 @@ pub struct ClientService {
 }
 
 impl ClientService {
-    fn connect(&mut self, engine: &mut Engine, mut path: Path, answer: Answer<()>) {
+    fn connect(&mut self, engine: &mut Engine, mut path: Path, answer: Answer<u32>) {
         if let Some(hop) = self.hop {
             (path.source_mac, path.destination_mac) = (hop.source_mac, hop.destination_mac);
         }
@@ -205,9 +208,10 @@ impl Service for ClientService {
 
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
         match event {
-            EngineEvent::Connected { .. } => {
+            EngineEvent::Connected { session, .. } => {
                 if let Some(answer) = self.connecting.take() {
-                    let _ = answer.send(Ok(()));
+                    // Who is connected has told its id.
+                    let _ = answer.send(Ok(engine.remote_worker(session).unwrap_or(0)));
                 }
             }
             EngineEvent::Message { session, bytes } => self.on_reply(engine, session, &bytes),

@@ -102,12 +102,17 @@ impl Ground {
         &self.datapath
     }
 
-    /// Starts flows, and their handshakes, until there are `count`, the first one included, or as many as there are queues
-    /// for. `Err`: all queues are taken for now.
-    pub fn start_others(&self, count: u16) -> Result<Vec<Flow>, ClientError> {
+    /// Starts the other flows, and their handshakes, as many as are of use with a server of so many workers, or as there are
+    /// queues for. `reached` is the worker that has the first one. `Err`: all queues are taken for now.
+    pub fn start_others(
+        &self,
+        workers: u16,
+        reached: Option<u32>,
+    ) -> Result<Vec<Flow>, ClientError> {
         let mut started = Vec::new();
         let mut queue = self.datapath.queue + 1;
-        for number in 1..count.min(self.flows()) {
+        let asked = self.options.flows.is_some();
+        for number in 1..self.way.spread(workers, asked, reached) {
             match self.start_flow(number, queue) {
                 Ok((mut flow, path, _)) => {
                     queue = flow.queue() + 1;

@@ -12,7 +12,6 @@ use blk_datapath::net::{
     Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
 };
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
-use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
 use blk_xdp::{AttachError, PortRange, Program};
@@ -20,6 +19,7 @@ use blk_xdp::{AttachError, PortRange, Program};
 use crate::connection::{ConnectOptions, FLOWS_MAX};
 use crate::error::{ClientError, ErrorKind};
 use crate::service::Command;
+use crate::udp_ports::UdpPorts;
 use crate::watcher::{Premises, Watcher};
 
 /// How long the next hop may take to answer ARP or neighbour discovery.
@@ -43,7 +43,7 @@ pub(crate) enum Way {
         watcher: Watcher,
     },
     /// UDP, with a port for each flow there may be. What changes of routes and links is the kernel's matter.
-    Udp(Vec<Arc<UdpPort>>),
+    Udp(UdpPorts),
 }
 
 /// A way that was found.
@@ -157,11 +157,8 @@ impl Way {
             Some(flows) => flows.clamp(1, FLOWS_MAX),
             None => flows_for(FLOWS_MAX, allowed_cpus().len()),
         };
-        let ports = (0..flows)
-            .map(|_| UdpPort::connect(remote).map(Arc::new))
-            .collect::<Result<_, _>>()?;
         Ok(Found {
-            way: Self::Udp(ports),
+            way: Self::Udp(UdpPorts::open(remote, flows)?),
             route_mtu: route_mtu.unwrap_or(interface.mtu),
             interface,
             reason,
@@ -172,7 +169,22 @@ impl Way {
     pub(crate) fn flows(&self) -> u16 {
         match self {
             Self::Xdp { companions, .. } => companions.len() as u16,
-            Self::Udp(ports) => ports.len() as u16,
+            Self::Udp(ports) => ports.flows(),
+        }
+    }
+
+    /// Gets ready for the flows that are of use with a server of so many workers, of which the first one has reached one: how
+    /// many there may be now. Over UDP as many as were asked for, where that was so, each where the server has least; over
+    /// AF_XDP each flow has a queue at either end.
+    pub(crate) fn spread(&self, workers: u16, asked: bool, reached: Option<u32>) -> u16 {
+        let flows = self.flows();
+        match self {
+            Self::Udp(ports) => {
+                let count = if asked { flows } else { flows.min(workers) };
+                ports.spread(count, workers, reached);
+                count.min(ports.flows())
+            }
+            Self::Xdp { .. } => flows.min(workers),
         }
     }
 
@@ -182,7 +194,7 @@ impl Way {
             Self::Xdp { companions, .. } => {
                 Port::Companion(Arc::clone(&companions[usize::from(flow)]))
             }
-            Self::Udp(ports) => Port::Udp(Arc::clone(&ports[usize::from(flow)])),
+            Self::Udp(ports) => Port::Udp(Arc::clone(ports.port(flow))),
         }
     }
 
@@ -190,7 +202,7 @@ impl Way {
     pub(crate) fn source_port(&self, flow: u16) -> u16 {
         match self {
             Self::Xdp { companions, .. } => companions[usize::from(flow)].port(),
-            Self::Udp(ports) => ports[usize::from(flow)].port(),
+            Self::Udp(ports) => ports.port(flow).port(),
         }
     }
 
@@ -220,7 +232,7 @@ impl Way {
             }
             Self::Udp(ports) => {
                 // A connected port has an address.
-                let source = ports[usize::from(flow)].local().unwrap_or(remote);
+                let source = ports.port(flow).local().unwrap_or(remote);
                 Path::new([0; 6], [0; 6], source, remote)
             }
         }

@@ -30,6 +30,7 @@ pub mod files;
 pub mod link;
 pub mod mailbox;
 pub mod net;
+pub mod number_list;
 pub mod probe;
 pub mod ring;
 pub mod udp;

@@ -1,25 +1,33 @@
 //! Puts blockd together: exports, namespace thread, XDP program, one worker per queue.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blk_datapath::dump::Taps;
+use blk_datapath::explain::explain;
 use blk_datapath::files::StoreStats;
 use blk_datapath::link::{Datapath, LinkKind};
-use blk_datapath::net::{Interface, InterfaceError};
-use blk_datapath::worker::{WorkerConfig, WorkerReport, allowed_cpus};
-use blk_proto::session::ConnectionId;
+use blk_datapath::net::{Interface, InterfaceError, near_cpus};
+use blk_datapath::number_list::NumberList;
+use blk_datapath::worker::{WorkerConfig, WorkerReport, allowed_cpus, online_cpus};
 use blk_xdp::{Counters, CountersError, Program};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::admission::Admission;
+use crate::cpus::Cpus;
 use crate::entrance::Entrance;
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
 use crate::gc::Sweeper;
 use crate::namespace::{JobKey, Namespace, Outcome};
+use crate::queues::{QueueChoice, served};
 use crate::service::{Commons, Mail, Mailboxes, Registry};
+use crate::steering::{Request, STATE_DIRECTORY, Steering, recover};
 use crate::workers::Workers;
+
+/// Why UDP sockets are not steered.
+const NO_STEERING: &str = "UDP sockets have no queues of their own: left as it is";
 
 /// What blockd is asked to do.
 #[derive(Debug, Clone)]
@@ -36,8 +44,12 @@ pub struct DaemonConfig {
     pub datapath: Datapath,
     /// For how long an idle worker polls the driver before it sleeps; `None`: the kernel polls, by interrupts.
     pub busy_poll: Option<Duration>,
-    /// How many queues it serves; `None`: all that the interface has.
-    pub queues: Option<u32>,
+    /// The queues that it serves; `None`: all that the interface has.
+    pub queues: Option<QueueChoice>,
+    /// The CPUs of the workers, in the order of their queues; `None`: those that the process may run on, the card's first.
+    pub cpus: Option<NumberList>,
+    /// Whether the card's interrupts and its spreading of packets are set for the workers.
+    pub steer: bool,
     /// How long partial files wait for their put to go on.
     pub keep_partials: Duration,
     /// Where the packets of the workers are taken down; `None`: nowhere.
@@ -51,6 +63,9 @@ pub struct Daemon {
     workers: Workers,
     /// `None` over UDP.
     program: Option<Program>,
+    // Put back when the card is as it was otherwise: some start anew when a program leaves them.
+    steering: Option<Steering>,
+    steering_notes: Vec<String>,
     namespace: Namespace,
     _sweeper: Sweeper,
     interface: Interface,
@@ -62,8 +77,8 @@ pub struct Daemon {
 pub struct FinalReport {
     /// Packets by what the XDP program did with them, where there is one.
     pub packets: Option<Result<Counters, CountersError>>,
-    /// The worker of each queue; those that died do not tell.
-    pub workers: Vec<WorkerReport>,
+    /// Queue and report of each worker; those that died do not tell.
+    pub workers: Vec<(u32, WorkerReport)>,
 }
 
 impl Daemon {
@@ -72,12 +87,29 @@ impl Daemon {
         raise_descriptor_limit();
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
-        let queues = config
-            .queues
-            .unwrap_or(interface.rx_queues)
-            .clamp(1, interface.rx_queues.max(1))
-            .min(ConnectionId::WORKERS as u32);
-        let mut entrance = Entrance::open(config, &interface, queues)?;
+        let queues = served(
+            config.queues.as_ref(),
+            &interface.name,
+            interface.rx_queues,
+            config.datapath != Datapath::Udp,
+        )?;
+        let cpus = Cpus {
+            allowed: allowed_cpus(),
+            online: online_cpus(),
+            near: near_cpus(&interface.name),
+        };
+        let placement = cpus.place(config.cpus.as_ref(), queues.len())?;
+        recover_steering(&interface.name);
+        let request = Request {
+            port: config.port,
+            workers: queues
+                .iter()
+                .copied()
+                .zip(placement.workers.clone())
+                .collect(),
+        };
+        let mut entrance = Entrance::open(config, &interface, queues.len())?;
+        entrance.relieve(&queues, &placement.spare);
 
         let mailboxes = Mailboxes::default();
         let sweeper = Sweeper::start(exports.clone(), config.keep_partials)?;
@@ -89,17 +121,26 @@ impl Daemon {
         };
         // Should anything fail from here on, this ends those that run, before the program and the namespace thread.
         let mut workers = Workers::default();
-        for queue in 0..queues {
+        for (number, (&queue, cpu)) in queues.iter().zip(placement.workers).enumerate() {
             let mut settings = worker_config(config, &interface, queue);
-            settings.engine.workers = queues as u16;
-            let (xsk_fd, mailbox) = workers.start(settings, entrance.port(queue), &commons)?;
+            settings.cpu = cpu;
+            settings.engine.workers = queues.len() as u16;
+            let (xsk_fd, mailbox) = workers.start(settings, entrance.port(number), &commons)?;
             commons.mailboxes.push(mailbox);
             entrance.register(queue, xsk_fd)?;
         }
+        let (steering, steering_notes) = match (config.steer, entrance.is_udp()) {
+            (false, _) => (None, Vec::new()),
+            (true, true) => (None, vec![NO_STEERING.to_owned()]),
+            // Not before: a card may start anew when it gets a program, or a zero-copy socket.
+            (true, false) => Steering::set(&interface, &request)?,
+        };
         let summary = summary(config, &interface, &workers, entrance.reason());
         Ok(Self {
             workers,
             program: entrance.into_program(),
+            steering,
+            steering_notes,
             namespace,
             _sweeper: sweeper,
             interface,
@@ -110,6 +151,11 @@ impl Daemon {
     /// One line that says what runs and in which mode.
     pub fn summary(&self) -> &str {
         &self.summary
+    }
+
+    /// What was set on the card, and what was not, and why.
+    pub fn steering_notes(&self) -> &[String] {
+        &self.steering_notes
     }
 
     /// Whether a thread has died, which must never happen: blockd cannot serve without it.
@@ -130,7 +176,7 @@ impl Daemon {
     }
 
     /// What the worker of each queue has done so far; `None` for one that does not answer.
-    pub fn reports(&self) -> Vec<Option<WorkerReport>> {
+    pub fn reports(&self) -> Vec<(u32, Option<WorkerReport>)> {
         self.workers.reports()
     }
 
@@ -149,12 +195,14 @@ impl Daemon {
         let Self {
             workers,
             program,
+            steering,
             namespace,
             ..
         } = self;
         let workers = workers.stop();
         let packets = program.as_ref().map(Program::counters);
         drop(program);
+        drop(steering);
         if let Err(error) = namespace.shutdown() {
             tracing::error!(%error, "the namespace thread did not end well");
         }
@@ -172,13 +220,23 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Puts back what a blockd has left on the card that was killed.
+fn recover_steering(interface: &str) {
+    match recover(Some(interface), Path::new(STATE_DIRECTORY)) {
+        Ok(outcomes) => {
+            for (interface, recovered) in outcomes {
+                tracing::info!(interface, ?recovered, "steering of an earlier blockd");
+            }
+        }
+        Err(error) => tracing::warn!("{}", explain(&error)),
+    }
+}
+
 fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> WorkerConfig {
-    let cpus = allowed_cpus();
     let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
     worker.datapath = config.datapath;
     worker.busy_poll = config.busy_poll;
     worker.dump = config.dump.clone();
-    worker.cpu = cpus.get(queue as usize % cpus.len().max(1)).copied();
     worker
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use blk_datapath::explain::explain;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::net::{Interface, InterfaceError};
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
@@ -12,6 +13,9 @@ use blk_xdp::{AttachError, PortRange, Program};
 
 use crate::daemon::DaemonConfig;
 use crate::error::DaemonError;
+
+/// CPUs that the XDP program can spread packets for the kernel over.
+const KERNEL_CPUS_MAX: usize = 64;
 
 /// What all workers share of the way in.
 pub(crate) enum Entrance {
@@ -33,7 +37,7 @@ impl Entrance {
     pub(crate) fn open(
         config: &DaemonConfig,
         interface: &Interface,
-        workers: u32,
+        workers: usize,
     ) -> Result<Self, DaemonError> {
         match config.datapath {
             Datapath::Udp => Self::udp(config, interface, workers, None),
@@ -79,13 +83,13 @@ impl Entrance {
     fn udp(
         config: &DaemonConfig,
         interface: &Interface,
-        workers: u32,
+        workers: usize,
         reason: Option<String>,
     ) -> Result<Self, DaemonError> {
         if config.busy_poll.is_some() {
             tracing::warn!("--busy-poll does nothing over UDP sockets");
         }
-        let ports = UdpPort::listen(config.port, Some(interface.index), workers as usize)?;
+        let ports = UdpPort::listen(config.port, Some(interface.index), workers)?;
         let gate = Arc::new(config.admission.gate());
         let guard = |port: UdpPort| Arc::new(port.guarded_by(Arc::clone(&gate)));
         Ok(Self::Udp {
@@ -94,11 +98,35 @@ impl Entrance {
         })
     }
 
+    /// Has the kernel's part of what comes on queues without a worker done on CPUs without one, where there are such.
+    pub(crate) fn relieve(&mut self, served: &[u32], spare: &[usize]) {
+        let Self::Xdp { program, .. } = self else {
+            return;
+        };
+        let unserved = (0..program.queues()).filter(|queue| !served.contains(queue));
+        // Those of a queue go to one CPU: more of them would stand idle.
+        let most = unserved.count().min(KERNEL_CPUS_MAX);
+        let cpus: Vec<u32> = spare.iter().take(most).map(|&cpu| cpu as u32).collect();
+        if cpus.is_empty() {
+            return;
+        }
+        match program.tables_mut().set_kernel_cpus(&cpus) {
+            Ok(()) => tracing::info!(?cpus, "the kernel takes packets without a worker there"),
+            Err(error) => {
+                let error = explain(&error);
+                tracing::warn!(
+                    error,
+                    "the kernel works on packets without a worker where they come in"
+                );
+            }
+        }
+    }
+
     /// What a worker sends and receives through.
-    pub(crate) fn port(&self, worker: u32) -> Port {
+    pub(crate) fn port(&self, worker: usize) -> Port {
         match self {
             Self::Xdp { companion, .. } => Port::Companion(Arc::clone(companion)),
-            Self::Udp { ports, .. } => Port::Udp(Arc::clone(&ports[worker as usize])),
+            Self::Udp { ports, .. } => Port::Udp(Arc::clone(&ports[worker])),
         }
     }
 
@@ -108,6 +136,11 @@ impl Entrance {
             program.register(queue, 0, xsk)?;
         }
         Ok(())
+    }
+
+    /// Whether packets come by UDP sockets.
+    pub(crate) fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp { .. })
     }
 
     /// Why it is UDP, where nobody asked for it.

@@ -7,8 +7,11 @@ use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_xdp::{AttachError, PortRangeError, SlotError, TableError};
 
+use crate::cpus::CpuError;
 use crate::exports::ExportError;
 use crate::namespace::NamespaceError;
+use crate::queues::QueueError;
+use crate::steering::StateError;
 
 /// Why blockd cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,15 @@ pub enum DaemonError {
     /// The interface cannot be used.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
+    /// It has no such queues.
+    #[error(transparent)]
+    Queues(#[from] QueueError),
+    /// The workers cannot have these CPUs.
+    #[error(transparent)]
+    Cpus(#[from] CpuError),
+    /// What steering changes cannot be remembered.
+    #[error(transparent)]
+    Steering(#[from] StateError),
     /// The interface was removed, or moved to another network namespace.
     #[error("interface {0} is gone: start blockd again when it is back")]
     InterfaceGone(String),
@@ -58,7 +70,7 @@ impl DaemonError {
     /// The process's exit code; the list is in `docs/operations.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Table(TableError::ListFull { .. }) => 2,
+            Self::Table(TableError::ListFull { .. }) | Self::Queues(_) | Self::Cpus(_) => 2,
             Self::Export(_) => 5,
             Self::Attach(AttachError::NoPrivileges { .. })
             | Self::Worker(
@@ -75,6 +87,7 @@ impl DaemonError {
             | Self::Worker(WorkerError::Xsk(_) | WorkerError::Umem(UmemError::NoAfXdp)) => 11,
             Self::Port(_)
             | Self::Udp(_)
+            | Self::Steering(_)
             | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Namespace(_)

@@ -17,11 +17,15 @@
 //! - Every name is resolved beneath its export: see [`exports`].
 
 pub mod admission;
+pub mod balance;
+mod cpus;
 pub mod daemon;
 mod entrance;
 pub mod error;
 pub mod exports;
 pub mod gc;
 pub mod namespace;
+pub mod queues;
 pub mod service;
+pub mod steering;
 mod workers;

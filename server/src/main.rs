@@ -3,6 +3,7 @@
 mod dump;
 mod gc_command;
 mod probe_command;
+mod restore_command;
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -15,14 +16,18 @@ use std::time::Duration;
 use blk_datapath::dump::{DEFAULT_SNAPLEN, Dump, parse_snaplen};
 use blk_datapath::explain::explain;
 use blk_datapath::link;
+use blk_datapath::number_list::NumberList;
 use blk_xdp::Network;
 use blockd::admission::Admission;
+use blockd::balance::Balance;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
 use blockd::gc::parse_age;
+use blockd::queues::QueueChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gc_command::GcArguments;
 use probe_command::ProbeArguments;
+use restore_command::RestoreArguments;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use tracing_subscriber::EnvFilter;
 
@@ -49,6 +54,7 @@ struct Arguments {
 enum Command {
     Gc(GcArguments),
     Probe(ProbeArguments),
+    Restore(RestoreArguments),
 }
 
 /// What it takes to serve.
@@ -78,9 +84,19 @@ struct ServeArguments {
     /// answers, for CPU time; AF_XDP only
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     busy_poll: Option<u32>,
-    /// Queues to serve, from queue 0 on [default: all that the interface has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    queues: Option<u32>,
+    /// Queues to serve, each by a worker of its own: how many, from queue 0 on (4), or which (0-3 or 1,3) [default: all that
+    /// the interface has]
+    #[arg(long, value_name = "N|LIST")]
+    queues: Option<QueueChoice>,
+    /// CPUs to keep the workers on, in the order of their queues (0-3,8); fewer than workers are shared in turn [default: those
+    /// that the process may run on, first those of the card's NUMA node]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    cpus: Option<NumberList>,
+    /// Set the card for as long as blockd runs: the interrupt of each served queue to the CPU of its worker, and packets of the port to
+    /// the served queues (RSS table and hash, or a rule). How it was is put back at the end; after a kill, by the next start or by
+    /// `blockd restore`. What the card cannot do is said and left as it is
+    #[arg(long)]
+    steer: bool,
     /// How long what has arrived of a put that was cut off waits for it to go on: a number and s, m, h or d; 0: removed at the
     /// next look, at start and every hour
     #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_age)]
@@ -104,7 +120,7 @@ Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a 
 11 the interface cannot be used.
 
 `blockd probe` tells what network card, kernel and disk can do. `blockd gc` lists and removes the files of puts that were
-never finished.
+never finished. `blockd restore` puts back what --steer has set, after a kill.
 
 Example:
   blockd --interface eth1 --export data=/srv/data";
@@ -145,6 +161,7 @@ fn main() -> ExitCode {
     let arguments = match (parsed.command, parsed.serve) {
         (Some(Command::Gc(arguments)), _) => return gc_command::run(&arguments),
         (Some(Command::Probe(arguments)), _) => return probe_command::run(&arguments),
+        (Some(Command::Restore(arguments)), _) => return restore_command::run(&arguments),
         (None, Some(arguments)) => arguments,
         // Never: what is required is there, or the usage was shown.
         (None, None) => return fail("nothing to do: see blockd --help", 2),
@@ -175,6 +192,8 @@ fn main() -> ExitCode {
             .busy_poll
             .map(|time| Duration::from_micros(time.into())),
         queues: arguments.queues,
+        cpus: arguments.cpus,
+        steer: arguments.steer,
         keep_partials: arguments.keep_partials,
         dump: dump.as_ref().map(Dump::taps),
     };
@@ -189,6 +208,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
+    for note in daemon.steering_notes() {
+        eprintln!("blockd: steering: {note}");
+    }
     eprintln!("blockd: {}", daemon.summary());
     let mut byte = [0];
     let broken = loop {
@@ -213,8 +235,12 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
         Some(Err(error)) => tracing::warn!("{}", explain(&error)),
         None => {}
     }
-    for (queue, report) in report.workers.iter().enumerate() {
+    for (queue, report) in &report.workers {
         tracing::info!("statistics of queue {queue}: {report}");
+    }
+    let workers = report.workers.iter();
+    if let Some(balance) = Balance::of(workers.map(|(queue, report)| (*queue, report))) {
+        tracing::info!("{balance}");
     }
     match broken {
         Some((message, code)) => fail(&message, code),
@@ -231,17 +257,31 @@ fn show_statistics(daemon: &Daemon) {
     let mut lines: Vec<String> = packets.into_iter().collect();
     let small_files = daemon.small_files();
     lines.push(format!("statistics of small files: {small_files}"));
-    for (queue, report) in daemon.reports().iter().enumerate() {
+    let reports = daemon.reports();
+    for (queue, report) in &reports {
         lines.push(match report {
             Some(report) => format!("statistics of queue {queue}: {report}"),
             None => format!("statistics of queue {queue}: the worker does not answer"),
         });
     }
+    let told = reports
+        .iter()
+        .filter_map(|(queue, report)| Some((*queue, report.as_ref()?)));
+    lines.extend(Balance::of(told).map(|balance| balance.to_string()));
     let text: String = lines
         .iter()
         .map(|line| format!("blockd: {line}\n"))
         .collect();
     eprint!("{text}");
+}
+
+/// At least one CPU.
+fn parse_cpus(text: &str) -> Result<NumberList, String> {
+    let list: NumberList = text.parse().map_err(|error| format!("{error}"))?;
+    match list.numbers() {
+        [] => Err("no CPU is named".to_owned()),
+        _ => Ok(list),
+    }
 }
 
 /// The signals that came.

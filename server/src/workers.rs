@@ -11,11 +11,17 @@ use blk_datapath::worker::{Port, WorkerConfig, WorkerHandle, WorkerReport, spawn
 use crate::error::DaemonError;
 use crate::service::{Commons, Mail, StorageService};
 
+/// A worker and the queue that it serves.
+struct Worker {
+    queue: u32,
+    handle: WorkerHandle<Mail>,
+}
+
 /// Running workers. Dropped, they are stopped as by [`stop`](Workers::stop): no thread outlives it, also when the
 /// daemon fails while it starts.
 #[derive(Default)]
 pub(crate) struct Workers {
-    handles: Vec<WorkerHandle<Mail>>,
+    handles: Vec<Worker>,
     stop: Arc<AtomicBool>,
 }
 
@@ -29,13 +35,14 @@ impl Workers {
     ) -> Result<(Option<RawFd>, MailSender<Mail>), DaemonError> {
         let number = self.handles.len() as u32;
         config.engine.worker = number;
+        let queue = config.queue;
         let commons = commons.clone();
         let stop = Arc::clone(&self.stop);
-        let worker = spawn(config, port, move || {
+        let handle = spawn(config, port, move || {
             StorageService::new(number, commons, stop)
         })?;
-        let started = (worker.xsk_fd(), worker.mail().clone());
-        self.handles.push(worker);
+        let started = (handle.xsk_fd(), handle.mail().clone());
+        self.handles.push(Worker { queue, handle });
         Ok(started)
     }
 
@@ -46,37 +53,38 @@ impl Workers {
 
     /// Whether one of them has ended by itself.
     pub(crate) fn is_broken(&self) -> bool {
-        self.handles.iter().any(WorkerHandle::is_over)
+        self.handles.iter().any(|worker| worker.handle.is_over())
     }
 
     /// The least link that one of them got.
     pub(crate) fn link(&self) -> Option<LinkKind> {
-        let links = || self.handles.iter().map(WorkerHandle::link);
+        let links = || self.handles.iter().map(|worker| worker.handle.link());
         links()
             .find(|&link| link != LinkKind::ZeroCopy)
             .or_else(|| links().next())
     }
 
-    /// What each has done so far; `None` for one that does not answer.
-    pub(crate) fn reports(&self) -> Vec<Option<WorkerReport>> {
-        self.handles.iter().map(WorkerHandle::report).collect()
+    /// What the worker of each queue has done so far; `None` for one that does not answer.
+    pub(crate) fn reports(&self) -> Vec<(u32, Option<WorkerReport>)> {
+        let report = |worker: &Worker| (worker.queue, worker.handle.report());
+        self.handles.iter().map(report).collect()
     }
 
     /// Tells the sessions and ends the threads.
-    pub(crate) fn stop(mut self) -> Vec<WorkerReport> {
+    pub(crate) fn stop(mut self) -> Vec<(u32, WorkerReport)> {
         self.end()
     }
 
-    fn end(&mut self) -> Vec<WorkerReport> {
+    fn end(&mut self) -> Vec<(u32, WorkerReport)> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in &self.handles {
             // Any mail wakes a sleeping worker, which then sees that it shall stop.
-            let _ = worker.mail().send(Mail::Wake);
+            let _ = worker.handle.mail().send(Mail::Wake);
         }
         let mut reports = Vec::new();
-        for worker in self.handles.drain(..) {
-            match worker.join() {
-                Ok(report) => reports.push(report),
+        for Worker { queue, handle } in self.handles.drain(..) {
+            match handle.join() {
+                Ok(report) => reports.push((queue, report)),
                 Err(error) => tracing::error!(%error, "a worker did not end well"),
             }
         }

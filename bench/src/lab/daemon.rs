@@ -94,9 +94,21 @@ impl Daemon {
         export: &Path,
         directory: &Directory,
     ) -> Self {
+        Self::start_over_with(hosts, interface, datapath, export, &[], directory)
+    }
+
+    /// The same with more options.
+    pub fn start_over_with(
+        hosts: &Hosts,
+        interface: &str,
+        datapath: &str,
+        export: &Path,
+        options: &[&OsStr],
+        directory: &Directory,
+    ) -> Self {
         let mut command = hosts.command(Host::Server, binary("blockd"));
         command.args(["--datapath", datapath]);
-        Self::run(command, interface, &[("data", export)], &[], directory).ready()
+        Self::run(command, interface, &[("data", export)], options, directory).ready()
     }
 
     /// As [`start_options`](Self::start_options) over any data path.
@@ -174,27 +186,58 @@ impl Daemon {
     /// # Panics
     /// When it does not tell them within some seconds.
     pub fn statistics(&self) -> BTreeMap<String, u64> {
+        sums(&self.tell(" dropped="))
+    }
+
+    /// The counters of each queue by name.
+    ///
+    /// # Panics
+    /// When it does not tell them within some seconds.
+    pub fn statistics_by_queue(&self) -> BTreeMap<u32, BTreeMap<String, u64>> {
+        let mut queues = BTreeMap::new();
+        for line in self.tell(" dropped=").lines() {
+            if let Some((_, rest)) = line.split_once("statistics of queue ")
+                && let Some((queue, counters)) = rest.split_once(": ")
+            {
+                queues.insert(queue.parse().expect("a queue's number"), sums(counters));
+            }
+        }
+        queues
+    }
+
+    /// What it prints when it is asked for its counters; `word` is in it.
+    fn tell(&self, word: &str) -> String {
         let before = self.log().len();
         self.signal(Signal::USR1);
-        let told = || {
-            self.log()[before..]
-                .lines()
-                .any(|line| line.contains(" dropped="))
-        };
+        // It prints all of it in one write.
+        let told = || self.log()[before..].lines().any(|line| line.contains(word));
         assert!(
             within(Duration::from_secs(5), told),
             "blockd tells no statistics:\n{}",
             self.log()
         );
-        let mut sums = BTreeMap::new();
-        for word in self.log()[before..].split_whitespace() {
-            if let Some((name, value)) = word.split_once('=')
-                && let Ok(value) = value.parse::<u64>()
-            {
-                *sums.entry(name.to_owned()).or_default() += value;
-            }
-        }
-        sums
+        self.log()[before..].to_owned()
+    }
+
+    /// The CPUs that each of its threads may run on, as the kernel lists them, by the thread's name.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn cpus_of_threads(&self) -> BTreeMap<String, String> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let threads = std::fs::read_dir(tasks).expect("blockd is gone");
+        threads
+            .filter_map(Result::ok)
+            .filter_map(|thread| {
+                let status = read(thread.path().join("status"));
+                let value = |name: &str| {
+                    let line = status.lines().find_map(|line| line.strip_prefix(name));
+                    Some(line?.trim().to_owned())
+                };
+                Some((value("Name:")?, value("Cpus_allowed_list:")?))
+            })
+            .collect()
     }
 
     /// Resident memory in bytes.
@@ -235,6 +278,19 @@ impl Drop for Daemon {
             }
         }
     }
+}
+
+/// Counters by name, summed.
+fn sums(text: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for word in text.split_whitespace() {
+        if let Some((name, value)) = word.split_once('=')
+            && let Ok(value) = value.parse::<u64>()
+        {
+            *sums.entry(name.to_owned()).or_default() += value;
+        }
+    }
+    sums
 }
 
 /// Kills a child process. One that does not go is left behind, and told of: to wait for it would hide why a test failed.

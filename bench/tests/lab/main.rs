@@ -31,6 +31,7 @@ mod udp;
 mod vlan;
 mod way;
 mod wire;
+mod workers;
 
 #[path = "../../../datapath/tests/support/pcapng.rs"]
 mod pcapng;

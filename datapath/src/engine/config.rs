@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use blk_proto::drops::Drops;
-use blk_proto::session::{AcceptorConfig, RetryPolicy};
+use blk_proto::session::{AcceptorConfig, RetryPolicy, Stats};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// How an engine is set up.
@@ -100,4 +100,17 @@ pub struct EngineCounters {
     pub frames_sent: u64,
     /// Of these, blocks that were copied, because other VLAN tags than at this end shall make their place at the other.
     pub blocks_shifted: u64,
+    /// Bytes of block payload taken in, each block once.
+    pub payload_received: u64,
+    /// Bytes of block payload given to the link, retransmissions included.
+    pub payload_sent: u64,
+}
+
+impl EngineCounters {
+    /// Adds what a session has done.
+    pub(super) fn add_session(&mut self, stats: &Stats) {
+        self.dropped += &stats.dropped;
+        self.payload_received += stats.block_bytes_received;
+        self.payload_sent += stats.block_bytes_sent;
+    }
 }

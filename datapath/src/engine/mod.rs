@@ -270,7 +270,7 @@ impl Engine {
     pub fn counters(&self) -> EngineCounters {
         let mut counters = self.counters;
         for peer in self.peers.iter() {
-            counters.dropped += &peer.session.stats().dropped;
+            counters.add_session(&peer.session.stats());
         }
         counters
     }
@@ -446,7 +446,7 @@ impl Engine {
         let Some(mut peer) = self.peers.remove(session) else {
             return;
         };
-        self.counters.dropped += &peer.session.stats().dropped;
+        self.counters.add_session(&peer.session.stats());
         self.orphaned += peer.writing;
         if let Some(peer_id) = peer.session.peer_id() {
             let remote = peer.path.destination;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blk_proto::net::Path;
-use blk_proto::session::{CloseCode, CloseReason, Session};
+use blk_proto::session::{CloseCode, CloseReason, ConnectionId, Session};
 
 use super::peer::{Hop, Peer};
 use super::{Coverage, Engine, EngineEvent, Inbound, Outbound, Progress, SessionId, SharedWork};
@@ -19,6 +19,12 @@ impl Engine {
         let session = Session::connect(config, id.0, self.now);
         self.peers.insert(self.now, id, Peer::new(session, path));
         Some(id)
+    }
+
+    /// The worker that a session has reached at the other end, if that is blockd: another program's ids may say anything.
+    pub fn remote_worker(&mut self, session: SessionId) -> Option<u32> {
+        let id = self.peers.get_mut(session)?.session.peer_id()?;
+        Some(ConnectionId::from_bits(id).worker())
     }
 
     /// The next hop of a session has another Ethernet address now, or this host's interface has.

@@ -3,6 +3,7 @@
 //! Not from /sys/class/net: that shows the network namespace it was mounted in, not the caller's.
 
 use std::ffi::{CStr, c_char};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -120,13 +121,31 @@ pub(super) fn rx_queues(interface: &str) -> Option<u32> {
 /// `T` must be the structure that include/uapi/linux/ethtool.h gives for the command in its first field, and
 /// any bytes must be valid in it.
 pub(crate) unsafe fn ask<T>(interface: &str, command: &mut T) -> Option<()> {
+    // SAFETY: as above.
+    unsafe { call(interface, command).ok() }
+}
+
+/// The same, with the error.
+///
+/// # Safety
+/// As [`ask`].
+pub(super) unsafe fn call<T>(interface: &str, command: &mut T) -> io::Result<()> {
+    // SAFETY: the caller vouches for the command's size and content.
+    unsafe { call_raw(interface, std::ptr::from_mut(command).cast()) }
+}
+
+/// The same for a structure with a list of any length at its end.
+///
+/// # Safety
+/// `command` points to the structure that include/uapi/linux/ethtool.h gives for the command in its first field, with room
+/// for as many entries as it says; any bytes must be valid in it.
+pub(super) unsafe fn call_raw(interface: &str, command: *mut c_char) -> io::Result<()> {
     let socket: OwnedFd = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
         SocketFlags::CLOEXEC,
         None,
-    )
-    .ok()?;
+    )?;
     let mut name = [0; libc::IFNAMSIZ];
     // The last byte stays zero; no interface has a longer name.
     for (to, from) in name[..libc::IFNAMSIZ - 1].iter_mut().zip(interface.bytes()) {
@@ -134,12 +153,14 @@ pub(crate) unsafe fn ask<T>(interface: &str, command: &mut T) -> Option<()> {
     }
     let mut request = libc::ifreq {
         ifr_name: name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_data: std::ptr::from_mut(command).cast(),
-        },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: command },
     };
     // SAFETY: `request` and the command it points to live until the call returns, and the caller vouches for
     // the command's size and content.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
-    (result == 0).then_some(())
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

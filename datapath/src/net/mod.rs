@@ -13,10 +13,12 @@
 //! Every function acts in the network namespace of the calling thread. All but
 //! [`resolve_neighbour`], [`solicit_neighbour`] and [`verify_neighbour`] work without privileges.
 
+pub mod card;
 mod error;
 pub(crate) mod ethtool;
 mod interface;
 mod neighbour;
+pub(crate) mod numa;
 mod route;
 mod vlan;
 mod watch;
@@ -26,6 +28,7 @@ pub use ethtool::Driver;
 pub use interface::Interface;
 pub(crate) use interface::usable as usable_address;
 pub use neighbour::{neighbour, resolve_neighbour, solicit_neighbour, verify_neighbour};
+pub use numa::{device_directory, near_cpus};
 pub use route::{Route, route_to};
 pub use vlan::{Trunk, VlanLink, trunk_of};
 pub use watch::Changes;

@@ -1,7 +1,5 @@
 //! What can be read of a network interface.
 
-use std::fs;
-
 use blk_xdp::{Attachment, ProgramInfo, link_state, program_info};
 
 use super::ethtool::{Offloads, Queues, Rings, Steering, speed};
@@ -10,6 +8,7 @@ use super::netdev::{BusyPoll, XdpFeatures};
 use super::virtio::VirtioFeatures;
 use crate::net::Driver;
 use crate::net::ethtool::driver;
+use crate::net::numa::numa_node;
 
 /// A program on an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,18 +117,6 @@ fn program(index: u32) -> Option<XdpProgram> {
         attachment,
         info,
     })
-}
-
-/// By the device's address: /sys/class/net shows the network namespace that it was mounted in.
-fn numa_node(driver: &Driver) -> Option<u32> {
-    // A PCI address, and nothing that leads elsewhere.
-    let plain = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    if driver.bus.is_empty() || driver.bus.starts_with('.') || !driver.bus.bytes().all(plain) {
-        return None;
-    }
-    let path = format!("/sys/bus/pci/devices/{}/numa_node", driver.bus);
-    // -1: there is only one.
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -102,6 +102,12 @@ impl UdpPort {
         self.port
     }
 
+    /// The socket of a connected port, for who sends by it before a worker does.
+    pub fn connected(&self) -> Option<&UdpSocket> {
+        let socket = self.sockets.first()?;
+        socket.connected.map(|_| &socket.socket)
+    }
+
     /// This end's address, where there is one.
     pub fn local(&self) -> Option<SocketAddr> {
         self.sockets.first()?.connected.map(|(local, _)| local)

@@ -3,6 +3,7 @@
 //! It spins for a bounded time while there is work, and sleeps in one place otherwise: the io_uring, on which the
 //! link, the mailbox and the companion of an AF_XDP socket are polled. An idle worker costs nothing.
 
+mod activity;
 mod companion;
 mod config;
 mod pin;
@@ -13,11 +14,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use activity::Activity;
+use activity::Stopwatch;
 use companion::Heard;
 pub(crate) use companion::bind_patiently;
 pub use companion::{Companion, CompanionError};
 pub use config::{WorkerConfig, max_payload_for};
-pub use pin::{allowed_cpus, pin_to};
+pub use pin::{allowed_cpus, online_cpus, pin_to};
 pub use report::WorkerReport;
 
 use crate::disk::{DiskError, DiskQueue};
@@ -165,6 +168,7 @@ pub fn spawn<S: Service + 'static>(
                 },
                 companion_has_more: false,
                 inquiry: asked,
+                watch: Stopwatch::new(config.cpu),
                 spin: config.spin.max(config.busy_poll.unwrap_or_default()),
                 armed: [false; 3],
             }
@@ -222,26 +226,30 @@ struct Worker<S: Service> {
     companion: Option<Arc<Companion>>,
     companion_has_more: bool,
     inquiry: Arc<Inquiry>,
+    watch: Stopwatch,
     spin: Duration,
     armed: [bool; 3],
 }
 
 impl<S: Service> Worker<S> {
     fn run(mut self) -> WorkerReport {
-        let mut last_work = Instant::now();
         while !self.service.is_finished() {
-            self.inquiry.serve(&self.engine);
-            if self.step() {
-                last_work = Instant::now();
-            } else if last_work.elapsed() < self.spin {
+            self.inquiry.serve(&self.engine, &self.watch.activity);
+            let busy = self.step();
+            let idle = self.watch.turned(busy);
+            if busy {
+                continue;
+            }
+            if idle < self.spin {
                 self.pause();
             } else {
                 self.sleep();
             }
+            self.watch.begin();
         }
         self.farewell();
         self.engine.assert_conserved();
-        WorkerReport::of(&self.engine)
+        WorkerReport::of(&self.engine, &self.watch.activity)
     }
 
     /// Waits a moment without sleeping; the pauses leave the core to its other hardware thread.

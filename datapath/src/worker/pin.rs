@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::number_list::NumberList;
+
 /// The CPUs this process may run on, in order.
 pub fn allowed_cpus() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else {
@@ -12,6 +14,15 @@ pub fn allowed_cpus() -> Vec<usize> {
     (0..CpuSet::MAX_CPU)
         .filter(|&cpu| set.is_set(cpu))
         .collect()
+}
+
+/// The CPUs that are switched on; those this process may run on, where the kernel does not tell.
+pub fn online_cpus() -> Vec<usize> {
+    let told = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    match told.and_then(|list| list.parse::<NumberList>().ok()) {
+        Some(list) => list.numbers().iter().map(|&cpu| cpu as usize).collect(),
+        None => allowed_cpus(),
+    }
 }
 
 /// Keeps the calling thread on one CPU.
@@ -25,6 +36,12 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_run_on_a_cpu_finds_it_online() {
+        let online = online_cpus();
+        assert!(allowed_cpus().iter().all(|cpu| online.contains(cpu)));
+    }
 
     #[test]
     fn a_thread_stays_where_it_was_pinned() {

@@ -12,6 +12,8 @@ use crate::engine::{Engine, EngineCounters};
 use crate::link::LinkStatistics;
 use crate::umem::FrameCounts;
 
+use super::activity::Activity;
+
 /// Counters of a worker since it started, and where its frames are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WorkerReport {
@@ -27,11 +29,13 @@ pub struct WorkerReport {
     pub link: LinkStatistics,
     /// Sessions.
     pub sessions: usize,
+    /// How it has spent its time.
+    pub activity: Activity,
 }
 
 impl WorkerReport {
     /// The engine as it is now.
-    pub(super) fn of(engine: &Engine) -> Self {
+    pub(super) fn of(engine: &Engine, activity: &Activity) -> Self {
         Self {
             frames: engine.frame_counts(),
             counters: engine.counters(),
@@ -39,6 +43,7 @@ impl WorkerReport {
             disk: engine.disk_counters(),
             link: engine.link_statistics().unwrap_or_default(),
             sessions: engine.sessions(),
+            activity: *activity,
         }
     }
 }
@@ -53,7 +58,13 @@ impl fmt::Display for WorkerReport {
             disk,
             link,
             sessions,
+            activity,
         } = self;
+        write!(
+            out,
+            "{activity} payload_in={} payload_out={} ",
+            counters.payload_received, counters.payload_sent,
+        )?;
         write!(
             out,
             "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={} blocks_moved={} blocks_shifted={}",
@@ -129,17 +140,17 @@ impl Inquiry {
 
     /// Answers when somebody asks. Costs one load when nobody does.
     #[inline]
-    pub(super) fn serve(&self, engine: &Engine) {
+    pub(super) fn serve(&self, engine: &Engine, activity: &Activity) {
         if self.asked.load(Ordering::Relaxed) {
-            self.answer(engine);
+            self.answer(engine, activity);
         }
     }
 
     #[cold]
-    fn answer(&self, engine: &Engine) {
+    fn answer(&self, engine: &Engine, activity: &Activity) {
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         self.asked.store(false, Ordering::Release);
-        *answer = Some(WorkerReport::of(engine));
+        *answer = Some(WorkerReport::of(engine, activity));
         self.answered.notify_all();
     }
 }

@@ -55,6 +55,7 @@ struct Json<'a> {
 struct JsonFlow {
     queue: u32,
     port: u16,
+    worker: u32,
     bytes: u64,
     #[serde(flatten)]
     udp: Option<JsonUdp>,
@@ -99,6 +100,7 @@ impl JsonFlow {
         Self {
             queue: flow.queue,
             port: flow.port,
+            worker: flow.worker,
             bytes: flow.bytes,
             udp: flow.udp.as_ref().map(JsonUdp::new),
         }
