@@ -12,7 +12,7 @@ use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
 use blk_proto::message::{ErrorCode, Failure};
 use blk_proto::session::{CloseCode, CloseReason, RefuseReason};
-use blk_xdp::{AttachError, PortRangeError, SlotError};
+use blk_xdp::{AttachError, SlotError};
 
 /// Why a session ended, or never was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,9 +125,6 @@ pub enum ClientError {
     /// The XDP program cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// The program cannot steer this port.
-    #[error(transparent)]
-    PortRange(#[from] PortRangeError),
     /// The program has no place for the socket.
     #[error(transparent)]
     Slot(#[from] SlotError),
@@ -305,7 +302,6 @@ impl ClientError {
             } if is_full(error) => ErrorKind::NoSpace,
             Self::Port(_)
             | Self::Udp(_)
-            | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Transfer { .. }
             | Self::Changed { .. } => ErrorKind::Other,

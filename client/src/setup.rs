@@ -2,13 +2,14 @@
 //! so that whoever waits for the connection can give up at any moment.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
-use blk_datapath::link::LinkKind;
+use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
-use blk_datapath::xsk::XskError;
 use blk_proto::net::Path;
 use blk_proto::session::MIN_MAX_PAYLOAD;
+use blk_xdp::SlotError;
 use tokio::sync::oneshot;
 
 use crate::connection::{ConnectOptions, DatapathInfo};
@@ -16,6 +17,11 @@ use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::service::{ClientService, Command};
 use crate::way::{Found, Way};
+
+/// So often another port is taken for a flow whose port turns out to be claimed.
+const PORT_TRIES: u32 = 8;
+/// How long a free queue is waited for where UDP does as well: a process that has just ended gives its own back within that.
+const AUTO_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Runs `work` on a thread of its own. When the future is dropped the thread ends its work alone, and drops the result.
 pub async fn on_thread<T: Send + 'static>(
@@ -65,12 +71,29 @@ pub fn prepare(
     options: &ConnectOptions,
 ) -> Result<(Flow, Path, Ground), ClientError> {
     refuse_link_local(remote)?;
+    let found = Way::find(remote, options)?;
+    match begin(found, remote, options) {
+        // The first attempt has given back what it had: no program stays on the interface for this one.
+        Err(error) if options.datapath == Datapath::Auto && is_busy(&error) => {
+            let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
+            begin(found, remote, options)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Starts the first flow on a way.
+fn begin(
+    found: Found,
+    remote: SocketAddr,
+    options: &ConnectOptions,
+) -> Result<(Flow, Path, Ground), ClientError> {
     let Found {
         way,
         interface,
         route_mtu,
         reason,
-    } = Way::find(remote, options)?;
+    } = found;
     let mut ground = Ground {
         datapath: DatapathInfo {
             interface: interface.name.clone(),
@@ -85,7 +108,7 @@ pub fn prepare(
         remote,
         way,
     };
-    let (flow, path, link) = ground.start_flow(0, 0)?;
+    let (flow, path, link) = ground.start_flow(0)?;
     ground.datapath.queue = flow.queue();
     ground.datapath.mode = link.name();
     Ok((flow, path, ground))
@@ -110,12 +133,10 @@ impl Ground {
         reached: Option<u32>,
     ) -> Result<Vec<Flow>, ClientError> {
         let mut started = Vec::new();
-        let mut queue = self.datapath.queue + 1;
         let asked = self.options.flows.is_some();
         for number in 1..self.way.spread(workers, asked, reached) {
-            match self.start_flow(number, queue) {
+            match self.start_flow(number) {
                 Ok((mut flow, path, _)) => {
-                    queue = flow.queue() + 1;
                     flow.connect(path);
                     started.push(flow);
                 }
@@ -129,11 +150,25 @@ impl Ground {
         Ok(started)
     }
 
-    /// Starts the worker of a flow, over AF_XDP on the first queue from `queue` on that nobody has, and directs its packets
+    /// Starts the worker of a flow, over AF_XDP on the first queue that nobody has, and directs its packets
     /// to it. The path of its packets, and its link, too.
-    fn start_flow(&self, number: u16, queue: u32) -> Result<(Flow, Path, LinkKind), ClientError> {
+    fn start_flow(&self, number: u16) -> Result<(Flow, Path, LinkKind), ClientError> {
+        let mut tries = PORT_TRIES;
+        loop {
+            tries -= 1;
+            match self.try_flow(number) {
+                Err(ClientError::Slot(SlotError::PortElsewhere { .. })) if tries > 0 => {
+                    self.way.change_port(number, self.remote)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_flow(&self, number: u16) -> Result<(Flow, Path, LinkKind), ClientError> {
         let port = self.way.source_port(number);
-        let (worker, queue) = self.start_worker(number, queue, port)?;
+        let worker = self.start_worker(number, port)?;
+        let queue = worker.queue().unwrap_or(number.into());
         let (socket, link) = (worker.xsk_fd(), worker.link());
         // From here on no change of the way gets by the flow.
         self.way.follow(worker.mail());
@@ -142,45 +177,40 @@ impl Ground {
         Ok((flow, self.way.path(number, self.remote), link))
     }
 
-    fn start_worker(
-        &self,
-        number: u16,
-        mut queue: u32,
-        port: u16,
-    ) -> Result<(WorkerHandle<Command>, u32), ClientError> {
+    fn start_worker(&self, number: u16, port: u16) -> Result<WorkerHandle<Command>, ClientError> {
         let (interface, options) = (&self.interface, &self.options);
-        loop {
-            let mut config = WorkerConfig::new(&interface.name, queue, interface.mtu, port, false);
-            config.datapath = options.datapath;
-            config.busy_poll = options.busy_poll;
-            config.dump = options.dump.clone();
-            config.cpu = options.cpu.filter(|_| number == 0);
-            config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(
-                MIN_MAX_PAYLOAD,
-                config.engine.max_payload.max(MIN_MAX_PAYLOAD),
-            );
-            config.engine.workers = self.flows();
-            config.engine.unanswered_timeout = options.silence;
-            config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
-            match spawn(config, self.way.port(number), ClientService::default) {
-                Ok(worker) => return Ok((worker, queue)),
-                Err(WorkerError::Xsk(XskError::QueueBusy { .. }))
-                    if queue + 1 < interface.rx_queues =>
-                {
-                    queue += 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        // Over AF_XDP any queue will do; over UDP it is a name only.
+        let (first, last) = match self.way.has_queues() {
+            true => (0, interface.rx_queues.saturating_sub(1)),
+            false => (number.into(), number.into()),
+        };
+        let mut config = WorkerConfig::new(&interface.name, first, interface.mtu, port, false);
+        config.last_queue = last;
+        if options.datapath == Datapath::Auto {
+            config.patience = AUTO_PATIENCE;
         }
+        config.datapath = options.datapath;
+        config.busy_poll = options.busy_poll;
+        config.dump = options.dump.clone();
+        config.cpu = options.cpu.filter(|_| number == 0);
+        config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(
+            MIN_MAX_PAYLOAD,
+            config.engine.max_payload.max(MIN_MAX_PAYLOAD),
+        );
+        config.engine.workers = self.flows();
+        config.engine.unanswered_timeout = options.silence;
+        config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
+        Ok(spawn(
+            config,
+            self.way.port(number),
+            ClientService::default,
+        )?)
     }
 }
 
-/// Whether somebody else has the queue: that may change.
+/// Whether others have the queues: that may change.
 fn is_busy(error: &ClientError) -> bool {
-    matches!(
-        error,
-        ClientError::Worker(WorkerError::Xsk(XskError::QueueBusy { .. }))
-    )
+    matches!(error, ClientError::Worker(error) if error.is_busy())
 }
 
 /// A link-local address means nothing without its link, which packets of a session do not carry.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use blk_datapath::engine::Hop;
@@ -14,7 +14,7 @@ use blk_datapath::net::{
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
-use blk_xdp::{AttachError, PortRange, Program};
+use blk_xdp::{AttachError, Program};
 
 use crate::connection::{ConnectOptions, FLOWS_MAX};
 use crate::error::{ClientError, ErrorKind};
@@ -32,8 +32,8 @@ const LOOPBACK: &str = "lo";
 pub(crate) enum Way {
     /// AF_XDP.
     Xdp {
-        /// One for each flow there may be, their ports in a row.
-        companions: Vec<Arc<Companion>>,
+        /// One for each flow there may be.
+        companions: Mutex<Vec<Arc<Companion>>>,
         program: Box<Mutex<Program>>,
         /// This end's address.
         source: IpAddr,
@@ -102,14 +102,10 @@ impl Way {
         let next_hop = route.next_hop(remote.ip());
         let destination_mac = resolve_neighbour(link.index, next_hop, NEIGHBOUR_PATIENCE)
             .map_err(|source| ClientError::Neighbour { remote, source })?;
-        let companions = Companion::connect_row(route.source, remote, flows)?;
-        let companions: Vec<_> = companions.into_iter().map(Arc::new).collect();
-        let first = companions.first().map_or(0, |companion| companion.port());
-        let program = Program::attach(
-            interface.name.as_str(),
-            PortRange::new(first, companions.len() as u16)?,
-            options.datapath.attach_mode(),
-        )?;
+        let companions = (0..flows)
+            .map(|_| Companion::connect(route.source, remote).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let program = Program::attach(interface.name.as_str(), options.datapath.attach_mode())?;
         if options.busy_poll.is_some()
             && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
         {
@@ -128,7 +124,7 @@ impl Way {
         let watcher = Watcher::start(premises, hop).map_err(WorkerError::Io)?;
         Ok(Found {
             way: Self::Xdp {
-                companions,
+                companions: Mutex::new(companions),
                 program: Box::new(Mutex::new(program)),
                 source: route.source,
                 vlans,
@@ -140,7 +136,7 @@ impl Way {
         })
     }
 
-    fn udp(
+    pub(crate) fn udp(
         remote: SocketAddr,
         options: &ConnectOptions,
         reason: Option<String>,
@@ -168,7 +164,7 @@ impl Way {
     /// Flows there may be, the first one included.
     pub(crate) fn flows(&self) -> u16 {
         match self {
-            Self::Xdp { companions, .. } => companions.len() as u16,
+            Self::Xdp { companions, .. } => locked(companions).len() as u16,
             Self::Udp(ports) => ports.flows(),
         }
     }
@@ -188,11 +184,16 @@ impl Way {
         }
     }
 
+    /// Whether each flow needs a queue of the interface.
+    pub(crate) fn has_queues(&self) -> bool {
+        matches!(self, Self::Xdp { .. })
+    }
+
     /// What the worker of a flow sends and receives through.
     pub(crate) fn port(&self, flow: u16) -> Port {
         match self {
             Self::Xdp { companions, .. } => {
-                Port::Companion(Arc::clone(&companions[usize::from(flow)]))
+                Port::Companion(Arc::clone(&locked(companions)[usize::from(flow)]))
             }
             Self::Udp(ports) => Port::Udp(Arc::clone(ports.port(flow))),
         }
@@ -201,9 +202,21 @@ impl Way {
     /// This end's port of a flow.
     pub(crate) fn source_port(&self, flow: u16) -> u16 {
         match self {
-            Self::Xdp { companions, .. } => companions[usize::from(flow)].port(),
+            Self::Xdp { companions, .. } => locked(companions)[usize::from(flow)].port(),
             Self::Udp(ports) => ports.port(flow).port(),
         }
+    }
+
+    /// Takes another port for a flow whose worker is not there any more, or not yet.
+    pub(crate) fn change_port(&self, flow: u16, remote: SocketAddr) -> Result<(), ClientError> {
+        if let Self::Xdp {
+            companions, source, ..
+        } = self
+        {
+            let other = Companion::connect(*source, remote)?;
+            locked(companions)[usize::from(flow)] = Arc::new(other);
+        }
+        Ok(())
     }
 
     /// From now on the worker of a flow is told what changes of the way.
@@ -246,20 +259,25 @@ impl Way {
         xsk: Option<RawFd>,
     ) -> Result<(), ClientError> {
         if let (Self::Xdp { program, .. }, Some(xsk)) = (self, xsk) {
-            program
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .register(queue, u32::from(flow), xsk)?;
+            locked(program).register(queue, self.source_port(flow), xsk)?;
         }
         Ok(())
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether AF_XDP cannot be had here, and UDP can.
 fn is_no_way_for_xdp(error: &ClientError) -> bool {
     match error {
-        // An interface takes one XDP program, and somebody else's is on it.
-        ClientError::Attach(AttachError::NoNativeXdp { .. } | AttachError::Busy { .. })
+        // An interface takes one XDP program, and one is on it that cannot be joined.
+        ClientError::Attach(
+            AttachError::NoNativeXdp { .. }
+            | AttachError::Busy { .. }
+            | AttachError::Unshared { .. },
+        )
         | ClientError::Interface(InterfaceError::NotEthernet(_) | InterfaceError::Stacked { .. })
         | ClientError::Route {
             source: RouteError::ThisHost(_),

@@ -117,6 +117,14 @@ impl Link {
         }
     }
 
+    /// The queue of the interface that an AF_XDP socket is bound to.
+    pub fn queue(&self) -> Option<u32> {
+        match self {
+            Self::Xsk(xsk) => Some(xsk.bound_queue()),
+            Self::Udp(_) => None,
+        }
+    }
+
     /// Packets that one session may send before the next has its turn: for UDP, some full messages at MTU 1500.
     pub fn burst(&self) -> usize {
         match self {

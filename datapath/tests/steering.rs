@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use blk_datapath::umem::{Frame, Rx, Umem};
 use blk_datapath::xsk::{BindMode, XskConfig, XskSocket};
 use blk_proto::net::{Path, UdpFrame, fill_udp_checksum, parse};
-use blk_xdp::{AttachMode, PortRange, Program};
+use blk_xdp::{AttachMode, Program};
 use netns::{B, is_root, pair};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,13 +39,12 @@ struct Receiver {
 impl Receiver {
     /// Attaches the program and puts an AF_XDP socket into the slot of queue 0 and port 9000.
     fn new() -> Self {
-        let ports = PortRange::new(9000, 2).unwrap();
-        let mut program = Program::attach(B, ports, AttachMode::Native).unwrap();
+        let mut program = Program::attach(B, AttachMode::Native).unwrap();
         let mut umem = Umem::new(1024).unwrap();
         let config = XskConfig::new(B, 0, BindMode::Copy);
         let mut socket = XskSocket::open(&config, &mut umem).unwrap();
         assert!(socket.fill(&mut umem, 256) > 0);
-        program.register(0, 0, socket.fd()).unwrap();
+        program.register(0, 9000, socket.fd()).unwrap();
         Self {
             program,
             socket,

@@ -10,7 +10,7 @@ use blk_datapath::files::StoreStats;
 use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::{Interface, InterfaceError, near_cpus};
 use blk_datapath::number_list::NumberList;
-use blk_datapath::worker::{WorkerConfig, WorkerReport, allowed_cpus, online_cpus};
+use blk_datapath::worker::{WorkerReport, allowed_cpus, online_cpus};
 use blk_xdp::{Counters, CountersError, Program};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -24,7 +24,7 @@ use crate::namespace::{JobKey, Namespace, Outcome};
 use crate::queues::{QueueChoice, served};
 use crate::service::{Commons, Mail, Mailboxes, Registry};
 use crate::steering::{Request, STATE_DIRECTORY, Steering, recover};
-use crate::workers::Workers;
+use crate::workers::{Wanted, Workers};
 
 /// Why UDP sockets are not steered.
 const NO_STEERING: &str = "UDP sockets have no queues of their own: left as it is";
@@ -100,16 +100,7 @@ impl Daemon {
         };
         let placement = cpus.place(config.cpus.as_ref(), queues.len())?;
         recover_steering(&interface.name);
-        let request = Request {
-            port: config.port,
-            workers: queues
-                .iter()
-                .copied()
-                .zip(placement.workers.clone())
-                .collect(),
-        };
         let mut entrance = Entrance::open(config, &interface, queues.len())?;
-        entrance.relieve(&queues, &placement.spare);
 
         let mailboxes = Mailboxes::default();
         let sweeper = Sweeper::start(exports.clone(), config.keep_partials)?;
@@ -121,19 +112,21 @@ impl Daemon {
         };
         // Should anything fail from here on, this ends those that run, before the program and the namespace thread.
         let mut workers = Workers::default();
-        for (number, (&queue, cpu)) in queues.iter().zip(placement.workers).enumerate() {
-            let mut settings = worker_config(config, &interface, queue);
-            settings.cpu = cpu;
-            settings.engine.workers = queues.len() as u16;
-            let (xsk_fd, mailbox) = workers.start(settings, entrance.port(number), &commons)?;
-            commons.mailboxes.push(mailbox);
-            entrance.register(queue, xsk_fd)?;
-        }
-        let (steering, steering_notes) = match (config.steer, entrance.is_udp()) {
+        let wanted = Wanted {
+            queues: &queues,
+            cpus: &placement.workers,
+        };
+        workers.staff(config, &interface, &wanted, &mut entrance, &commons)?;
+        let request = Request {
+            port: config.port,
+            workers: workers.places(),
+        };
+        entrance.relieve(&request.workers, &placement.spare);
+        let (steering, steering_notes) = match (config.steer, entrance.is_xdp()) {
             (false, _) => (None, Vec::new()),
-            (true, true) => (None, vec![NO_STEERING.to_owned()]),
+            (true, false) => (None, vec![NO_STEERING.to_owned()]),
             // Not before: a card may start anew when it gets a program, or a zero-copy socket.
-            (true, false) => Steering::set(&interface, &request)?,
+            (true, true) => Steering::set(&interface, &request)?,
         };
         let summary = summary(config, &interface, &workers, entrance.reason());
         Ok(Self {
@@ -232,14 +225,6 @@ fn recover_steering(interface: &str) {
     }
 }
 
-fn worker_config(config: &DaemonConfig, interface: &Interface, queue: u32) -> WorkerConfig {
-    let mut worker = WorkerConfig::new(&config.interface, queue, interface.mtu, config.port, true);
-    worker.datapath = config.datapath;
-    worker.busy_poll = config.busy_poll;
-    worker.dump = config.dump.clone();
-    worker
-}
-
 fn deliver_to(mailboxes: Mailboxes) -> impl Fn(JobKey, Outcome) + Send + Sync + 'static {
     // A worker that has ended needs no answer; an unclaimed target vanishes by itself.
     move |key, outcome| mailboxes.post(key.worker, Mail::Outcome(key, outcome))
@@ -258,6 +243,9 @@ fn summary(
         Some(LinkKind::Copy) | None => "AF_XDP copy mode",
     }
     .to_owned();
+    if workers.has_fallback() {
+        mode += ", UDP sockets for what comes by the other queues";
+    }
     if let Some(reason) = reason {
         mode += &format!(" ({reason})");
     }

@@ -9,8 +9,9 @@ use blk_datapath::net::{Interface, InterfaceError};
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port};
-use blk_xdp::{AttachError, PortRange, Program};
+use blk_xdp::{AttachError, Hold, Program};
 
+use crate::admission::Admission;
 use crate::daemon::DaemonConfig;
 use crate::error::DaemonError;
 
@@ -23,6 +24,7 @@ pub(crate) enum Entrance {
     Xdp {
         program: Box<Program>,
         companion: Arc<Companion>,
+        admission: Admission,
     },
     /// UDP, with the ports of all workers.
     Udp {
@@ -48,7 +50,7 @@ impl Entrance {
                     return Self::udp(config, interface, workers, Some(reason));
                 }
                 match Self::xdp(config, interface) {
-                    Err(error) if is_no_way_for_xdp(&error) => {
+                    Err(error) if is_no_way_for_xdp(&error) || cannot_be_shared(&error) => {
                         let reason = format!("no AF_XDP: {error}");
                         Self::udp(config, interface, workers, Some(reason))
                     }
@@ -62,22 +64,55 @@ impl Entrance {
         refuse_stacked(interface)?;
         interface.ethernet_address()?;
         let companion = Arc::new(Companion::listen(config.port)?);
-        let mut program = Program::attach(
-            config.interface.as_str(),
-            PortRange::new(config.port, 1)?,
-            config.datapath.attach_mode(),
-        )?;
+        let program = Program::attach(config.interface.as_str(), config.datapath.attach_mode())?;
         if config.busy_poll.is_some()
             && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
         {
             tracing::warn!("{hint}");
         }
-        // No slot has a socket yet: nobody gets past the list.
-        config.admission.enter(program.tables_mut())?;
         Ok(Self::Xdp {
             program: Box::new(program),
             companion,
+            admission: config.admission.clone(),
         })
+    }
+
+    /// Takes the port for UDP sockets instead, because of this error.
+    pub(crate) fn give_up(
+        &mut self,
+        config: &DaemonConfig,
+        interface: &Interface,
+        workers: usize,
+        error: DaemonError,
+    ) -> Result<(), DaemonError> {
+        if config.datapath != Datapath::Auto {
+            return Err(error);
+        }
+        // The program and the port are given back first.
+        *self = Self::Udp {
+            ports: Vec::new(),
+            reason: None,
+        };
+        let reason = Some(format!("no AF_XDP: {error}"));
+        *self = Self::udp(config, interface, workers, reason)?;
+        Ok(())
+    }
+
+    /// A port for what comes by queues of the interface that have no AF_XDP socket of this daemon. The program has judged it, but
+    /// not fragments, of which only the first has a port.
+    pub(crate) fn beside(&self, interface: &Interface) -> Result<Option<Port>, DaemonError> {
+        match self {
+            Self::Xdp {
+                companion,
+                admission,
+                ..
+            } => {
+                let port = UdpPort::beside(companion, interface.index)?;
+                let port = port.guarded_by(Arc::new(admission.gate()));
+                Ok(Some(Port::Udp(Arc::new(port))))
+            }
+            Self::Udp { .. } => Ok(None),
+        }
     }
 
     fn udp(
@@ -99,11 +134,12 @@ impl Entrance {
     }
 
     /// Has the kernel's part of what comes on queues without a worker done on CPUs without one, where there are such.
-    pub(crate) fn relieve(&mut self, served: &[u32], spare: &[usize]) {
+    pub(crate) fn relieve(&mut self, served: &[(u32, Option<usize>)], spare: &[usize]) {
         let Self::Xdp { program, .. } = self else {
             return;
         };
-        let unserved = (0..program.queues()).filter(|queue| !served.contains(queue));
+        let unserved = (0..program.queues())
+            .filter(|queue| !served.iter().any(|(has_worker, _)| has_worker == queue));
         // Those of a queue go to one CPU: more of them would stand idle.
         let most = unserved.count().min(KERNEL_CPUS_MAX);
         let cpus: Vec<u32> = spare.iter().take(most).map(|&cpu| cpu as u32).collect();
@@ -131,16 +167,36 @@ impl Entrance {
     }
 
     /// Directs a queue's packets to its worker's AF_XDP socket, if it has one.
-    pub(crate) fn register(&mut self, queue: u32, xsk: Option<RawFd>) -> Result<(), DaemonError> {
-        if let (Self::Xdp { program, .. }, Some(xsk)) = (self, xsk) {
-            program.register(queue, 0, xsk)?;
+    pub(crate) fn register(
+        &mut self,
+        queue: Option<u32>,
+        xsk: Option<RawFd>,
+    ) -> Result<(), DaemonError> {
+        let (
+            Self::Xdp {
+                program,
+                companion,
+                admission,
+            },
+            Some(queue),
+            Some(xsk),
+        ) = (self, queue, xsk)
+        else {
+            return Ok(());
+        };
+        let port = companion.port();
+        if program.tables().port().is_none() {
+            // No slot has a socket yet: nobody gets past the list.
+            program.serve(port, queue)?;
+            admission.enter(program.tables_mut())?;
         }
+        program.register(queue, port, xsk)?;
         Ok(())
     }
 
-    /// Whether packets come by UDP sockets.
-    pub(crate) fn is_udp(&self) -> bool {
-        matches!(self, Self::Udp { .. })
+    /// Whether workers have AF_XDP sockets.
+    pub(crate) fn is_xdp(&self) -> bool {
+        matches!(self, Self::Xdp { .. })
     }
 
     /// Why it is UDP, where nobody asked for it.
@@ -157,6 +213,19 @@ impl Entrance {
             Self::Xdp { program, .. } => Some(*program),
             Self::Udp { .. } => None,
         }
+    }
+}
+
+/// Whether the program of another blockd or blkcp is in the way, as far as this process may know: it lacks CAP_SYS_ADMIN, or is of
+/// another version.
+fn cannot_be_shared(error: &DaemonError) -> bool {
+    match error {
+        DaemonError::Attach(AttachError::Unshared { .. }) => true,
+        DaemonError::Attach(AttachError::Busy {
+            program: Some(program),
+            ..
+        }) => program.hold == Hold::Unknown,
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use blk_datapath::udp::UdpError;
 use blk_datapath::umem::UmemError;
 use blk_datapath::worker::{CompanionError, WorkerError};
 use blk_datapath::xsk::XskError;
-use blk_xdp::{AttachError, PortRangeError, SlotError, TableError};
+use blk_xdp::{AttachError, SlotError, TableError};
 
 use crate::cpus::CpuError;
 use crate::exports::ExportError;
@@ -49,9 +49,6 @@ pub enum DaemonError {
     /// A worker cannot start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// The program cannot steer this port.
-    #[error(transparent)]
-    PortRange(#[from] PortRangeError),
     /// The program has no place for a socket.
     #[error(transparent)]
     Slot(#[from] SlotError),
@@ -67,6 +64,11 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether other processes have the queues.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Worker(error) if error.is_busy())
+    }
+
     /// The process's exit code; the list is in `docs/operations.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -88,7 +90,6 @@ impl DaemonError {
             Self::Port(_)
             | Self::Udp(_)
             | Self::Steering(_)
-            | Self::PortRange(_)
             | Self::Worker(_)
             | Self::Namespace(_)
             | Self::Io(_) => 1,

@@ -5,16 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_datapath::link::LinkKind;
-use blk_datapath::mailbox::MailSender;
+use blk_datapath::net::Interface;
 use blk_datapath::worker::{Port, WorkerConfig, WorkerHandle, WorkerReport, spawn};
+use blk_proto::session::ConnectionId;
 
+use crate::daemon::DaemonConfig;
+use crate::entrance::Entrance;
 use crate::error::DaemonError;
+use crate::queues::QueueChoice;
 use crate::service::{Commons, Mail, StorageService};
 
-/// A worker and the queue that it serves.
+/// A worker, and the queue that it serves; over UDP its own number stands for that.
 struct Worker {
     queue: u32,
+    cpu: Option<usize>,
     handle: WorkerHandle<Mail>,
+}
+
+/// Who is wanted, and where.
+pub(crate) struct Wanted<'a> {
+    /// The queues. Those that were not asked for by their numbers only say how many.
+    pub(crate) queues: &'a [u32],
+    /// The CPU of each worker.
+    pub(crate) cpus: &'a [Option<usize>],
 }
 
 /// Running workers. Dropped, they are stopped as by [`stop`](Workers::stop): no thread outlives it, also when the
@@ -22,33 +35,95 @@ struct Worker {
 #[derive(Default)]
 pub(crate) struct Workers {
     handles: Vec<Worker>,
+    /// The last of them is there for what comes by queues that others have.
+    has_fallback: bool,
     stop: Arc<AtomicBool>,
 }
 
 impl Workers {
-    /// Starts one more; the descriptor of its AF_XDP socket, if it has one, and its mailbox.
-    pub(crate) fn start(
+    /// Starts a worker for each queue that is wanted, as far as nobody else has them, and one with UDP sockets for what comes by
+    /// the other queues of the interface. Over UDP there is a worker for each of so many ports.
+    pub(crate) fn staff(
+        &mut self,
+        config: &DaemonConfig,
+        interface: &Interface,
+        wanted: &Wanted<'_>,
+        entrance: &mut Entrance,
+        commons: &Commons,
+    ) -> Result<(), DaemonError> {
+        let last = interface.rx_queues.saturating_sub(1);
+        let by_number = matches!(config.queues, Some(QueueChoice::These(_)));
+        let beside = entrance.is_xdp() && wanted.queues.len() < interface.rx_queues as usize;
+        let count = (wanted.queues.len() + usize::from(beside)) as u16;
+        let mut next = 0;
+        for (number, &queue) in wanted.queues.iter().enumerate() {
+            let mut settings = worker_config(config, interface, wanted, number);
+            settings.engine.workers = count;
+            if entrance.is_xdp() && by_number {
+                (settings.queue, settings.last_queue) = (queue, queue);
+            } else if entrance.is_xdp() {
+                (settings.queue, settings.last_queue) = (next, last);
+            }
+            match self.start(settings, entrance.port(number), commons) {
+                Ok((queue, xsk)) => {
+                    entrance.register(queue, xsk)?;
+                    next = queue.map_or(next, |queue| queue + 1);
+                }
+                Err(error) if error.is_busy() && number == 0 => {
+                    entrance.give_up(config, interface, wanted.queues.len(), error)?;
+                    return self.staff(config, interface, wanted, entrance, commons);
+                }
+                // Who says how many, or which, gets them, or is told.
+                Err(error) if !error.is_busy() || config.queues.is_some() => return Err(error),
+                Err(_) => break,
+            }
+            if entrance.is_xdp() && !by_number && next > last {
+                break;
+            }
+        }
+        let missing = self.len() < interface.rx_queues as usize;
+        if missing
+            && self.len() < ConnectionId::WORKERS
+            && let Some(port) = entrance.beside(interface)?
+        {
+            let mut settings = worker_config(config, interface, wanted, self.len());
+            settings.engine.workers = count;
+            self.start(settings, port, commons)?;
+            self.has_fallback = true;
+        }
+        Ok(())
+    }
+
+    /// Starts one more: the queue and the descriptor of its AF_XDP socket, if it has one.
+    fn start(
         &mut self,
         mut config: WorkerConfig,
         port: Port,
         commons: &Commons,
-    ) -> Result<(Option<RawFd>, MailSender<Mail>), DaemonError> {
+    ) -> Result<(Option<u32>, Option<RawFd>), DaemonError> {
         let number = self.handles.len() as u32;
         config.engine.worker = number;
-        let queue = config.queue;
-        let commons = commons.clone();
+        let cpu = config.cpu;
+        let shared = commons.clone();
         let stop = Arc::clone(&self.stop);
         let handle = spawn(config, port, move || {
-            StorageService::new(number, commons, stop)
+            StorageService::new(number, shared, stop)
         })?;
-        let started = (handle.xsk_fd(), handle.mail().clone());
-        self.handles.push(Worker { queue, handle });
+        let started = (handle.queue(), handle.xsk_fd());
+        commons.mailboxes.push(handle.mail().clone());
+        let queue = handle.queue().unwrap_or(number);
+        self.handles.push(Worker { queue, cpu, handle });
         Ok(started)
     }
 
-    /// How many there are.
+    /// How many serve a queue, or over UDP a port.
     pub(crate) fn len(&self) -> usize {
-        self.handles.len()
+        self.handles.len() - usize::from(self.has_fallback)
+    }
+
+    /// Whether there is one for what comes by queues that others have.
+    pub(crate) fn has_fallback(&self) -> bool {
+        self.has_fallback
     }
 
     /// Whether one of them has ended by itself.
@@ -58,10 +133,20 @@ impl Workers {
 
     /// The least link that one of them got.
     pub(crate) fn link(&self) -> Option<LinkKind> {
-        let links = || self.handles.iter().map(|worker| worker.handle.link());
+        let serving = &self.handles[..self.len()];
+        let links = || serving.iter().map(|worker| worker.handle.link());
         links()
             .find(|&link| link != LinkKind::ZeroCopy)
             .or_else(|| links().next())
+    }
+
+    /// The queues that are served, each with the CPU of its worker.
+    pub(crate) fn places(&self) -> Vec<(u32, Option<usize>)> {
+        let serving = &self.handles[..self.len()];
+        serving
+            .iter()
+            .map(|worker| (worker.queue, worker.cpu))
+            .collect()
     }
 
     /// What the worker of each queue has done so far; `None` for one that does not answer.
@@ -82,7 +167,7 @@ impl Workers {
             let _ = worker.handle.mail().send(Mail::Wake);
         }
         let mut reports = Vec::new();
-        for Worker { queue, handle } in self.handles.drain(..) {
+        for Worker { queue, handle, .. } in self.handles.drain(..) {
             match handle.join() {
                 Ok(report) => reports.push((queue, report)),
                 Err(error) => tracing::error!(%error, "a worker did not end well"),
@@ -90,6 +175,22 @@ impl Workers {
         }
         reports
     }
+}
+
+fn worker_config(
+    config: &DaemonConfig,
+    interface: &Interface,
+    wanted: &Wanted<'_>,
+    number: usize,
+) -> WorkerConfig {
+    let (name, mtu) = (&config.interface, interface.mtu);
+    let mut worker = WorkerConfig::new(name, number as u32, mtu, config.port, true);
+    worker.datapath = config.datapath;
+    worker.busy_poll = config.busy_poll;
+    worker.dump = config.dump.clone();
+    let turn = number % wanted.cpus.len().max(1);
+    worker.cpu = wanted.cpus.get(turn).copied().flatten();
+    worker
 }
 
 impl Drop for Workers {

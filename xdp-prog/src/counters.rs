@@ -11,9 +11,9 @@ pub struct Counters {
     /// Given to an AF_XDP socket. The kernel may still drop one: no free frame, or a socket bound to
     /// another queue than its slot's; the socket's own statistics tell.
     pub redirected: u64,
-    /// To one of the ports, but without a socket in its slot: passed to the kernel.
+    /// To the port of a service, but without a socket in its slot: passed to the kernel.
     pub no_socket: u64,
-    /// Not UDP, or to other ports: passed to the kernel.
+    /// Not UDP, or to ports that nobody has claimed on their queue: passed to the kernel.
     pub not_ours: u64,
     /// Fragments of UDP datagrams, to whatever port: passed to the kernel.
     pub fragments: u64,
@@ -22,13 +22,13 @@ pub struct Counters {
     pub options: u64,
     /// With truncated or contradictory headers: passed to the kernel.
     pub malformed: u64,
-    /// To one of the ports from a source that the allow-list does not let in: dropped.
+    /// To the port of a service from a source that the allow-list does not let in: dropped.
     pub not_allowed: u64,
-    /// To one of the ports, shorter than the protocol's header: dropped.
+    /// To a claimed port, shorter than the protocol's header: dropped.
     pub too_short: u64,
     /// Handshake packets of sources that have sent too many: dropped.
     pub handshakes_limited: u64,
-    /// To one of the ports, but without a socket in its slot: given to the kernel on another CPU. What that CPU's
+    /// To the port of a service, but without a socket in its slot: given to the kernel on another CPU. What that CPU's
     /// queue has no room for is dropped there.
     pub kernel_cpu: u64,
 }

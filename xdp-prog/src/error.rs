@@ -8,7 +8,7 @@ use aya::maps::MapError;
 use aya::maps::xdp::XdpMapError;
 use aya::programs::ProgramError;
 
-use crate::abi::{KERNEL_CPUS_MAX, WORKERS_PER_QUEUE};
+use crate::abi::{KERNEL_CPUS_MAX, SERVICES_MAX, SLOTS_PER_QUEUE};
 use crate::netlink::NetlinkError;
 use crate::running::RunningProgram;
 
@@ -41,6 +41,19 @@ pub enum AttachError {
         interface: String,
         /// The program, if it was still there to be looked at.
         program: Option<RunningProgram>,
+    },
+    /// The program on the interface is one of ours, and cannot be shared.
+    #[error(
+        "{interface} has the XDP program of another blockd or blkcp, {program}; {why}, or {}",
+        .program.remedy(interface)
+    )]
+    Unshared {
+        /// Interface name.
+        interface: String,
+        /// The program.
+        program: RunningProgram,
+        /// Why not.
+        why: WhyUnshared,
     },
     /// `EOPNOTSUPP`: the driver cannot run XDP programs.
     #[error(
@@ -89,6 +102,17 @@ pub enum AttachError {
     },
 }
 
+/// Why a program of ours cannot be shared.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WhyUnshared {
+    /// Another version of this software has loaded it.
+    #[error("it is of another version: run the same version of both")]
+    Version,
+    /// It is attached in the other mode.
+    #[error("it runs in another mode, native or generic: run both in the same")]
+    Mode,
+}
+
 /// Why a socket could not be put into, or taken out of, its slot.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
@@ -100,21 +124,21 @@ pub enum SlotError {
         /// RX queues of the interface.
         queues: u32,
     },
-    /// The worker number is not below the number of workers of the queue.
-    #[error("no worker {worker} on a queue that {workers} share, numbered from 0")]
-    NoSuchWorker {
-        /// The worker asked for.
-        worker: u32,
-        /// Workers of the queue.
-        workers: u32,
-    },
     /// Another socket is in the slot.
-    #[error("queue {queue} already has an AF_XDP socket for worker {worker}")]
+    #[error(
+        "queue {queue} already has an AF_XDP socket for port {port}, or for one that is the same modulo {SLOTS_PER_QUEUE}"
+    )]
     Taken {
         /// Queue of the slot.
         queue: u32,
-        /// Worker of the slot.
-        worker: u32,
+        /// Port of the slot.
+        port: u16,
+    },
+    /// Another queue has the same port, at another address of the host, or a process that died had it: choose another port.
+    #[error("port {port} is claimed on another queue of the interface")]
+    PortElsewhere {
+        /// The port.
+        port: u16,
     },
     /// The descriptor is not an AF_XDP socket.
     #[error("descriptor {descriptor} is not an AF_XDP socket")]
@@ -122,9 +146,6 @@ pub enum SlotError {
         /// The descriptor.
         descriptor: i32,
     },
-    /// The number of workers could not be read.
-    #[error(transparent)]
-    Table(TableError),
     /// The map could not be changed.
     #[error("cannot change the socket map")]
     Map(#[source] MapError),
@@ -141,11 +162,16 @@ pub enum TableError {
         /// RX queues of the interface.
         queues: u32,
     },
-    /// A queue cannot have so many workers.
-    #[error("{0} workers cannot share a queue: 1 to {WORKERS_PER_QUEUE} can")]
-    Workers(u32),
+    /// This process has no service on the interface.
+    #[error("no service whose tables could be changed")]
+    NoService,
+    /// Too many services on the interface.
+    #[error("{SERVICES_MAX} services are on the interface already")]
+    ServicesFull,
     /// The allow-list is full.
-    #[error("the allow-list is full: {most} networks of each family; use shorter prefixes")]
+    #[error(
+        "the allow-list is full: {most} networks of each family, for all blockds on the interface together; use shorter prefixes"
+    )]
     ListFull {
         /// Entries of each family.
         most: u32,
@@ -184,16 +210,6 @@ impl TableError {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the counters of the XDP program")]
 pub struct CountersError(#[source] pub(crate) MapError);
-
-/// Not a range of UDP ports that the program can serve.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{count} ports from {first} on are not UDP ports between 1 and 65535")]
-pub struct PortRangeError {
-    /// First port.
-    pub first: u16,
-    /// Number of ports.
-    pub count: u16,
-}
 
 impl AttachError {
     /// The error for a failure to load the object or the program.

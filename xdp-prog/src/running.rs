@@ -12,12 +12,16 @@ use crate::link::{InterfaceId, link_state};
 /// The program of libxdp that calls others, one after the other (lib/libxdp/xdp-dispatcher.c.in of xdp-tools).
 const DISPATCHER: &str = "xdp_dispatcher";
 
+/// What /proc/PID/fd calls a link: one that the process has made, and one that it has joined (`bpf_link_prime` and
+/// `bpf_link_new_fd` in kernel/bpf/syscall.c).
+const LINKS: [&str; 2] = ["anon_inode:bpf_link", "anon_inode:bpf-link"];
+
 /// A program found on an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RunningProgram {
     /// Program id, as `bpftool prog` lists it.
     pub id: u32,
-    /// Program name; `None` when this process may not read it (needs CAP_SYS_ADMIN).
+    /// Program name; `None` when it has none, or this process may not read it (needs CAP_SYS_ADMIN).
     pub name: Option<String>,
     /// What holds it on the interface.
     pub hold: Hold,
@@ -56,7 +60,8 @@ impl RunningProgram {
         let name = loaded_programs()
             .filter_map(Result::ok)
             .find(|program| program.id() == id)
-            .and_then(|program| program.name_as_str().map(str::to_owned));
+            .and_then(|program| program.name_as_str().map(str::to_owned))
+            .filter(|name| !name.is_empty());
         let hold = Hold::of(id);
         Some(Self { id, name, hold })
     }
@@ -76,9 +81,15 @@ impl RunningProgram {
                  lists the programs that it runs, and `xdp-loader unload {interface} --all` removes them"
             );
         }
-        let remedy = match &self.hold {
+        format!("it is {self}; {}", self.remedy(interface))
+    }
+
+    /// How to get it off `interface`.
+    #[must_use]
+    pub fn remedy(&self, interface: &str) -> String {
+        match &self.hold {
             Hold::Unknown => format!(
-                "stop its owner, or remove it with `ip link set dev {interface} xdp off` if no process holds it by a BPF link"
+                "if it is that of another blockd or blkcp, sharing it takes CAP_SYS_ADMIN; else stop its owner, or remove it with `ip link set dev {interface} xdp off` if no process holds it by a BPF link"
             ),
             Hold::Interface => {
                 format!("stop its owner, or remove it with `ip link set dev {interface} xdp off`")
@@ -91,8 +102,7 @@ impl RunningProgram {
                 let processes: Vec<String> = holders.iter().map(ToString::to_string).collect();
                 format!("stop {}", processes.join(" and "))
             }
-        };
-        format!("it is {self}; {remedy}")
+        }
     }
 }
 
@@ -162,8 +172,8 @@ fn has_open(process: u32, link: u32) -> bool {
         return false;
     };
     descriptors.flatten().any(|descriptor| {
-        let is_link =
-            fs::read_link(descriptor.path()).is_ok_and(|to| to == Path::new("anon_inode:bpf_link"));
+        let is_link = fs::read_link(descriptor.path())
+            .is_ok_and(|to| LINKS.iter().any(|name| to == Path::new(name)));
         let number = descriptor.file_name();
         is_link
             && fs::read_to_string(format!(
@@ -203,7 +213,10 @@ mod tests {
                 .collect(),
         };
         let cases = [
-            (program(None, Hold::Unknown), "id 12; stop its owner, or"),
+            (
+                program(None, Hold::Unknown),
+                "CAP_SYS_ADMIN; else stop its owner, or",
+            ),
             (
                 program(Some("drop"), Hold::Interface),
                 "ip link set dev eth0 xdp off",

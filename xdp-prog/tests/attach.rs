@@ -5,18 +5,20 @@ mod netns;
 
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::programs::Xdp;
+use aya::programs::xdp::XdpMode;
 use blk_xdp::{
-    AttachError, AttachMode, Attachment, HandshakeLimit, Hold, PortRange, Program,
-    ProgramInfoError, link_state, netlink, program_info,
+    AttachError, AttachMode, Attachment, HandshakeLimit, Hold, Program, ProgramInfoError,
+    WhyUnshared, link_state, netlink, program_info,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netns::{A, B, Namespace, is_root, pair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 /// What this crate loads, loaded by hand.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../blk_xdp.o");
@@ -27,12 +29,8 @@ const PACKET: [u8; 56] = [0; 56];
 /// Set for the child that holds a program.
 const HOLD: &str = "BLK_XDP_TEST_HOLD";
 
-fn ports() -> PortRange {
-    PortRange::new(9000, 4).unwrap()
-}
-
 fn attach(interface: &str) -> Result<Program, AttachError> {
-    Program::attach(interface, ports(), AttachMode::Native)
+    Program::attach(interface, AttachMode::Native)
 }
 
 fn attach_error(interface: &str) -> AttachError {
@@ -70,7 +68,7 @@ fn the_program_comes_and_goes_with_its_owner() {
         assert!(gone_within_a_second(A));
 
         let index = link_state(&A.into()).unwrap().index;
-        let program = Program::attach(index, ports(), AttachMode::Generic).unwrap();
+        let program = Program::attach(index, AttachMode::Generic).unwrap();
         let state = link_state(&index.into()).unwrap();
         assert_eq!(state.xdp, Some((Attachment::Generic, program.id())));
         assert!(program.is_attached());
@@ -81,14 +79,32 @@ fn the_program_comes_and_goes_with_its_owner() {
     assert!(!a.run(|| program.is_attached()));
 }
 
+/// Has the kernel send by one queue only, which the other end receives by its queue 0.
+fn by_queue_0(sender: &Namespace) {
+    let ethtool = sender.run(|| Command::new("ethtool").args(["-L", A, "tx", "1"]).status());
+    assert!(ethtool.expect("ethtool").success());
+}
+
+/// Makes a port a service whose only socket is on a queue that no packet comes by.
+fn service_on_queue_1(program: &mut Program, port: u16) -> OwnedFd {
+    let (raw, cloexec) = (SocketType::RAW, SocketFlags::CLOEXEC);
+    let socket = socket_with(AddressFamily::XDP, raw, cloexec, None).unwrap();
+    sockopt::set_xdp_rx_ring_size(&socket, 64).unwrap();
+    program.serve(port, 1).unwrap();
+    program.register(1, port, socket.as_raw_fd()).unwrap();
+    socket
+}
+
 #[test]
 fn packets_without_a_socket_reach_ordinary_sockets_and_are_counted() {
     if !is_root("packets_without_a_socket_reach_ordinary_sockets_and_are_counted") {
         return;
     }
-    let (a, b) = pair("xdp-pass", 1);
+    let (a, b) = pair("xdp-pass", 2);
+    by_queue_0(&a);
     for (from, to) in [("10.77.0.1", "10.77.0.2"), ("fd00:77::1", "fd00:77::2")] {
-        let program = b.run(|| attach(B).unwrap());
+        let mut program = b.run(|| attach(B).unwrap());
+        let _home = service_on_queue_1(&mut program, 9003);
         let receive = |port| {
             let socket = UdpSocket::bind((to, port)).unwrap();
             let timeout = Some(Duration::from_secs(5));
@@ -125,7 +141,8 @@ fn packets_reach_the_kernel_on_another_cpu() {
     if !is_root("packets_reach_the_kernel_on_another_cpu") {
         return;
     }
-    let (a, b) = pair("xdp-cpumap", 1);
+    let (a, b) = pair("xdp-cpumap", 2);
+    by_queue_0(&a);
     // A packet that goes through a CPUMAP forgets that its checksum is still to be filled in.
     let ethtool = a.run(|| {
         Command::new("ethtool")
@@ -134,6 +151,7 @@ fn packets_reach_the_kernel_on_another_cpu() {
     });
     assert!(ethtool.expect("ethtool").success());
     let mut program = b.run(|| attach(B).unwrap());
+    let _home = service_on_queue_1(&mut program, 9000);
     let socket = b.run(|| UdpSocket::bind(("10.77.0.2", 9000)).unwrap());
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -160,27 +178,77 @@ fn packets_reach_the_kernel_on_another_cpu() {
     }
 }
 
-/// Not a test of its own: the process that `a_killed_process_leaves_no_program` kills.
+/// Not a test of its own: the process that other tests kill. What it attaches is said by the environment.
 #[test]
 #[ignore = "run by another test"]
 fn hold_the_program() {
-    if std::env::var_os(HOLD).is_none() {
+    let Ok(what) = std::env::var(HOLD) else {
         return;
-    }
-    let _program = attach(A).unwrap();
+    };
+    let object = match what.as_str() {
+        "ours" => {
+            let _program = attach(A).unwrap();
+            println!("{READY}");
+            return std::thread::sleep(Duration::from_secs(60));
+        }
+        "foreign" => renamed(),
+        _ => another_version(),
+    };
+    let mut object = aya::Ebpf::load(&object).unwrap();
+    let (_, program) = object.programs_mut().next().unwrap();
+    let program: &mut Xdp = program.try_into().unwrap();
+    program.load().unwrap();
+    program.attach(A, XdpMode::Driver).unwrap();
     println!("{READY}");
     std::thread::sleep(Duration::from_secs(60));
+}
+
+/// The object with another name of the program.
+fn renamed() -> Vec<u8> {
+    let (ours, theirs) = (b"blk_xdp\0", b"foreign\0");
+    let mut bytes = OBJECT.to_vec();
+    for at in 0..bytes.len() - ours.len() {
+        if bytes[at..].starts_with(ours) {
+            bytes[at..at + theirs.len()].copy_from_slice(theirs);
+        }
+    }
+    bytes
+}
+
+/// The object with another instruction before the last, which is the exit: `r0 = XDP_PASS`.
+fn another_version() -> Vec<u8> {
+    use object::{Object, ObjectSection};
+    let elf = object::File::parse(OBJECT).unwrap();
+    let section = elf.section_by_name("xdp.frags").unwrap();
+    let (start, len) = section.file_range().unwrap();
+    let last = (start + len) as usize - 8;
+    let mut bytes = OBJECT.to_vec();
+    assert_eq!(bytes[last], 0x95, "no exit at the end");
+    bytes[last - 8..last].copy_from_slice(&[0xb7, 0, 0, 0, 2, 0, 0, 0]);
+    bytes
 }
 
 /// A child process, killed when dropped.
 struct Holder(Child);
 
 impl Holder {
-    /// Starts a process that attaches the program in the caller's namespace, and waits until it has.
-    fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+    /// Starts a process that attaches a program in the caller's namespace, and waits until it has.
+    fn start(what: &str) -> Self {
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), what)
+    }
+
+    /// The same with the capabilities only that attaching takes.
+    fn start_restricted(what: &str) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--inh-caps=-all", "--bounding-set=-all,+net_admin,+bpf"]);
+        command.arg(std::env::current_exe().unwrap());
+        Self::start_by(command, what)
+    }
+
+    fn start_by(mut command: Command, what: &str) -> Self {
+        let mut child = command
             .args(["hold_the_program", "--exact", "--ignored", "--nocapture"])
-            .env(HOLD, "1")
+            .env(HOLD, what)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -200,44 +268,123 @@ impl Drop for Holder {
 }
 
 #[test]
-fn a_killed_process_leaves_no_program() {
-    if !is_root("a_killed_process_leaves_no_program") {
+fn a_program_is_shared_and_goes_with_the_last_process() {
+    if !is_root("a_program_is_shared_and_goes_with_the_last_process") {
         return;
     }
-    let (a, _b) = pair("xdp-kill", 1);
+    let (a, _b) = pair("xdp-share", 3);
     a.run(|| {
-        let holder = Holder::start();
-        let state = link_state(&A.into()).unwrap();
-        let (mode, id) = state.xdp.expect("a program");
+        let holder = Holder::start("ours");
+        let (mode, id) = link_state(&A.into()).unwrap().xdp.expect("a program");
         assert_eq!(mode, Attachment::Native);
+        let program = attach(A).unwrap();
+        assert!(program.is_joined() && program.is_attached());
+        assert_eq!((program.id(), program.queues()), (id, 3));
+        program.counters().unwrap();
+        let generic = Program::attach(A, AttachMode::Generic).err().unwrap();
+        let why = matches!(
+            generic,
+            AttachError::Unshared {
+                why: WhyUnshared::Mode,
+                ..
+            }
+        );
+        assert!(why, "{generic:?}");
 
-        // While the other process has it, we cannot, and are told whose it is.
+        // The first dies, the second still has it.
+        drop(holder);
+        assert!(!gone_within_a_second(A), "gone with the first");
+        assert!(program.is_attached());
+        let holder = Holder::start("ours");
+        drop(program);
+        let program = attach(A).unwrap();
+        drop(program);
+        assert_eq!(link_state(&A.into()).unwrap().xdp, Some((mode, id)));
+        drop(holder);
+        assert!(gone_within_a_second(A), "still there after kill -9");
+        assert!(!attach(A).expect("free again").is_joined());
+        // One with few privileges cannot join, but be joined.
+        assert!(gone_within_a_second(A));
+        let holder = Holder::start_restricted("ours");
+        assert!(attach(A).unwrap().is_joined());
+        drop(holder);
+    });
+}
+
+#[test]
+fn many_come_and_go_at_once() {
+    if !is_root("many_come_and_go_at_once") {
+        return;
+    }
+    let (a, _b) = pair("xdp-race", 2);
+    // The last of some goes just when the first of others comes, again and again.
+    a.run(|| {
+        for _ in 0..20 {
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let program = attach(A).expect("attached or joined");
+                        assert!(program.is_attached());
+                    });
+                }
+            });
+        }
+        assert!(gone_within_a_second(A));
+    });
+}
+
+#[test]
+fn another_program_is_named_with_its_holder() {
+    if !is_root("another_program_is_named_with_its_holder") {
+        return;
+    }
+    let (a, _b) = pair("xdp-busy", 1);
+    a.run(|| {
+        let holder = Holder::start("foreign");
+        let (_, id) = link_state(&A.into()).unwrap().xdp.expect("a program");
         let error = attach_error(A);
         let AttachError::Busy { interface, program } = &error else {
             panic!("{error:?}");
         };
         assert_eq!(interface, A);
         let program = program.as_ref().unwrap();
-        assert_eq!((program.id, program.name.as_deref()), (id, Some("blk_xdp")));
+        assert_eq!((program.id, program.name.as_deref()), (id, Some("foreign")));
         let message = error.to_string();
         let process = holder.0.id();
         let comm = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap();
         let words = [
-            format!("\"blk_xdp\" (id {id}), held by BPF link "),
+            format!("\"foreign\" (id {id}), held by BPF link "),
             format!("; stop {} (process {process})", comm.trim()),
         ];
         for words in words {
             assert!(message.contains(&words), "{message}");
         }
-        let generic = Program::attach(A, ports(), AttachMode::Generic).err();
+        let generic = Program::attach(A, AttachMode::Generic).err();
         assert!(
             matches!(generic, Some(AttachError::Busy { .. })),
             "{generic:?}"
         );
-
         drop(holder);
         assert!(gone_within_a_second(A), "still there after kill -9");
-        attach(A).expect("free again");
+
+        let holder = Holder::start("another version");
+        let error = attach_error(A);
+        let why = matches!(
+            error,
+            AttachError::Unshared {
+                why: WhyUnshared::Version,
+                ..
+            }
+        );
+        assert!(why, "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains("another version"), "{message}");
+        assert!(
+            message.contains(&format!("process {}", holder.0.id())),
+            "{message}"
+        );
     });
 }
 
@@ -301,7 +448,7 @@ fn interfaces_that_cannot_have_it_are_refused_with_the_reason() {
                 "{name}: {error:?}"
             );
         }
-        let error = Program::attach(4711, ports(), AttachMode::Native).err();
+        let error = Program::attach(4711, AttachMode::Native).err();
         assert!(
             matches!(error, Some(AttachError::NoInterface(_))),
             "{error:?}"
@@ -330,6 +477,8 @@ fn a_process_without_privileges_is_told_what_it_lacks() {
     }
     let (a, _b) = pair("xdp-caps", 1);
     a.run(|| {
+        // What the kernel can do is asked once in a process: not by a thread without privileges.
+        drop(attach(A).unwrap());
         // Capabilities are per thread, and this thread ends with the closure.
         let none = rustix::thread::CapabilitySet::empty();
         rustix::thread::set_capabilities(
@@ -360,6 +509,7 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
     use rustix::thread::CapabilitySet;
     let (a, _b) = pair("xdp-enough", 1);
     a.run(|| {
+        drop(attach(A).unwrap());
         let enough = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
         rustix::thread::set_capabilities(
             None,
@@ -373,9 +523,8 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
         let mut program = attach(A).unwrap();
         assert!(program.is_attached());
         program.counters().unwrap();
+        program.serve(9000, 0).unwrap();
         let tables = program.tables_mut();
-        tables.set_ports(PortRange::new(9000, 8).unwrap()).unwrap();
-        tables.set_workers(0, Some(2)).unwrap();
         tables.allow("10.0.0.0/8".parse().unwrap()).unwrap();
         tables.enforce_allow_list(true).unwrap();
         let limit = HandshakeLimit::new(100, 100).unwrap();

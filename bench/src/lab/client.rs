@@ -148,6 +148,11 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to blkcp");
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Is it running?
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())

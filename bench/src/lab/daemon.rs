@@ -136,6 +136,21 @@ impl Daemon {
         Self::run(command, interface, &exports, options, directory)
     }
 
+    /// As [`start`](Self::start) on any host, over any data path, with more options.
+    pub fn start_on(
+        hosts: &Hosts,
+        host: Host,
+        datapath: &str,
+        options: &[&OsStr],
+        export: &Path,
+        directory: &Directory,
+    ) -> Self {
+        let mut command = hosts.command(host, binary("blockd"));
+        command.args(["--datapath", datapath]);
+        let exports = [("data", export)];
+        Self::run(command, host.interface(), &exports, options, directory).ready()
+    }
+
     /// As [`start`](Self::start) without any privilege, over the data path that blockd chooses.
     pub fn start_unprivileged(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
         let mut command = hosts.command(Host::Server, UNPRIVILEGED[0]);

@@ -22,6 +22,8 @@ mod resume;
 mod roundtrip;
 mod routed;
 mod shared;
+mod sharing;
+mod sharing_daemon;
 mod small;
 mod sparse;
 mod sparse_get;

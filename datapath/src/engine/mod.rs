@@ -244,6 +244,11 @@ impl Engine {
         self.link.kind()
     }
 
+    /// The queue of the interface that its AF_XDP socket is bound to, if it has one.
+    pub fn queue(&self) -> Option<u32> {
+        self.link.queue()
+    }
+
     /// What the kernel heard about the other end of the link since the last question.
     pub fn take_link_error(&mut self) -> Option<std::io::Error> {
         self.link.take_error()

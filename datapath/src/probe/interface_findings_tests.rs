@@ -325,13 +325,7 @@ fn another_program_is_named() {
     let text = "\"firewall\" (id 77, tag 0123456789abcdef, native)";
     says(&facts, "xdp_program", Level::Missing, text, "xdp off");
     facts.program = Some(program(Ok(named("blk_xdp"))));
-    says(
-        &facts,
-        "xdp_program",
-        Level::Warning,
-        "a blockd or blkcp",
-        "",
-    );
+    says(&facts, "xdp_program", Level::Note, "a blockd or blkcp", "");
     facts.program = Some(program(Err("only CAP_SYS_ADMIN may ask".to_owned())));
     says(
         &facts,

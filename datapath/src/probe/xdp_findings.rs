@@ -107,10 +107,10 @@ fn taken(facts: &InterfaceFacts, program: &XdpProgram) -> Finding {
         "stop its owner; `ip link set dev {name} xdp off` removes one that no process holds by a BPF link"
     );
     match &program.info {
-        Ok(info) if info.is_ours() => Finding::warning(
+        Ok(info) if info.is_ours() => Finding::note(
             "xdp_program",
             format!(
-                "a blockd or blkcp has the interface now, and as long as it runs, no other can have it (program \"{}\", id {id}, tag {:016x}, {mode})",
+                "a blockd or blkcp has the interface now; another one of the same version shares it, on the queues left (program \"{}\", id {id}, tag {:016x}, {mode})",
                 info.name, info.tag
             ),
         ),

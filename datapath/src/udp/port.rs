@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use super::error::UdpError;
 use super::gate::Gate;
 use super::sys;
-use crate::worker::bind_patiently;
+use crate::worker::{Companion, bind_patiently};
 
 /// Bytes of data that may wait in the receive buffer, as far as the kernel allows: it must take the windows of all sessions
 /// while the worker is busy elsewhere. It doubles the value, for its own structures.
@@ -70,6 +70,30 @@ impl UdpPort {
                 })
             })
             .collect()
+    }
+
+    /// A port beside the companion of AF_XDP sockets, which goes on reserving it: for the packets that come by the interface of this
+    /// index and reach none of these sockets. The kernel prefers sockets that are bound to the interface.
+    ///
+    /// # Errors
+    /// The kernel lacks something.
+    pub fn beside(companion: &Companion, interface: u32) -> Result<Self, UdpError> {
+        let port = companion.port();
+        let opened = companion.share(|| {
+            let sockets = [true, false].map(|ipv6| Socket::listen(ipv6, port, Some(interface)));
+            match sockets {
+                [Ok(v6), Ok(v4)] => Ok(vec![v6, v4]),
+                // A kernel without IPv6.
+                [_, Ok(v4)] => Ok(vec![v4]),
+                [_, Err(error)] => Err(error),
+            }
+        });
+        let sockets = opened.map_err(|source| UdpError::Open { source })??;
+        Ok(Self {
+            sockets,
+            gate: None,
+            port,
+        })
     }
 
     /// A port of its own, connected to the other end: the kernel picks source address and port.

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
+use rustix::net::sockopt::set_socket_reuseport;
 
 use crate::umem::PACKET_MAX;
 
@@ -33,9 +34,6 @@ pub enum CompanionError {
 /// So long a port that is taken is asked for again, and so often.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_RETRY: Duration = Duration::from_millis(20);
-
-/// Looks for a row of free ports.
-const ROW_TRIES: usize = 16;
 
 /// Datagrams that are read at once: who sends more, by fragments or over another interface, does not keep the worker from the
 /// rest.
@@ -84,32 +82,12 @@ impl Companion {
         Self::new(socket, 0)
     }
 
-    /// The same for up to `count` ports in a row, at least one: fewer when other programs have the next ones.
-    pub fn connect_row(
-        source: IpAddr,
-        remote: SocketAddr,
-        count: u16,
-    ) -> Result<Vec<Self>, CompanionError> {
-        let mut best = Vec::new();
-        for _ in 0..ROW_TRIES {
-            let first = Self::connect(source, remote)?;
-            let port = first.port();
-            let mut row = vec![first];
-            let more = (1..count).map_while(|step| {
-                let port = port.checked_add(step)?;
-                let socket = UdpSocket::bind((source, port)).ok()?;
-                socket.connect(remote).ok()?;
-                Self::new(socket, port).ok()
-            });
-            row.extend(more);
-            if row.len() > best.len() {
-                best = row;
-            }
-            if best.len() >= usize::from(count) {
-                break;
-            }
-        }
-        Ok(best)
+    /// Lets `open` bind other sockets of this user to the port, of those with `SO_REUSEPORT`.
+    pub(crate) fn share<T>(&self, open: impl FnOnce() -> T) -> io::Result<T> {
+        set_socket_reuseport(&self.socket, true)?;
+        let opened = open();
+        set_socket_reuseport(&self.socket, false)?;
+        Ok(opened)
     }
 
     fn new(socket: UdpSocket, port: u16) -> Result<Self, CompanionError> {
@@ -222,19 +200,6 @@ mod tests {
         assert_eq!(companion.socket.recv(&mut [0; 64]).unwrap(), 5);
         let rest = companion.socket.recv(&mut [0; 64]);
         assert_eq!(rest.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    }
-
-    #[test]
-    fn ports_in_a_row() {
-        let remote = "127.0.0.1:9".parse().unwrap();
-        let row = Companion::connect_row([127, 0, 0, 1].into(), remote, 4).unwrap();
-        assert!(!row.is_empty() && row.len() <= 4);
-        for (step, companion) in row.iter().enumerate() {
-            assert_eq!(
-                usize::from(companion.port()),
-                usize::from(row[0].port()) + step
-            );
-        }
     }
 
     #[test]

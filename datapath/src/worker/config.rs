@@ -16,6 +16,9 @@ const TX_RING: u32 = 4096;
 pub(super) const FILL_RING: u32 = 8192;
 pub(super) const COMPLETION_RING: u32 = 8192;
 
+/// So long a queue that somebody has is waited for: the kernel gives it free some time after that end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// While so many sessions wait for their clients' first packets, new clients have to prove their addresses. More than
 /// start at once in normal use, and few enough that the others still have room.
 const HALF_OPEN: usize = 32;
@@ -27,6 +30,10 @@ pub struct WorkerConfig {
     pub interface: String,
     /// The queue of the interface that this worker owns.
     pub queue: u32,
+    /// The last queue that will do: over AF_XDP, the worker gets the first one from `queue` to this that nobody has.
+    pub last_queue: u32,
+    /// How long it waits for one of them when others have them all.
+    pub patience: Duration,
     /// The CPU to stay on; `None` lets the scheduler choose.
     pub cpu: Option<usize>,
     /// How an AF_XDP socket binds; of no account to UDP sockets.
@@ -56,6 +63,8 @@ impl WorkerConfig {
         Self {
             interface: interface.to_owned(),
             queue,
+            last_queue: queue,
+            patience: PATIENCE,
             cpu: None,
             datapath: Datapath::Auto,
             frames,
@@ -96,6 +105,8 @@ impl WorkerConfig {
         XskConfig {
             interface: self.interface.clone(),
             queue: self.queue,
+            last_queue: self.last_queue,
+            patience: self.patience,
             mode: self.datapath.bind_mode(),
             rx_ring: RX_RING,
             tx_ring: TX_RING,

@@ -98,8 +98,16 @@ pub struct WorkerHandle<M: Send + 'static> {
     mail: MailSender<M>,
     link_fd: RawFd,
     link: LinkKind,
+    queue: Option<u32>,
     inquiry: Arc<Inquiry>,
     thread: JoinHandle<WorkerReport>,
+}
+
+impl WorkerError {
+    /// Whether other processes have the queues that would do: that may change.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Xsk(error) if error.is_busy())
+    }
 }
 
 impl<M: Send + 'static> WorkerHandle<M> {
@@ -116,6 +124,11 @@ impl<M: Send + 'static> WorkerHandle<M> {
     /// Which link it got.
     pub fn link(&self) -> LinkKind {
         self.link
+    }
+
+    /// The queue of the interface that it got, if it has an AF_XDP socket.
+    pub fn queue(&self) -> Option<u32> {
+        self.queue
     }
 
     /// Whether the thread has ended.
@@ -157,7 +170,7 @@ pub fn spawn<S: Service + 'static>(
                     return WorkerReport::default();
                 }
             };
-            let _ = ready.send(Ok((engine.link_fd(), engine.link_kind())));
+            let _ = ready.send(Ok((engine.link_fd(), engine.link_kind(), engine.queue())));
             Worker {
                 engine,
                 service: make(),
@@ -175,10 +188,11 @@ pub fn spawn<S: Service + 'static>(
             .run()
         })?;
     match started.recv() {
-        Ok(Ok((link_fd, link))) => Ok(WorkerHandle {
+        Ok(Ok((link_fd, link, queue))) => Ok(WorkerHandle {
             mail,
             link_fd,
             link,
+            queue,
             inquiry,
             thread,
         }),
@@ -207,7 +221,8 @@ fn build(config: &WorkerConfig, port: &Port) -> Result<Engine, WorkerError> {
         }
     };
     if let Some(taps) = &config.dump {
-        link.set_tap(taps.tap(&config.interface, config.queue));
+        let queue = link.queue().unwrap_or(config.queue);
+        link.set_tap(taps.tap(&config.interface, queue));
     }
     link.fill(&mut umem, config.engine.fill_target);
     Ok(Engine::new(

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::umem::DEFAULT_UMEM_RING;
 
+/// How long a queue may stay busy by default: the kernel gives one free some time after its socket closed.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Default size of the RX ring and of the TX ring, entries.
 pub const DEFAULT_RING: u32 = 4096;
 
@@ -26,6 +29,10 @@ pub struct XskConfig {
     pub interface: String,
     /// Queue of the interface, from 0.
     pub queue: u32,
+    /// The last queue that will do: the socket gets the first one from `queue` to this that nobody has.
+    pub last_queue: u32,
+    /// How long it is tried while somebody has them all.
+    pub patience: Duration,
     /// How packets are moved.
     pub mode: BindMode,
     /// Entries of the RX ring.
@@ -47,6 +54,8 @@ impl XskConfig {
         Self {
             interface: interface.into(),
             queue,
+            last_queue: queue,
+            patience: BUSY_PATIENCE,
             mode,
             rx_ring: DEFAULT_RING,
             tx_ring: DEFAULT_RING,

@@ -72,15 +72,29 @@ pub enum XskError {
         /// The queue.
         queue: u32,
     },
-    /// Somebody else has the queue, also after a second of trying.
+    /// Somebody else has the queue, also after some time of trying.
     #[error(
-        "queue {queue} of {interface} is in use by another AF_XDP socket: use another queue, or stop that program"
+        "queue {queue} of {interface} is taken by an AF_XDP socket of another process: wait until that ends, give the \
+         interface more queues (`ethtool -L {interface} combined N`), or use --datapath udp"
     )]
     QueueBusy {
         /// The interface.
         interface: String,
         /// The queue.
         queue: u32,
+    },
+    /// Others have all the queues that would do, also after some time of trying.
+    #[error(
+        "queues {first} to {last} of {interface} are all taken by AF_XDP sockets of other processes: wait until one of these \
+         ends, give the interface more queues (`ethtool -L {interface} combined N`), or use --datapath udp"
+    )]
+    QueuesBusy {
+        /// The interface.
+        interface: String,
+        /// The first queue tried.
+        first: u32,
+        /// The last.
+        last: u32,
     },
     /// The driver cannot do it.
     #[error(
@@ -145,16 +159,33 @@ pub enum XskError {
 }
 
 impl XskError {
+    /// Whether other sockets have the queues: that may change.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::QueueBusy { .. } | Self::QueuesBusy { .. })
+    }
+
+    /// The error when others have these queues.
+    pub(super) fn busy(interface: String, first: u32, last: u32) -> Self {
+        if first == last {
+            let queue = first;
+            return Self::QueueBusy { interface, queue };
+        }
+        Self::QueuesBusy {
+            interface,
+            first,
+            last,
+        }
+    }
+
     /// Explains why socket creation or bind(2) failed. Error numbers: net/xdp/xsk.c `xsk_bind`,
     /// net/xdp/xsk_buff_pool.c `xp_assign_dev`.
-    pub(super) fn from_open(source: io::Error, config: &XskConfig) -> Self {
+    pub(super) fn from_open(source: io::Error, config: &XskConfig, queue: u32) -> Self {
         let interface = config.interface.clone();
-        let queue = config.queue;
         match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO) => Self::NoSuchInterface { interface },
             Some(libc::ENETDOWN) => Self::InterfaceDown { interface },
             Some(libc::EINVAL) => Self::NoSuchQueue { interface, queue },
-            Some(libc::EBUSY) => Self::QueueBusy { interface, queue },
+            Some(libc::EBUSY) => Self::busy(interface, queue, queue),
             Some(libc::EOPNOTSUPP | ENOTSUPP) => Self::Unsupported {
                 interface,
                 queue,

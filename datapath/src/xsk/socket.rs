@@ -24,9 +24,7 @@ use crate::umem::{Frame, Free, Held, Received, Rx, Transmittable, Umem};
 
 /// Most packets that one [`XskSocket::receive`] returns.
 pub const RECEIVE_BATCH: usize = 64;
-/// How long a queue may stay busy: the kernel gives one free some time after its socket closed.
-const BUSY_LIMIT: Duration = Duration::from_secs(1);
-/// Pause between attempts.
+/// Pause between attempts on busy queues.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether the socket polls the driver itself.
@@ -38,6 +36,8 @@ enum BusyPoll {
     /// Yes, and it is known whether there is somebody to be polled.
     Seen,
 }
+/// The ends of a bound socket; the rings of the UMEM come with its first one.
+type Bound = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
 
 /// An AF_XDP socket bound to one queue of one interface. Used by one thread, with the UMEM it was opened on.
 pub struct XskSocket {
@@ -66,7 +66,7 @@ pub struct XskSocket {
 }
 
 impl XskSocket {
-    /// Opens and binds a socket on `umem`. Waits up to a second for a queue that is busy.
+    /// Opens and binds a socket on `umem`, to the first of the queues that nobody has. Waits for one when all are busy.
     ///
     /// The network namespace is that of the thread that made the UMEM. A UMEM takes one socket in its life.
     pub fn open(config: &XskConfig, umem: &mut Umem) -> Result<Self, XskError> {
@@ -103,19 +103,16 @@ impl XskSocket {
                 .map_err(|_| XskError::InterfaceName {
                     interface: config.interface.clone(),
                 })?;
-        let deadline = Instant::now() + BUSY_LIMIT;
-        let (tx, rx, rings) = loop {
-            // SAFETY: libxdp loads no program (INHIBIT_PROG_LOAD), which is what this function asks for.
-            match unsafe { Socket::new(options, umem, &interface, config.queue) } {
-                Ok(queues) => break queues,
-                Err(error) => {
-                    let source = system_error(&error);
-                    if source.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
-                        return Err(XskError::from_open(source, config));
-                    }
-                    thread::sleep(BUSY_PAUSE);
-                }
+        let deadline = Instant::now() + config.patience;
+        let (queue, (tx, rx, rings)) = loop {
+            if let Some(bound) = Self::try_queues(config, options, umem, &interface)? {
+                break bound;
             }
+            if Instant::now() >= deadline {
+                let (first, last) = (config.queue, config.last_queue);
+                return Err(XskError::busy(config.interface.clone(), first, last));
+            }
+            thread::sleep(BUSY_PAUSE);
         };
         let Some((fill, completion)) = rings else {
             // Only a second socket on one UMEM and queue goes without.
@@ -128,7 +125,7 @@ impl XskSocket {
             completion,
             tx_ring: config.tx_ring,
             interface: config.interface.clone(),
-            queue: config.queue,
+            queue,
             zero_copy: false,
             generic: false,
             busy_poll: BusyPoll::Off,
@@ -146,9 +143,32 @@ impl XskSocket {
             socket.busy_poll = BusyPoll::Begun;
         }
         socket.zero_copy = options::is_zero_copy(socket.as_fd())
-            .map_err(|source| XskError::from_open(source, config))?;
+            .map_err(|source| XskError::from_open(source, config, queue))?;
         socket.generic = options::has_generic_program(&config.interface);
         Ok(socket)
+    }
+
+    /// Binds to the first queue that nobody has; `None`: all are busy.
+    fn try_queues(
+        config: &XskConfig,
+        options: SocketConfig,
+        umem: &xsk_rs::Umem,
+        interface: &Interface,
+    ) -> Result<Option<(u32, Bound)>, XskError> {
+        for queue in config.queue..=config.last_queue.max(config.queue) {
+            // SAFETY: libxdp loads no program (INHIBIT_PROG_LOAD), which is what this function asks for.
+            let error = match unsafe { Socket::new(options, umem, interface, queue) } {
+                Ok(bound) => return Ok(Some((queue, bound))),
+                Err(error) => system_error(&error),
+            };
+            match error.raw_os_error() {
+                Some(libc::EBUSY) => {}
+                // The interface was made for more queues than it has now: those before were busy.
+                Some(libc::EINVAL) if queue > config.queue => break,
+                _ => return Err(XskError::from_open(error, config, queue)),
+            }
+        }
+        Ok(None)
     }
 
     /// Puts free frames on the fill ring until `target` frames are with the kernel for reception, as far as
@@ -358,6 +378,11 @@ impl XskSocket {
     /// The socket's descriptor, for an XSKMAP and for polling.
     pub fn fd(&self) -> RawFd {
         self.tx.fd().as_raw_fd()
+    }
+
+    /// The queue of the interface that it is bound to.
+    pub fn bound_queue(&self) -> u32 {
+        self.queue
     }
 
     /// Counters of kernel and socket.

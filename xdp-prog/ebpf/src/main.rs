@@ -1,12 +1,12 @@
-//! The XDP program: UDP packets to the protocol's ports go to AF_XDP sockets, everything else to the
-//! kernel, untouched.
+//! The XDP program: UDP packets to the ports of AF_XDP sockets go to these, everything else to the kernel, untouched.
 //!
 //! ```text
-//!            to one of our ports    may send it                socket in the slot
+//!            its port is in its slot,  may send it              socket in the slot
+//!            or has a living service
 //!  +-------+      +-----------+      +---------+                 +----------------+
 //!  | parse |----->| allow-list|----->| SOCKETS |---------------->| AF_XDP socket  |
 //!  +-------+      | length    |      +---------+                 | of this queue  |
-//!      |          | handshakes|           | empty slot           | and worker     |
+//!      |          | handshakes|           | empty slot           | and port       |
 //!      | other    +-----------+           v                      +----------------+
 //!      v                | may not      CPUs configured?-- yes --> CPUMAP: the kernel's stack, there
 //!  XDP_PASS             v                 | no
@@ -14,7 +14,11 @@
 //!  stack                               XDP_PASS
 //! ```
 //!
-//! Only packets to our ports are ever dropped; no packet is changed or answered. The newest helper is
+//! Independent processes share it: each claims the slots of the queues that its sockets are bound to. A claim counts while there is
+//! a socket in its slot, and the kernel takes sockets out that are closed, in whatever way; so nothing of a process that
+//! died stops or steers a packet.
+//!
+//! Only packets to claimed ports are ever dropped; no packet is changed or answered. The newest helper is
 //! `bpf_xdp_load_bytes`, of Linux 5.18, which `frags` needs as well.
 #![no_std]
 #![allow(
@@ -29,42 +33,43 @@ mod context;
 mod source;
 mod words;
 
-use abi::{DEFAULT_QUEUES, FLAG_ALLOW_LIST, KERNEL_CPUS_MAX, Settings, Verdict, WORKERS_PER_QUEUE};
+use core::ffi::c_void;
+
+use abi::{
+    DEFAULT_QUEUES, FLAG_ALLOW_LIST, KERNEL_CPU_ENTRIES, SERVICE, SERVICES_MAX, SLOTS_PER_QUEUE,
+    Service, Verdict, kernel_cpu_key, slot_of,
+};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::{Array, CpuMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::{Array, CpuMap, HashMap, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
 use blk_proto::net::{PacketBytes, ParseError, UdpHeaders, parse_headers};
 use blk_proto::wire::{HEADER_LEN, KIND_AT, Kind};
 use context::Linear;
 
-/// One AF_XDP socket per (queue, worker). Its size is set at load.
+/// One AF_XDP socket per slot. Its size is set at load.
 #[map]
-static SOCKETS: XskMap = XskMap::with_max_entries(DEFAULT_QUEUES * WORKERS_PER_QUEUE, 0);
+static SOCKETS: XskMap = XskMap::with_max_entries(DEFAULT_QUEUES * SLOTS_PER_QUEUE, 0);
+
+/// The port of each slot. Its size is set at load.
+#[map]
+static SLOTS: Array<u32> = Array::with_max_entries(DEFAULT_QUEUES * SLOTS_PER_QUEUE, 0);
 
 /// Packets by [`Verdict`], one counter per CPU.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT, 0);
 
-/// The settings that count, and those that are being prepared.
+/// What holds for the ports of services.
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
-
-/// Which [`SETTINGS`] count.
-#[map]
-static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
-
-/// Workers of each queue; 0: one for each port. Its size is set at load.
-#[map]
-static WORKERS: Array<u32> = Array::with_max_entries(DEFAULT_QUEUES, 0);
+static SERVICES: HashMap<u32, Service> = HashMap::with_max_entries(SERVICES_MAX, 0);
 
 /// Queues of packets for the kernel's stack on other CPUs. Its size is set at load.
 #[map]
 static CPUS: CpuMap = CpuMap::with_max_entries(1, 0);
 
-/// The CPUs of [`CPUS`] that packets without a socket go to.
+/// The CPUs of [`CPUS`] that packets of services without a socket go to.
 #[map]
-static KERNEL_CPUS: Array<u32> = Array::with_max_entries(KERNEL_CPUS_MAX, 0);
+static KERNEL_CPUS: HashMap<u32, u32> = HashMap::with_max_entries(KERNEL_CPU_ENTRIES, 0);
 
 /// Decides about one packet.
 #[xdp(frags)]
@@ -77,7 +82,7 @@ pub fn blk_xdp(ctx: XdpContext) -> u32 {
     action
 }
 
-/// What becomes of a packet to one of our ports; `Err`: it is not for us, or unwanted.
+/// What becomes of a packet to a claimed port; `Err`: it is not for us, or unwanted.
 #[inline(always)]
 fn decide(ctx: &XdpContext) -> Result<(u32, Verdict), Verdict> {
     let packet = Linear::new(ctx);
@@ -89,58 +94,91 @@ fn decide(ctx: &XdpContext) -> Result<(u32, Verdict), Verdict> {
             Verdict::Malformed
         }
     })?;
-    let settings = settings().ok_or(Verdict::NotOurs)?;
-    // A port below the first wraps around to a large number.
-    let port = headers.destination_port.wrapping_sub(settings.port_first);
-    if port >= settings.port_count {
+    let (queue, port) = (ctx.rx_queue_index(), headers.destination_port);
+    let slot = slot_of(queue, port);
+    let is_client = is_claimed(slot, u32::from(port));
+    // What is claimed without a service needs no further look-up.
+    let service = if is_client { None } else { service(port) };
+    if !is_client && service.is_none() {
         return Err(Verdict::NotOurs);
     }
     if !packet.holds_headers(headers.payload_offset) {
         return Err(Verdict::Malformed);
     }
-    refuse_unwanted(&packet, &headers, settings)?;
-    Ok(steer(ctx.rx_queue_index(), port, settings))
+    let Some(service) = service else {
+        refuse_short(&headers)?;
+        return SOCKETS
+            .redirect(slot, XDP_PASS.into())
+            .map(|redirect| (redirect, Verdict::Redirected))
+            .map_err(|_| Verdict::NotOurs);
+    };
+    refuse_unwanted(&packet, &headers, service)?;
+    Ok(steer(queue, port, service))
 }
 
-/// Stops what the sender may not send to our ports.
+/// Whether a living socket has this slot for this port, with [`SERVICE`] or without. The slot's last owner may have died.
+#[inline(always)]
+fn is_claimed(slot: u32, entry: u32) -> bool {
+    get::<_, u32>(&SLOTS, slot).is_some_and(|&claimed| claimed == entry)
+        && !words::element::<_, c_void>(&SOCKETS, slot).is_null()
+}
+
+/// The living service of a port.
+#[inline(always)]
+fn service(port: u16) -> Option<&'static Service> {
+    // One that is replaced meanwhile is replaced as a whole; should its place be used again, which takes two more changes, this one
+    // packet meets the newer one.
+    let service = get::<_, Service>(&SERVICES, u32::from(port))?;
+    is_claimed(service.home, u32::from(port) | SERVICE).then_some(service)
+}
+
+/// Every packet of every version has a header at least this long. Whatever else may be wrong with it, the user side
+/// decides: it answers a greeting in an unknown version.
+#[inline(always)]
+fn refuse_short(headers: &UdpHeaders) -> Result<(), Verdict> {
+    if headers.payload_len < HEADER_LEN {
+        return Err(Verdict::TooShort);
+    }
+    Ok(())
+}
+
+/// Stops what the sender may not send to a service.
 #[inline(always)]
 fn refuse_unwanted(
     packet: &Linear<'_>,
     headers: &UdpHeaders,
-    settings: &Settings,
+    service: &Service,
 ) -> Result<(), Verdict> {
-    if settings.flags & FLAG_ALLOW_LIST != 0 && !source::is_allowed(packet, headers) {
+    if service.flags & FLAG_ALLOW_LIST != 0 && !source::is_allowed(packet, headers) {
         return Err(Verdict::NotAllowed);
     }
-    // Every packet of every version has a header at least this long. Whatever else may be wrong with it, the user
-    // side decides: it answers a greeting in an unknown version.
-    if headers.payload_len < HEADER_LEN {
-        return Err(Verdict::TooShort);
-    }
-    if settings.token_interval == 0 {
+    refuse_short(headers)?;
+    if service.token_interval == 0 {
         return Ok(());
     }
     // The kind stands there in every version, and is a Hello's in every version.
     let kind = packet.read_far::<1>(headers.payload_offset + KIND_AT);
     let [kind] = kind.ok_or(Verdict::Malformed)?;
-    if kind == Kind::Hello as u8 && !source::take_token(packet, headers, settings) {
+    if kind == Kind::Hello as u8 && !source::take_token(packet, headers, service) {
         return Err(Verdict::HandshakeLimit);
     }
     Ok(())
 }
 
-/// Gives a packet to the worker of its queue and port, or else to the kernel.
+/// Gives a packet to the service's socket on its queue, or else to the kernel.
 #[inline(always)]
-fn steer(queue: u32, port: u16, settings: &Settings) -> (u32, Verdict) {
+fn steer(queue: u32, port: u16, service: &Service) -> (u32, Verdict) {
     // Both redirects look the element up at once, and fail with the low flag bits when there is none.
     let fall_back = u64::from(XDP_PASS);
-    let slot = queue * WORKERS_PER_QUEUE + worker(queue, port, settings);
-    if let Ok(redirect) = SOCKETS.redirect(slot, fall_back) {
+    let slot = slot_of(queue, port);
+    if is_claimed(slot, u32::from(port) | SERVICE)
+        && let Ok(redirect) = SOCKETS.redirect(slot, fall_back)
+    {
         return (redirect, Verdict::Redirected);
     }
     // A queue's packets all go to one CPU, so that they stay in their order.
-    if let Some(turn) = queue.checked_rem(settings.kernel_cpus)
-        && let Some(&cpu) = get(&KERNEL_CPUS, turn)
+    if let Some(turn) = queue.checked_rem(service.kernel_cpus)
+        && let Some(&cpu) = get::<_, u32>(&KERNEL_CPUS, kernel_cpu_key(port, turn))
         && let Ok(redirect) = CPUS.redirect(cpu, fall_back)
     {
         return (redirect, Verdict::KernelCpu);
@@ -148,31 +186,12 @@ fn steer(queue: u32, port: u16, settings: &Settings) -> (u32, Verdict) {
     (XDP_PASS, Verdict::NoSocket)
 }
 
-/// The worker of a queue that the `port`th of our ports belongs to.
+/// The element of a map with keys of 32 bits.
 #[inline(always)]
-fn worker(queue: u32, port: u16, settings: &Settings) -> u32 {
-    let workers = match get(&WORKERS, queue) {
-        Some(&workers) if workers != 0 => workers,
-        _ => u32::from(settings.port_count),
-    };
-    // Never 0: the port is one of `port_count`.
-    u32::from(port)
-        .checked_rem(workers.min(WORKERS_PER_QUEUE))
-        .unwrap_or(0)
-}
-
-/// The settings that count; there are always some.
-#[inline(always)]
-fn settings() -> Option<&'static Settings> {
-    get(&SETTINGS, *get(&ACTIVE, 0)?)
-}
-
-/// The element of an array.
-#[inline(always)]
-fn get<V>(array: &'static Array<V>, index: u32) -> Option<&'static V> {
-    let element = words::element::<_, V>(array, index);
-    // SAFETY: null or an element, aligned, which stays mapped while the program runs. The user side writes only words in one
-    // piece and settings that do not count.
+fn get<M, V>(map: &'static M, key: u32) -> Option<&'static V> {
+    let element = words::element::<_, V>(map, key);
+    // SAFETY: null or an element, aligned, which stays mapped while the program runs. The user side writes words in one piece, and
+    // replaces larger elements by others.
     unsafe { element.as_ref() }
 }
 

@@ -8,17 +8,17 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{LpmTrie, LruHashMap};
 use blk_proto::net::{Addresses, PacketBytes, UdpHeaders};
 
-use crate::abi::{BUCKETS_MAX, RULE_ALLOW, RULES_MAX, Settings};
+use crate::abi::{BUCKETS_MAX, RULE_ALLOW, RULES_MAX, Service};
 use crate::context::Linear;
 use crate::words::{self, Words, word};
 
-/// Allow-list of IPv4 sources: the longest prefix that matches decides.
+/// Allow-lists of IPv4 sources, each behind its port: the longest prefix that matches decides.
 #[map]
-static SOURCES_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(RULES_MAX, 0);
+static SOURCES_V4: LpmTrie<[u8; 6], u32> = LpmTrie::with_max_entries(RULES_MAX, 0);
 
-/// Allow-list of IPv6 sources.
+/// Allow-lists of IPv6 sources.
 #[map]
-static SOURCES_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(RULES_MAX, 0);
+static SOURCES_V6: LpmTrie<[u8; 18], u32> = LpmTrie::with_max_entries(RULES_MAX, 0);
 
 /// When the bucket of each source will be full again, in nanoseconds of the monotonic clock.
 #[map]
@@ -29,18 +29,23 @@ const SOURCE_IN_V4: usize = 12;
 /// Where the source address stands in an IPv6 header (RFC 8200, section 3).
 const SOURCE_IN_V6: usize = 8;
 
-/// Whether the allow-list lets a sender through; one that it does not know, it does not.
+/// Whether the allow-list of a packet's port lets its sender through; one that it does not know, it does not.
 #[inline(always)]
 pub fn is_allowed(packet: &Linear<'_>, headers: &UdpHeaders) -> bool {
+    let [p, q] = headers.destination_port.to_be_bytes();
     let rule = match headers.addresses {
         Addresses::V4 { .. } => {
             let Some([a, b, c, d]) = source(packet, headers, SOURCE_IN_V4) else {
                 return false;
             };
             let mut place = Words::uninit();
-            let key = words::write(&mut place, [word([32, 0, 0, 0, a, b, c, d])]);
-            // SAFETY: as long as the key, which is plain bytes, has no alignment, and begins with a little-endian length.
-            SOURCES_V4.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 4]>>() })
+            let words = [
+                word([48, 0, 0, 0, p, q, a, b]),
+                word([c, d, 0, 0, 0, 0, 0, 0]),
+            ];
+            let key = words::write(&mut place, words);
+            // SAFETY: longer than the key, which is plain bytes, has no alignment, and begins with a little-endian length.
+            SOURCES_V4.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 6]>>() })
         }
         Addresses::V6 { .. } => {
             let Some(s) = source::<16>(packet, headers, SOURCE_IN_V6) else {
@@ -48,13 +53,13 @@ pub fn is_allowed(packet: &Linear<'_>, headers: &UdpHeaders) -> bool {
             };
             let mut place = Words::uninit();
             let words = [
-                word([128, 0, 0, 0, s[0], s[1], s[2], s[3]]),
-                word([s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11]]),
-                word([s[12], s[13], s[14], s[15], 0, 0, 0, 0]),
+                word([144, 0, 0, 0, p, q, s[0], s[1]]),
+                word([s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9]]),
+                word([s[10], s[11], s[12], s[13], s[14], s[15], 0, 0]),
             ];
             let key = words::write(&mut place, words);
-            // SAFETY: as above, and 4 bytes longer.
-            SOURCES_V6.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 16]>>() })
+            // SAFETY: as above.
+            SOURCES_V6.get(unsafe { &*key.as_ptr().cast::<Key<[u8; 18]>>() })
         }
     };
     rule.is_some_and(|&rule| rule == RULE_ALLOW)
@@ -67,13 +72,13 @@ pub fn is_allowed(packet: &Linear<'_>, headers: &UdpHeaders) -> bool {
 /// may it be. CPUs that take from one bucket in the same instant may all get the same token: at worst a source
 /// that reaches several queues at once has a bucket for each.
 #[inline(always)]
-pub fn take_token(packet: &Linear<'_>, headers: &UdpHeaders, settings: &Settings) -> bool {
+pub fn take_token(packet: &Linear<'_>, headers: &UdpHeaders, service: &Service) -> bool {
     let Some(bucket) = bucket(packet, headers) else {
         return false;
     };
     let mut place = Words::uninit();
     let key = words::write(&mut place, bucket);
-    let interval = settings.token_interval;
+    let interval = service.token_interval;
     // SAFETY: the same size, plain bytes, no alignment.
     let source = unsafe { &*key.as_ptr().cast::<[u8; 16]>() };
     // SAFETY: the helper has no arguments.
@@ -86,11 +91,11 @@ pub fn take_token(packet: &Linear<'_>, headers: &UdpHeaders, settings: &Settings
     // SAFETY: the element holds an aligned `u64`, which stays mapped while the program runs. Volatile, because
     // other CPUs write it; 8 bytes are read and written as one.
     let ahead = unsafe { ptr::read_volatile(full_at) }.saturating_sub(now);
-    if ahead > settings.token_burst && ahead <= settings.token_burst + interval {
+    if ahead > service.token_burst && ahead <= service.token_burst + interval {
         return false;
     }
     // Further ahead it can only be from times of a stricter limit: the bucket is full then.
-    let ahead = if ahead > settings.token_burst {
+    let ahead = if ahead > service.token_burst {
         0
     } else {
         ahead
@@ -100,16 +105,20 @@ pub fn take_token(packet: &Linear<'_>, headers: &UdpHeaders, settings: &Settings
     true
 }
 
-/// Whose bucket a sender takes from: an IPv4 address has one (as `::ffff:a.b.c.d`), and an IPv6 network of 64 bits,
-/// which is what one host usually has to choose from.
+/// Whose bucket a sender takes from: each service has one for an IPv4 address (as `::ffff:a.b.c.d`), and for an IPv6 network of
+/// 64 bits, which is what one host usually has to choose from. The service's port stands in bytes 8 and 9.
 #[inline(always)]
 fn bucket(packet: &Linear<'_>, headers: &UdpHeaders) -> Option<[u64; 2]> {
+    let [p, q] = headers.destination_port.to_be_bytes();
     Some(match headers.addresses {
         Addresses::V4 { .. } => {
             let [a, b, c, d] = source(packet, headers, SOURCE_IN_V4)?;
-            [0, word([0, 0, 0xff, 0xff, a, b, c, d])]
+            [0, word([p, q, 0xff, 0xff, a, b, c, d])]
         }
-        Addresses::V6 { .. } => [word(source(packet, headers, SOURCE_IN_V6)?), 0],
+        Addresses::V6 { .. } => [
+            word(source(packet, headers, SOURCE_IN_V6)?),
+            word([p, q, 0, 0, 0, 0, 0, 0]),
+        ],
     })
 }
 

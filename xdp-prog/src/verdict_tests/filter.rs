@@ -29,7 +29,7 @@ fn the_allow_list_lets_in_what_is_on_it() {
     }
     use Verdict::{NotAllowed, Redirected};
     let (mut loaded, _sockets) = load_with_sockets();
-    let tables = loaded.tables_mut();
+    let tables = loaded.maps.tables_mut();
     tables.allow(network("10.0.0.0/8")).unwrap();
     tables.deny(network("10.1.0.0/16")).unwrap();
     tables.allow(network("10.1.2.3")).unwrap();
@@ -56,7 +56,7 @@ fn the_allow_list_lets_in_what_is_on_it() {
             "{source}: not enforced"
         );
     }
-    loaded.tables_mut().enforce_allow_list(true).unwrap();
+    loaded.maps.tables_mut().enforce_allow_list(true).unwrap();
     for (source, expected) in cases {
         for tags in 0..3 {
             let packet = udp_from(source, tags, FIRST, &[0x55; 100]);
@@ -71,7 +71,7 @@ fn the_allow_list_lets_in_what_is_on_it() {
         };
         expect(&loaded, &short, refused, source);
     }
-    loaded.tables_mut().enforce_allow_list(false).unwrap();
+    loaded.maps.tables_mut().enforce_allow_list(false).unwrap();
     assert_eq!(verdict(&loaded, "11.0.0.0:7"), Redirected);
 }
 
@@ -82,22 +82,25 @@ fn the_allow_list_changes_while_the_program_runs() {
     }
     use Verdict::{NotAllowed, Redirected};
     let (mut loaded, _sockets) = load_with_sockets();
-    loaded.tables_mut().enforce_allow_list(true).unwrap();
+    loaded.maps.tables_mut().enforce_allow_list(true).unwrap();
     for (source, net) in [("10.0.0.1:7", "0.0.0.0/0"), ("[fd00::1]:7", "::/0")] {
         assert_eq!(verdict(&loaded, source), NotAllowed, "an empty list");
-        loaded.tables_mut().allow(network(net)).unwrap();
+        loaded.maps.tables_mut().allow(network(net)).unwrap();
         assert_eq!(verdict(&loaded, source), Redirected);
-        loaded.tables_mut().deny(network(net)).unwrap();
+        loaded.maps.tables_mut().deny(network(net)).unwrap();
         assert_eq!(verdict(&loaded, source), NotAllowed, "replaced");
-        loaded.tables_mut().allow(network(net)).unwrap();
-        assert!(loaded.tables_mut().forget(network(net)).unwrap());
-        assert!(!loaded.tables_mut().forget(network(net)).unwrap());
+        loaded.maps.tables_mut().allow(network(net)).unwrap();
+        assert!(loaded.maps.tables_mut().forget(network(net)).unwrap());
+        assert!(!loaded.maps.tables_mut().forget(network(net)).unwrap());
         assert_eq!(verdict(&loaded, source), NotAllowed, "forgotten");
     }
-    // Ports and the list are settings of one kind: one changes, the other stays.
-    loaded.tables_mut().allow(network("10.0.0.1")).unwrap();
-    let ports = PortRange::new(FIRST - 1, 2).unwrap();
-    loaded.tables_mut().set_ports(ports).unwrap();
+    // Limits and the list are settings of one kind: one changes, the other stays.
+    loaded.maps.tables_mut().allow(network("10.0.0.1")).unwrap();
+    loaded
+        .maps
+        .tables_mut()
+        .set_handshake_limit(limit(5, 5))
+        .unwrap();
     assert_eq!(verdict(&loaded, "10.0.0.1:7"), Redirected);
     assert_eq!(verdict(&loaded, "10.0.0.2:7"), NotAllowed);
 }
@@ -108,13 +111,16 @@ fn a_full_allow_list_says_so() {
         return;
     }
     let mut loaded = load(1);
+    let error = loaded.maps.tables_mut().allow(network("::/0"));
+    assert!(matches!(error, Err(TableError::NoService)), "{error:?}");
+    loaded.maps.serve(FIRST, 0).unwrap();
     let nth = |n: u32| Network::from(std::net::IpAddr::from(n.to_be_bytes()));
     for n in 0..crate::abi::RULES_MAX {
-        loaded.tables_mut().allow(nth(n)).unwrap();
+        loaded.maps.tables_mut().allow(nth(n)).unwrap();
     }
-    let full = loaded.tables_mut().allow(nth(1 << 31)).unwrap_err();
+    let full = loaded.maps.tables_mut().allow(nth(1 << 31)).unwrap_err();
     assert!(matches!(full, TableError::ListFull { .. }), "{full:?}");
-    loaded.tables_mut().allow(network("fd00::/8")).unwrap();
+    loaded.maps.tables_mut().allow(network("fd00::/8")).unwrap();
 }
 
 fn limit(rate: u32, burst: u32) -> Option<HandshakeLimit> {
@@ -145,6 +151,7 @@ fn handshakes_are_limited_for_each_source() {
     // A token a second: none comes while this runs, unless the machine stands still.
     let started = Instant::now();
     loaded
+        .maps
         .tables_mut()
         .set_handshake_limit(limit(1, 5))
         .unwrap();
@@ -184,7 +191,7 @@ fn handshakes_are_limited_for_each_source() {
             &format!("version {version}"),
         );
     }
-    loaded.tables_mut().set_handshake_limit(None).unwrap();
+    loaded.maps.tables_mut().set_handshake_limit(None).unwrap();
     assert_eq!(through(&loaded, "10.0.0.1:7", 20), 20, "off again");
 }
 
@@ -196,6 +203,7 @@ fn tokens_come_back_with_time_and_with_another_limit() {
     let (mut loaded, _sockets) = load_with_sockets();
     let source = "10.0.0.1:7";
     loaded
+        .maps
         .tables_mut()
         .set_handshake_limit(limit(1, 1000))
         .unwrap();
@@ -203,6 +211,7 @@ fn tokens_come_back_with_time_and_with_another_limit() {
     assert!(through(&loaded, source, 10) < 10);
     // The bucket would be full in 1000 s; a limit that fills it sooner begins with a full one.
     loaded
+        .maps
         .tables_mut()
         .set_handshake_limit(limit(50, 2))
         .unwrap();
@@ -222,9 +231,9 @@ fn counters_are_told_by_cpu() {
     }
     let (loaded, _sockets) = load_with_sockets();
     run(&loaded, &from("10.0.0.1:7"));
-    let by_cpu = loaded.counters_by_cpu().unwrap();
+    let by_cpu = loaded.maps.counters_by_cpu().unwrap();
     assert!(!by_cpu.is_empty());
     let redirected: Vec<u64> = by_cpu.iter().map(|cpu| cpu.redirected).collect();
     assert_eq!(redirected.iter().sum::<u64>(), 1, "{redirected:?}");
-    assert_eq!(loaded.counters().unwrap().redirected, 1);
+    assert_eq!(loaded.maps.counters().unwrap().redirected, 1);
 }

@@ -1,6 +1,7 @@
 //! The program run by the kernel on packets, without an interface (BPF_PROG_TEST_RUN): every verdict and
 //! counter. Needs root.
 
+mod claims;
 mod filter;
 mod packets;
 mod parsing;
@@ -15,7 +16,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use crate::abi::Verdict;
 use crate::counters::Counters;
 use crate::load::Loaded;
-use crate::ports::PortRange;
 
 /// Action codes of include/uapi/linux/bpf.h, `enum xdp_action`.
 const DROP: u32 = 1;
@@ -26,7 +26,7 @@ const FIRST: u16 = 9000;
 const PORTS: u16 = 4;
 
 fn load(queues: u32) -> Loaded {
-    Loaded::new(PortRange::new(FIRST, PORTS).unwrap(), queues).unwrap()
+    Loaded::new(queues).unwrap()
 }
 
 /// An AF_XDP socket that can be put into a slot; it need not be bound for that.
@@ -42,12 +42,13 @@ fn af_xdp() -> OwnedFd {
     socket
 }
 
-/// A program with one queue and a socket in the slot of each worker.
+/// A program with one queue, a socket in the slot of each of our ports, and a service on the first of them.
 fn load_with_sockets() -> (Loaded, Vec<OwnedFd>) {
     let mut loaded = load(1);
     let sockets: Vec<OwnedFd> = (0..PORTS).map(|_| af_xdp()).collect();
-    for (worker, socket) in (0..).zip(&sockets) {
-        loaded.register(0, worker, socket).unwrap();
+    loaded.maps.serve(FIRST, 0).unwrap();
+    for (port, socket) in (FIRST..).zip(&sockets) {
+        loaded.maps.register(0, port, socket).unwrap();
     }
     (loaded, sockets)
 }
@@ -61,7 +62,7 @@ fn context(linear: usize, interface: u32, queue: u32) -> Vec<u8> {
 
 /// What the program returns for a packet, and what it counts, which is one verdict. The packet must stay as it is.
 fn run_on(loaded: &Loaded, packet: &[u8], context: Option<&[u8]>) -> (u32, Verdict) {
-    let before = loaded.counters().unwrap();
+    let before = loaded.maps.counters().unwrap();
     let mut out = vec![0; packet.len() + 64];
     let result = loaded
         .program()
@@ -74,7 +75,7 @@ fn run_on(loaded: &Loaded, packet: &[u8], context: Option<&[u8]>) -> (u32, Verdi
         })
         .unwrap();
     assert_eq!(&out[..result.data_size_out as usize], packet, "unchanged");
-    let after = loaded.counters().unwrap();
+    let after = loaded.maps.counters().unwrap();
     (result.return_value, counted(&before, &after))
 }
 

@@ -30,7 +30,7 @@ fn every_beginning_of_a_packet_gets_a_verdict() {
     let (mut loaded, _sockets) = load_with_sockets();
     for limited in [false, true] {
         let limit = limited.then(|| crate::HandshakeLimit::new(1, 1).unwrap());
-        loaded.tables_mut().set_handshake_limit(limit).unwrap();
+        loaded.maps.tables_mut().set_handshake_limit(limit).unwrap();
         for (what, packet, payload_at) in taken() {
             // The kernel runs no program on less than an Ethernet header.
             for len in 14..=packet.len() {
@@ -85,14 +85,14 @@ fn headers_have_to_lie_in_the_linear_part() {
 
 /// [`run_on`] with less linear data than the packet has, which older kernels than 6.18 refuse.
 fn try_run_on(loaded: &Loaded, packet: &[u8], context: &[u8]) -> Option<(u32, Verdict)> {
-    let before = loaded.counters().unwrap();
+    let before = loaded.maps.counters().unwrap();
     let result = loaded.program().unwrap().test_run(TestRunOptions {
         data_in: Some(packet),
         ctx_in: Some(context),
         ..TestRunOptions::new()
     });
     let result = result.ok()?;
-    let after = loaded.counters().unwrap();
+    let after = loaded.maps.counters().unwrap();
     Some((result.return_value, counted(&before, &after)))
 }
 

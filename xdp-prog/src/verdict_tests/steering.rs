@@ -1,7 +1,8 @@
-//! Where packets to our ports go.
+//! Where packets to claimed ports go.
 
 use super::packets::udp;
 use super::*;
+use crate::abi::SLOTS_PER_QUEUE;
 use crate::error::{SlotError, TableError};
 use crate::netns::{A, is_root, pair};
 
@@ -11,24 +12,31 @@ fn packets_to_our_ports_are_redirected_when_a_socket_is_there() {
         return;
     }
     let mut loaded = load(1);
-    let socket = af_xdp();
-    loaded.register(0, 2, &socket).unwrap();
+    let (port, socket) = (FIRST + 2, af_xdp());
+    loaded.maps.register(0, port, &socket).unwrap();
     for ipv6 in [false, true] {
         for tags in 0..3 {
             let what = format!("IPv6 {ipv6}, {tags} tags");
-            let ours = udp(ipv6, tags, FIRST + 2, 1024);
+            let ours = udp(ipv6, tags, port, 1024);
             expect(&loaded, &ours, Verdict::Redirected, &what);
-            let neighbour = udp(ipv6, tags, FIRST + 1, 1024);
-            expect(&loaded, &neighbour, Verdict::NoSocket, &what);
+            for other in [port - 1, port + 16] {
+                let neighbour = udp(ipv6, tags, other, 1024);
+                expect(&loaded, &neighbour, Verdict::NotOurs, &what);
+            }
         }
     }
-    loaded.unregister(0, 2).unwrap();
-    let packet = udp(false, 0, FIRST + 2, 100);
-    expect(&loaded, &packet, Verdict::NoSocket, "unregistered");
-    loaded.register(0, 2, &socket).unwrap();
+    let packet = udp(false, 0, port, 100);
+    loaded.maps.unregister(0, port + 16).unwrap();
+    expect(&loaded, &packet, Verdict::Redirected, "not its own slot");
+    loaded.maps.unregister(0, port).unwrap();
+    loaded.maps.unregister(0, port).unwrap();
+    expect(&loaded, &packet, Verdict::NotOurs, "unregistered");
+    loaded.maps.register(0, port, &socket).unwrap();
     expect(&loaded, &packet, Verdict::Redirected, "registered again");
     drop(socket);
-    expect(&loaded, &packet, Verdict::NoSocket, "socket closed");
+    expect(&loaded, &packet, Verdict::NotOurs, "socket closed");
+    let short = udp(false, 0, port, 9);
+    expect(&loaded, &short, Verdict::NotOurs, "nothing of it is left");
 }
 
 #[test]
@@ -43,41 +51,34 @@ fn a_packet_in_several_fragments_is_redirected() {
     }
 }
 
-/// Checks the verdict of ports: all around the range, and a sample of the rest, since each is a system call.
-fn check_range(loaded: &Loaded, ports: PortRange) {
-    for port in 0..=u16::MAX {
-        let near = port
-            .abs_diff(ports.first())
-            .min(port.abs_diff(ports.last()))
-            <= 10;
-        if port % 97 != 0 && !near && port != u16::MAX {
-            continue;
-        }
-        let verdict = if (ports.first()..=ports.last()).contains(&port) {
-            Verdict::NoSocket
-        } else {
-            Verdict::NotOurs
-        };
-        expect(loaded, &udp(false, 0, port, 64), verdict, &port.to_string());
-    }
-}
-
 #[test]
-fn the_range_of_ports_is_exact_and_can_be_changed() {
-    if !is_root("the_range_of_ports_is_exact_and_can_be_changed") {
+fn ports_are_told_apart_exactly() {
+    if !is_root("ports_are_told_apart_exactly") {
         return;
     }
-    let mut loaded = load(1);
-    let id = loaded.program().unwrap().info().unwrap().id();
-    check_range(&loaded, PortRange::new(FIRST, PORTS).unwrap());
-    for (first, last) in [(1, 1), (9000, 9000), (40_000, 65_535), (1, 65_535)] {
-        let ports = PortRange::between(first, last).unwrap();
-        loaded.tables_mut().set_ports(ports).unwrap();
-        assert_eq!(loaded.tables().ports(), ports);
-        check_range(&loaded, ports);
+    for ours in [1, 9000, 65_535] {
+        let mut loaded = load(1);
+        let socket = af_xdp();
+        loaded.maps.register(0, ours, &socket).unwrap();
+        for port in 0..=u16::MAX {
+            // A sample, since each is a system call.
+            let near = port.abs_diff(ours) <= 20 || port % 16 == ours % 16 && port % 7 == 0;
+            if port % 97 != 0 && !near && port != u16::MAX {
+                continue;
+            }
+            let verdict = if port == ours {
+                Verdict::Redirected
+            } else {
+                Verdict::NotOurs
+            };
+            expect(
+                &loaded,
+                &udp(false, 0, port, 64),
+                verdict,
+                &port.to_string(),
+            );
+        }
     }
-    let after = loaded.program().unwrap().info().unwrap().id();
-    assert_eq!(id, after, "not loaded again");
 }
 
 #[test]
@@ -89,69 +90,61 @@ fn each_queue_has_its_own_slots() {
     a.run(|| {
         let index = crate::link_state(&A.into()).unwrap().index;
         let mut loaded = load(2); // the program is older than the third queue
-        let socket = af_xdp();
-        loaded.register(1, 3, &socket).unwrap();
-        let packet = udp(true, 1, FIRST + 3, 100);
-        for queue in 0..3 {
-            let verdict = if queue == 1 {
-                Verdict::Redirected
-            } else {
-                Verdict::NoSocket
-            };
-            let context = context(packet.len(), index, queue);
-            let told = run_on(&loaded, &packet, Some(&context));
-            assert_eq!(told, (action(verdict), verdict), "queue {queue}");
+        let sockets = [af_xdp(), af_xdp()];
+        loaded.maps.serve(FIRST, 1).unwrap();
+        loaded.maps.register(1, FIRST, &sockets[0]).unwrap();
+        loaded.maps.register(1, FIRST + 3, &sockets[1]).unwrap();
+        // A service's packets are that on all queues; those of others on their own only.
+        for (port, elsewhere) in [(FIRST, Verdict::NoSocket), (FIRST + 3, Verdict::NotOurs)] {
+            let packet = udp(true, 1, port, 100);
+            for queue in 0..3 {
+                let verdict = if queue == 1 {
+                    Verdict::Redirected
+                } else {
+                    elsewhere
+                };
+                let context = context(packet.len(), index, queue);
+                let told = run_on(&loaded, &packet, Some(&context));
+                assert_eq!(told, (action(verdict), verdict), "queue {queue}");
+            }
         }
     });
 }
 
 #[test]
-fn workers_share_a_queue_by_port() {
-    if !is_root("workers_share_a_queue_by_port") {
+fn sixteen_ports_share_a_queue() {
+    if !is_root("sixteen_ports_share_a_queue") {
         return;
     }
-    let (a, _b) = pair("xdp-workers", 2);
-    a.run(|| {
-        let index = crate::link_state(&A.into()).unwrap().index;
-        let ports = PortRange::new(FIRST, 40).unwrap();
-        let mut loaded = Loaded::new(ports, 2).unwrap();
-        let socket = af_xdp();
-        // Without a word, a worker for each port, as many as there are slots.
-        for (set, workers) in [(None, 16), (Some(1), 1), (Some(3), 3), (Some(16), 16)] {
-            loaded.tables_mut().set_workers(1, set).unwrap();
-            assert_eq!(loaded.tables().workers(1).unwrap(), workers);
-            assert_eq!(loaded.tables().workers(0).unwrap(), 16, "the other queue");
-            let worker = workers - 1;
-            loaded.register(1, worker, &socket).unwrap();
-            for port in 0..40 {
-                let packet = udp(false, 0, FIRST + port, 100);
-                let context = context(packet.len(), index, 1);
-                let verdict = if u32::from(port) % workers == worker {
-                    Verdict::Redirected
-                } else {
-                    Verdict::NoSocket
-                };
-                let told = run_on(&loaded, &packet, Some(&context));
-                assert_eq!(told.1, verdict, "{workers} workers, port {port}");
-            }
-            let error = loaded.register(1, workers, &socket).unwrap_err();
-            assert!(matches!(error, SlotError::NoSuchWorker { .. }), "{error:?}");
-            loaded.unregister(1, worker).unwrap();
-        }
-        for workers in [0, 17, u32::MAX] {
-            let error = loaded.tables_mut().set_workers(0, Some(workers));
-            assert!(matches!(error, Err(TableError::Workers(_))), "{error:?}");
-        }
-        let error = loaded.tables_mut().set_workers(2, None);
-        let no_queue = matches!(
-            error,
-            Err(TableError::NoSuchQueue {
-                queue: 2,
-                queues: 2
-            })
+    let mut loaded = load(1);
+    let sockets: Vec<_> = (0..SLOTS_PER_QUEUE as u16).map(|_| af_xdp()).collect();
+    for (port, socket) in (FIRST..).zip(&sockets) {
+        loaded.maps.register(0, port, socket).unwrap();
+    }
+    for port in FIRST - 16..FIRST + 32 {
+        let verdict = if (FIRST..FIRST + 16).contains(&port) {
+            Verdict::Redirected
+        } else {
+            Verdict::NotOurs
+        };
+        expect(
+            &loaded,
+            &udp(false, 0, port, 64),
+            verdict,
+            &port.to_string(),
         );
-        assert!(no_queue, "{error:?}");
-    });
+    }
+    let error = loaded.maps.register(0, FIRST + 16, &af_xdp()).unwrap_err();
+    assert!(
+        matches!(error, SlotError::Taken { queue: 0, .. }),
+        "{error:?}"
+    );
+    expect(
+        &loaded,
+        &udp(false, 0, FIRST, 64),
+        Verdict::Redirected,
+        "as before",
+    );
 }
 
 #[test]
@@ -159,31 +152,47 @@ fn packets_without_a_socket_go_to_the_kernel_on_the_cpus_given() {
     if !is_root("packets_without_a_socket_go_to_the_kernel_on_the_cpus_given") {
         return;
     }
-    let mut loaded = load(1);
+    let (a, _b) = pair("xdp-cpus", 2);
+    a.run(kernel_cpus);
+}
+
+fn kernel_cpus() {
+    let index = crate::link_state(&A.into()).unwrap().index;
+    let mut loaded = load(2);
     let socket = af_xdp();
-    loaded.register(0, 1, &socket).unwrap();
-    let (without, with) = (udp(false, 0, FIRST, 100), udp(true, 1, FIRST + 1, 100));
-    expect(&loaded, &without, Verdict::NoSocket, "none configured");
+    loaded.maps.serve(FIRST, 1).unwrap();
+    loaded.maps.register(1, FIRST, &socket).unwrap();
+    let packet = udp(true, 1, FIRST, 100);
+    let expect = |loaded: &Loaded, queue, verdict, what: &str| {
+        let context = context(packet.len(), index, queue);
+        let told = run_on(loaded, &packet, Some(&context));
+        assert_eq!(told, (action(verdict), verdict), "{what}");
+    };
+    expect(&loaded, 0, Verdict::NoSocket, "none configured");
     for cpus in [&[0][..], &[1, 0], &[1], &[0, 0, 1]] {
-        loaded.tables_mut().set_kernel_cpus(cpus).unwrap();
-        expect(&loaded, &without, Verdict::KernelCpu, &format!("{cpus:?}"));
-        expect(&loaded, &with, Verdict::Redirected, "a socket");
+        loaded.maps.tables_mut().set_kernel_cpus(cpus).unwrap();
+        expect(&loaded, 0, Verdict::KernelCpu, &format!("{cpus:?}"));
+        expect(&loaded, 1, Verdict::Redirected, "a socket");
         let other = udp(false, 0, FIRST - 1, 100);
-        expect(&loaded, &other, Verdict::NotOurs, "another port stays");
+        assert_eq!(
+            run(&loaded, &other).1,
+            Verdict::NotOurs,
+            "another port stays"
+        );
     }
-    let error = loaded.tables_mut().set_kernel_cpus(&[0, 100_000]);
+    let error = loaded.maps.tables_mut().set_kernel_cpus(&[0, 100_000]);
     assert!(
         matches!(error, Err(TableError::NoSuchCpu(100_000))),
         "{error:?}"
     );
-    let error = loaded.tables_mut().set_kernel_cpus(&[0; 65]);
+    let error = loaded.maps.tables_mut().set_kernel_cpus(&[0; 65]);
     assert!(
         matches!(error, Err(TableError::TooManyCpus(65))),
         "{error:?}"
     );
-    expect(&loaded, &without, Verdict::KernelCpu, "as before");
-    loaded.tables_mut().set_kernel_cpus(&[]).unwrap();
-    expect(&loaded, &without, Verdict::NoSocket, "none any more");
+    expect(&loaded, 0, Verdict::KernelCpu, "as before");
+    loaded.maps.tables_mut().set_kernel_cpus(&[]).unwrap();
+    expect(&loaded, 0, Verdict::NoSocket, "none any more");
 }
 
 #[test]
@@ -193,64 +202,33 @@ fn slots_are_guarded() {
     }
     let mut loaded = load(2);
     let (first, second) = (af_xdp(), af_xdp());
-    loaded.register(1, 3, &first).unwrap();
-    let error = loaded.register(1, 3, &second).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SlotError::Taken {
-                queue: 1,
-                worker: 3
-            }
-        ),
-        "{error:?}"
-    );
-    loaded.unregister(1, 3).unwrap();
-    loaded.unregister(1, 3).unwrap();
-    loaded.register(1, 3, &second).unwrap();
+    let port = FIRST + 3;
+    loaded.maps.register(1, port, &first).unwrap();
+    let error = loaded.maps.register(1, port, &second).unwrap_err();
+    let taken = |error: &SlotError| matches!(error, SlotError::Taken { queue: 1, .. });
+    assert!(taken(&error), "{error:?}");
+    loaded.maps.unregister(1, port).unwrap();
+    loaded.maps.register(1, port, &second).unwrap();
 
-    let error = loaded.register(2, 0, &first).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SlotError::NoSuchQueue {
-                queue: 2,
-                queues: 2
-            }
-        ),
-        "{error:?}"
+    let error = loaded.maps.register(2, port, &first).unwrap_err();
+    let no_queue = matches!(
+        error,
+        SlotError::NoSuchQueue {
+            queue: 2,
+            queues: 2
+        }
     );
-    let error = loaded.register(0, 4, &first).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SlotError::NoSuchWorker {
-                worker: 4,
-                workers: 4
-            }
-        ),
-        "{error:?}"
-    );
-    // A slot can be emptied though its queue has fewer workers now.
-    loaded.unregister(0, 15).unwrap();
-    let error = loaded.unregister(0, 16).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SlotError::NoSuchWorker {
-                worker: 16,
-                workers: 16
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(no_queue, "{error:?}");
+    assert!(loaded.maps.unregister(2, port).is_err());
+    let error = loaded.maps.serve(port, 2).unwrap_err();
+    assert!(matches!(error, TableError::NoSuchQueue { .. }), "{error:?}");
 
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
     for error in [
-        loaded.register(0, 0, &udp).unwrap_err(),
-        loaded.register(0, 0, &file).unwrap_err(),
-        loaded.register(0, 0, &-1).unwrap_err(),
+        loaded.maps.register(0, FIRST, &udp).unwrap_err(),
+        loaded.maps.register(0, FIRST, &file).unwrap_err(),
+        loaded.maps.register(0, FIRST, &-1).unwrap_err(),
     ] {
         assert!(matches!(error, SlotError::NotASocket { .. }), "{error:?}");
     }
