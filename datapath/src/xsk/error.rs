@@ -72,6 +72,19 @@ pub enum XskError {
         /// The queue.
         queue: u32,
     },
+    /// The kernel calls a request for zero-copy invalid. Drivers say that, too, when something that they need for it is not
+    /// there: virtnet_xsk_pool_enable in drivers/net/virtio_net.c without DMA addresses.
+    #[error(
+        "{interface} (queue {queue}) refuses zero-copy mode: what its driver needs for it is not there (virtio_net: \
+         Linux 6.18, and a device with DMA addresses, `iommu_platform=on` in QEMU), or the queue does not exist (see \
+         `ethtool -l {interface}`; queues count from 0); or use copy mode"
+    )]
+    ZeroCopyRefused {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
     /// Somebody else has the queue, also after some time of trying.
     #[error(
         "queue {queue} of {interface} is taken by an AF_XDP socket of another process: wait until that ends, give the \
@@ -184,6 +197,9 @@ impl XskError {
         match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO) => Self::NoSuchInterface { interface },
             Some(libc::ENETDOWN) => Self::InterfaceDown { interface },
+            Some(libc::EINVAL) if config.mode == BindMode::ZeroCopy => {
+                Self::ZeroCopyRefused { interface, queue }
+            }
             Some(libc::EINVAL) => Self::NoSuchQueue { interface, queue },
             Some(libc::EBUSY) => Self::busy(interface, queue, queue),
             Some(libc::EOPNOTSUPP | ENOTSUPP) => Self::Unsupported {
@@ -198,6 +214,27 @@ impl XskError {
                 queue,
                 source,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opening(mode: BindMode, code: i32) -> XskError {
+        let config = XskConfig::new("eth0", 3, mode);
+        XskError::from_open(io::Error::from_raw_os_error(code), &config)
+    }
+
+    #[test]
+    fn an_invalid_request_for_zero_copy_is_not_put_down_to_the_queue_alone() {
+        let error = opening(BindMode::ZeroCopy, libc::EINVAL);
+        assert!(matches!(error, XskError::ZeroCopyRefused { queue: 3, .. }));
+        assert!(error.to_string().contains("iommu_platform=on"), "{error}");
+        for mode in [BindMode::Copy, BindMode::Auto] {
+            let error = opening(mode, libc::EINVAL);
+            assert!(matches!(error, XskError::NoSuchQueue { queue: 3, .. }));
         }
     }
 }
