@@ -224,7 +224,7 @@ mod tests {
 
     fn opening(mode: BindMode, code: i32) -> XskError {
         let config = XskConfig::new("eth0", 3, mode);
-        XskError::from_open(io::Error::from_raw_os_error(code), &config)
+        XskError::from_open(io::Error::from_raw_os_error(code), &config, config.queue)
     }
 
     #[test]
