@@ -12,9 +12,9 @@ use siphasher::sip::SipHasher24;
 /// ```
 ///
 /// * `index`: the place in the table of the worker's sessions.
-/// * `worker`: the number of the worker, which is that of its receive queue. A packet that reaches another worker took a
-///   wrong turn in the NIC, and that is worth knowing; and whatever spreads packets over workers can read the right one
-///   from the four bytes at [`crate::wire::SESSION_AT`], without a table.
+/// * `worker`: the number of the worker. A packet that reaches another worker took a wrong turn in the NIC, and that is
+///   worth knowing; whatever spreads packets over workers can read the right one from the four bytes at
+///   [`crate::wire::SESSION_AT`], without a table; and a client can, to choose source ports that reach all of them.
 /// * `generation`: never 0, drawn at random each time the place is used ([`Generations`]), and never the same twice in a
 ///   row. So the ids of a process's two lives differ, but for one in 16,383; and who has an id, or had many, cannot tell
 ///   the next one.
