@@ -63,7 +63,8 @@ private() {
         -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@"
 }
 
-# download WHAT AREA TOOL ARGUMENT...: `private`, up to three times, then gives up for want of the network.
+# download WHAT AREA TOOL ARGUMENT...: `private`, up to three times, then gives up for want of the network, with status 69
+# (EX_UNAVAILABLE of sysexits.h).
 download() {
     local what=$1 pause
     shift
@@ -71,9 +72,9 @@ download() {
         if private "$@"; then return 0; fi
         ((pause == 0)) || { warn "apt could not get $what; again in $pause s" && sleep "$pause"; }
     done
-    die "apt cannot get $what from $(mirror). What vm-lab boots is downloaded once, into $CACHE:
-    run it again with the network up (and --refresh, should Debian have replaced a package since the last time);
-    scripts/test --quick does without"
+    warn "apt cannot get $what from $(mirror). What vm-lab boots is downloaded once, into $CACHE:
+    run it again with the network up (and --refresh, should Debian have replaced a package since the last time)"
+    exit 69
 }
 
 # update_lists AREA SUITE...: lists of what there is; once in a run for the same suites.
