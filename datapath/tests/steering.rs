@@ -108,11 +108,8 @@ fn there_and_back(from: IpAddr, to: IpAddr) {
     assert_eq!(packet.destination, SocketAddr::new(to, 9000));
     receiver.umem.release(frame);
     let counters = receiver.program.counters().unwrap();
-    assert_eq!(
-        (counters.redirected, counters.no_socket),
-        (1, 1),
-        "{counters:?}"
-    );
+    assert_eq!(counters.redirected, 1, "{counters:?}");
+    assert!(counters.not_ours >= 1, "{counters:?}");
 
     // Without a checksum IPv4 takes a packet and IPv6 does not; with one both do.
     receiver.send(|out| reply(&packet, b"without checksum", out));
