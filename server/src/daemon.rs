@@ -24,6 +24,7 @@ use crate::namespace::{JobKey, Namespace, Outcome};
 use crate::queues::{QueueChoice, served};
 use crate::service::{Commons, Mail, Mailboxes, Registry};
 use crate::steering::{Request, STATE_DIRECTORY, Steering, recover};
+pub use crate::workers::Post;
 use crate::workers::{Wanted, Workers};
 
 /// Why UDP sockets are not steered.
@@ -77,8 +78,8 @@ pub struct Daemon {
 pub struct FinalReport {
     /// Packets by what the XDP program did with them, where there is one.
     pub packets: Option<Result<Counters, CountersError>>,
-    /// Queue and report of each worker; those that died do not tell.
-    pub workers: Vec<(u32, WorkerReport)>,
+    /// Place and report of each worker; those that died do not tell.
+    pub workers: Vec<(Post, WorkerReport)>,
 }
 
 impl Daemon {
@@ -168,8 +169,8 @@ impl Daemon {
         detached.then(|| DaemonError::Detached(name()))
     }
 
-    /// What the worker of each queue has done so far; `None` for one that does not answer.
-    pub fn reports(&self) -> Vec<(u32, Option<WorkerReport>)> {
+    /// What each worker has done so far; `None` for one that does not answer.
+    pub fn reports(&self) -> Vec<(Post, Option<WorkerReport>)> {
         self.workers.reports()
     }
 

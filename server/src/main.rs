@@ -235,11 +235,12 @@ fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
         Some(Err(error)) => tracing::warn!("{}", explain(&error)),
         None => {}
     }
-    for (queue, report) in &report.workers {
-        tracing::info!("statistics of queue {queue}: {report}");
+    for (post, report) in &report.workers {
+        tracing::info!("statistics of {post}: {report}");
     }
     let workers = report.workers.iter();
-    if let Some(balance) = Balance::of(workers.map(|(queue, report)| (*queue, report))) {
+    let told = workers.filter_map(|(post, report)| Some((post.queue()?, report)));
+    if let Some(balance) = Balance::of(told) {
         tracing::info!("{balance}");
     }
     match broken {
@@ -258,15 +259,15 @@ fn show_statistics(daemon: &Daemon) {
     let small_files = daemon.small_files();
     lines.push(format!("statistics of small files: {small_files}"));
     let reports = daemon.reports();
-    for (queue, report) in &reports {
+    for (post, report) in &reports {
         lines.push(match report {
-            Some(report) => format!("statistics of queue {queue}: {report}"),
-            None => format!("statistics of queue {queue}: the worker does not answer"),
+            Some(report) => format!("statistics of {post}: {report}"),
+            None => format!("statistics of {post}: the worker does not answer"),
         });
     }
     let told = reports
         .iter()
-        .filter_map(|(queue, report)| Some((*queue, report.as_ref()?)));
+        .filter_map(|(post, report)| Some((post.queue()?, report.as_ref()?)));
     lines.extend(Balance::of(told).map(|balance| balance.to_string()));
     let text: String = lines
         .iter()

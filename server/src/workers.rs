@@ -1,5 +1,6 @@
 //! The worker threads of the daemon, which end when their owner goes.
 
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +16,38 @@ use crate::error::DaemonError;
 use crate::queues::QueueChoice;
 use crate::service::{Commons, Mail, StorageService};
 
-/// A worker, and the queue that it serves; over UDP its own number stands for that.
+/// What a worker serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Post {
+    /// A queue of the interface; over UDP its own number stands for that.
+    Queue(u32),
+    /// What comes by queues that no other worker has.
+    OtherQueues,
+}
+
+impl Post {
+    /// The queue, if it is one of its own.
+    #[must_use]
+    pub fn queue(self) -> Option<u32> {
+        match self {
+            Self::Queue(queue) => Some(queue),
+            Self::OtherQueues => None,
+        }
+    }
+}
+
+impl fmt::Display for Post {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(out, "queue {queue}"),
+            Self::OtherQueues => out.write_str("the other queues"),
+        }
+    }
+}
+
+/// A worker, and its place.
 struct Worker {
-    queue: u32,
+    post: Post,
     cpu: Option<usize>,
     handle: WorkerHandle<Mail>,
 }
@@ -89,6 +119,9 @@ impl Workers {
             let mut settings = worker_config(config, interface, wanted, self.len());
             settings.engine.workers = count;
             self.start(settings, port, commons)?;
+            if let Some(fallback) = self.handles.last_mut() {
+                fallback.post = Post::OtherQueues;
+            }
             self.has_fallback = true;
         }
         Ok(())
@@ -111,8 +144,8 @@ impl Workers {
         })?;
         let started = (handle.queue(), handle.xsk_fd());
         commons.mailboxes.push(handle.mail().clone());
-        let queue = handle.queue().unwrap_or(number);
-        self.handles.push(Worker { queue, cpu, handle });
+        let post = Post::Queue(handle.queue().unwrap_or(number));
+        self.handles.push(Worker { post, cpu, handle });
         Ok(started)
     }
 
@@ -142,34 +175,31 @@ impl Workers {
 
     /// The queues that are served, each with the CPU of its worker.
     pub(crate) fn places(&self) -> Vec<(u32, Option<usize>)> {
-        let serving = &self.handles[..self.len()];
-        serving
-            .iter()
-            .map(|worker| (worker.queue, worker.cpu))
-            .collect()
+        let place = |worker: &Worker| Some((worker.post.queue()?, worker.cpu));
+        self.handles.iter().filter_map(place).collect()
     }
 
-    /// What the worker of each queue has done so far; `None` for one that does not answer.
-    pub(crate) fn reports(&self) -> Vec<(u32, Option<WorkerReport>)> {
-        let report = |worker: &Worker| (worker.queue, worker.handle.report());
+    /// What each worker has done so far; `None` for one that does not answer.
+    pub(crate) fn reports(&self) -> Vec<(Post, Option<WorkerReport>)> {
+        let report = |worker: &Worker| (worker.post, worker.handle.report());
         self.handles.iter().map(report).collect()
     }
 
     /// Tells the sessions and ends the threads.
-    pub(crate) fn stop(mut self) -> Vec<(u32, WorkerReport)> {
+    pub(crate) fn stop(mut self) -> Vec<(Post, WorkerReport)> {
         self.end()
     }
 
-    fn end(&mut self) -> Vec<(u32, WorkerReport)> {
+    fn end(&mut self) -> Vec<(Post, WorkerReport)> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in &self.handles {
             // Any mail wakes a sleeping worker, which then sees that it shall stop.
             let _ = worker.handle.mail().send(Mail::Wake);
         }
         let mut reports = Vec::new();
-        for Worker { queue, handle, .. } in self.handles.drain(..) {
+        for Worker { post, handle, .. } in self.handles.drain(..) {
             match handle.join() {
-                Ok(report) => reports.push((queue, report)),
+                Ok(report) => reports.push((post, report)),
                 Err(error) => tracing::error!(%error, "a worker did not end well"),
             }
         }
