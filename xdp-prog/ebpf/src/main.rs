@@ -98,7 +98,7 @@ fn decide(ctx: &XdpContext) -> Result<(u32, Verdict), Verdict> {
     let slot = slot_of(queue, port);
     let is_client = is_claimed(slot, u32::from(port));
     // What is claimed without a service needs no further look-up.
-    let service = if is_client { None } else { service(port) };
+    let service = if is_client { None } else { service(port, slot) };
     if !is_client && service.is_none() {
         return Err(Verdict::NotOurs);
     }
@@ -123,13 +123,14 @@ fn is_claimed(slot: u32, entry: u32) -> bool {
         && !words::element::<_, c_void>(&SOCKETS, slot).is_null()
 }
 
-/// The living service of a port.
+/// The living service of a port: the socket at its home lives, or the one of this slot does.
 #[inline(always)]
-fn service(port: u16) -> Option<&'static Service> {
+fn service(port: u16, slot: u32) -> Option<&'static Service> {
     // One that is replaced meanwhile is replaced as a whole; should its place be used again, which takes two more changes, this one
     // packet meets the newer one.
     let service = get::<_, Service>(&SERVICES, u32::from(port))?;
-    is_claimed(service.home, u32::from(port) | SERVICE).then_some(service)
+    let entry = u32::from(port) | SERVICE;
+    (is_claimed(slot, entry) || is_claimed(service.home, entry)).then_some(service)
 }
 
 /// Every packet of every version has a header at least this long. Whatever else may be wrong with it, the user side
