@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use blk_datapath::link::{Datapath, LinkKind};
+use blk_datapath::link::LinkKind;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_proto::net::Path;
@@ -74,7 +74,7 @@ pub fn prepare(
     let found = Way::find(remote, options)?;
     match begin(found, remote, options) {
         // The first attempt has given back what it had: no program stays on the interface for this one.
-        Err(error) if options.datapath == Datapath::Auto && is_busy(&error) => {
+        Err(error) if options.datapath.falls_back() && is_busy(&error) => {
             let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
             begin(found, remote, options)
         }
@@ -186,7 +186,7 @@ impl Ground {
         };
         let mut config = WorkerConfig::new(&interface.name, first, interface.mtu, port, false);
         config.last_queue = last;
-        if options.datapath == Datapath::Auto {
+        if options.datapath.falls_back() {
             config.patience = AUTO_PATIENCE;
         }
         config.datapath = options.datapath;

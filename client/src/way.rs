@@ -11,7 +11,7 @@ use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::{
     Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
 };
-use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
+use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
 use blk_xdp::{AttachError, Program};
@@ -69,9 +69,14 @@ impl Way {
         match options.datapath {
             Datapath::Udp => Self::udp(remote, options, None),
             Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(remote, options),
-            Datapath::Auto => {
+            Datapath::Auto | Datapath::PreferXdp => {
                 if let Some(missing) = missing_privileges() {
                     let reason = format!("no AF_XDP without {missing}");
+                    return Self::udp(remote, options, Some(reason));
+                }
+                if options.datapath == Datapath::Auto
+                    && let Some(reason) = better_over_udp(remote)
+                {
                     return Self::udp(remote, options, Some(reason));
                 }
                 match Self::xdp(remote, options) {
@@ -267,6 +272,13 @@ impl Way {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why UDP is better on the interface that packets to `remote` leave by, if it is.
+fn better_over_udp(remote: SocketAddr) -> Option<String> {
+    let route = route_to(remote.ip()).ok()?;
+    let link = Interface::by_index(route.interface).ok()?;
+    udp_instead(&trunk_of(&link).ok()?.interface)
 }
 
 /// Whether AF_XDP cannot be had here, and UDP can.

@@ -15,9 +15,11 @@ use crate::xsk::{BindMode, XskError, XskSocket, XskStatistics};
 /// How blocks shall cross the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Datapath {
-    /// AF_XDP, zero-copy where the driver has it; UDP where AF_XDP cannot be had.
+    /// AF_XDP where the driver has zero-copy; UDP elsewhere.
     #[default]
     Auto,
+    /// AF_XDP in the best mode that can be had; UDP where none can.
+    PreferXdp,
     /// AF_XDP, zero-copy.
     ZeroCopy,
     /// AF_XDP, copied by the kernel.
@@ -29,12 +31,17 @@ pub enum Datapath {
 }
 
 impl Datapath {
+    /// Whether it is UDP where AF_XDP cannot be had.
+    pub fn falls_back(self) -> bool {
+        matches!(self, Self::Auto | Self::PreferXdp)
+    }
+
     /// How an AF_XDP socket binds for it.
     pub fn bind_mode(self) -> BindMode {
         match self {
             Self::ZeroCopy => BindMode::ZeroCopy,
             Self::Copy | Self::Skb => BindMode::Copy,
-            Self::Auto | Self::Udp => BindMode::Auto,
+            Self::Auto | Self::PreferXdp | Self::Udp => BindMode::Auto,
         }
     }
 
@@ -42,7 +49,9 @@ impl Datapath {
     pub fn attach_mode(self) -> AttachMode {
         match self {
             Self::Skb => AttachMode::Generic,
-            Self::Auto | Self::ZeroCopy | Self::Copy | Self::Udp => AttachMode::Native,
+            Self::Auto | Self::PreferXdp | Self::ZeroCopy | Self::Copy | Self::Udp => {
+                AttachMode::Native
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use blk_datapath::explain::explain;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::net::{Interface, InterfaceError};
-use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
+use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port};
 use blk_xdp::{AttachError, Hold, Program};
@@ -44,9 +44,14 @@ impl Entrance {
         match config.datapath {
             Datapath::Udp => Self::udp(config, interface, workers, None),
             Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(config, interface),
-            Datapath::Auto => {
+            Datapath::Auto | Datapath::PreferXdp => {
                 if let Some(missing) = missing_privileges() {
                     let reason = format!("no AF_XDP without {missing}");
+                    return Self::udp(config, interface, workers, Some(reason));
+                }
+                if config.datapath == Datapath::Auto
+                    && let Some(reason) = udp_instead(interface)
+                {
                     return Self::udp(config, interface, workers, Some(reason));
                 }
                 match Self::xdp(config, interface) {
@@ -85,7 +90,7 @@ impl Entrance {
         workers: usize,
         error: DaemonError,
     ) -> Result<(), DaemonError> {
-        if config.datapath != Datapath::Auto {
+        if !config.datapath.falls_back() {
             return Err(error);
         }
         // The program and the port are given back first.

@@ -77,7 +77,7 @@ struct ServeArguments {
     /// 0: no limit
     #[arg(long, value_name = "N", default_value_t = 1000)]
     handshake_rate: u32,
-    /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
+    /// How blocks cross the kernel: `auto` takes AF_XDP zero-copy where the driver has it, and UDP sockets elsewhere
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     datapath: Datapath,
     /// Have each worker poll the network card itself for so long before it sleeps, in microseconds (SO_PREFER_BUSY_POLL): shorter
@@ -127,8 +127,10 @@ Example:
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Datapath {
-    /// AF_XDP, zero-copy where the driver has it; UDP without the privileges or native XDP; the ready line says which
+    /// AF_XDP zero-copy where the driver has it, UDP elsewhere; the ready line says which
     Auto,
+    /// AF_XDP in the best mode that can be had, UDP where none can
+    PreferXdp,
     /// AF_XDP zero-copy, or an error
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
@@ -143,6 +145,7 @@ impl From<Datapath> for link::Datapath {
     fn from(datapath: Datapath) -> Self {
         match datapath {
             Datapath::Auto => Self::Auto,
+            Datapath::PreferXdp => Self::PreferXdp,
             Datapath::Zerocopy => Self::ZeroCopy,
             Datapath::Copy => Self::Copy,
             Datapath::Skb => Self::Skb,

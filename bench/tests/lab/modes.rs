@@ -12,11 +12,12 @@ use super::support::{Directory, files, ready};
 use super::udp::{both_ways, scene, there_and_back};
 
 /// What can be asked for on a veth, the words of the ready line, and how `ip link` names the program.
-const MODES: [(&str, &str, Option<&str>); 4] = [
+const MODES: [(&str, &str, Option<&str>); 5] = [
     ("copy", "AF_XDP copy mode", Some(" xdp ")),
     ("skb", "AF_XDP skb mode", Some(" xdpgeneric ")),
     ("udp", "UDP sockets", None),
-    ("auto", "AF_XDP copy mode", Some(" xdp ")),
+    ("prefer-xdp", "AF_XDP copy mode", Some(" xdp ")),
+    ("auto", "UDP sockets", None),
 ];
 
 #[test]

@@ -111,7 +111,7 @@ fn a_probe_of_veth_says_what_it_can_do() {
         assert_eq!(zero_copy["level"], "note");
         assert_eq!(
             zero_copy["text"],
-            "no, driver veth has none; copy mode will be used"
+            "no, driver veth has none; `auto` takes UDP sockets"
         );
     }
     let quirk = finding(interface, "quirk");

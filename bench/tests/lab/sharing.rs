@@ -148,7 +148,7 @@ fn eight_at_once(test: &str, queues: usize) {
     }
     let scene = Scene::new(queues);
     scene.hold_daemon();
-    let copies: Vec<Running> = (0..CLIENTS).map(|n| scene.start("auto", n)).collect();
+    let copies: Vec<Running> = (0..CLIENTS).map(|n| scene.start("prefer-xdp", n)).collect();
     settled(&copies, queues);
     scene.release_daemon();
     let mut taken = Vec::new();
@@ -236,7 +236,7 @@ fn kill_one(test: &str, victim: usize) {
     scene.hold_daemon();
     let mut copies = Vec::new();
     for (number, af_xdp) in [(0, 1), (1, 2), (2, 2)] {
-        copies.push(scene.start("auto", number));
+        copies.push(scene.start("prefer-xdp", number));
         settled(&copies, af_xdp);
     }
     scene.release_daemon();

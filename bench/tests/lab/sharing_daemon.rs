@@ -127,7 +127,14 @@ impl Scene {
     }
 
     fn run_far(&self, words: &[String]) -> Outcome {
-        start_over(&self.hosts, Host::Client, "auto", &self.directory, words).outcome()
+        start_over(
+            &self.hosts,
+            Host::Client,
+            "prefer-xdp",
+            &self.directory,
+            words,
+        )
+        .outcome()
     }
 
     #[track_caller]
@@ -158,7 +165,7 @@ fn blkcp_comes_and_goes_beside_blockd() {
     let near = scene.near("copy", &["--queues", "1"]);
     assert!(near.log().contains("UDP sockets for"), "{}", near.log());
     // What comes by the queue that blkcp has reaches blockd, too.
-    let out = scene.put_out("auto", "first");
+    let out = scene.put_out("prefer-xdp", "first");
     scene.hold(std::slice::from_ref(&out));
     scene.there_and_back("in");
     scene.release();
@@ -170,7 +177,7 @@ fn blkcp_comes_and_goes_beside_blockd() {
     let mut near = scene.near("copy", &[]);
     let refused = scene.put_out("copy", "refused").outcome();
     refused.fails(11, &["queues 0 to 1 of blk0", "--datapath udp"]);
-    let out = scene.put_out("auto", "second");
+    let out = scene.put_out("prefer-xdp", "second");
     scene.check("second", out, "udp");
     near.signal(Signal::KILL);
     scene.assert_gone();
@@ -213,7 +220,7 @@ fn no_queue_is_free_for_blockd() {
     let scene = Scene::new();
     let out = [scene.put_out("copy", "a"), scene.put_out("copy", "b")];
     scene.hold(&out);
-    let near = scene.near("auto", &[]);
+    let near = scene.near("prefer-xdp", &[]);
     let log = near.log();
     assert!(
         log.contains("UDP sockets (no AF_XDP: queues 0 to 1"),

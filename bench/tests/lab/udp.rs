@@ -48,8 +48,9 @@ pub(super) fn scene(mtu: u32) -> (Directory, Hosts) {
 fn link_over(datapath: &str) -> &str {
     match datapath {
         // What it is on a veth.
-        "auto" | "copy" => "af_xdp-copy",
+        "prefer-xdp" | "copy" => "af_xdp-copy",
         "skb" => "af_xdp-skb",
+        "auto" => "udp",
         other => other,
     }
 }

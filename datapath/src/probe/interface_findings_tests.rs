@@ -143,7 +143,7 @@ fn a_good_card_has_nothing_to_change() {
 
 #[test]
 fn veth_has_no_zero_copy() {
-    let text = "no, driver veth has none; copy mode will be used";
+    let text = "no, driver veth has none; `auto` takes UDP sockets";
     says(&veth(), "zero_copy", Level::Note, text, "");
     says(&veth(), "native_xdp", Level::Ok, "yes, driver veth", "");
     says(&veth(), "mtu", Level::Note, "1500: 1024 bytes", "mtu 3698");

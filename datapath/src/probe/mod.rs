@@ -12,6 +12,7 @@
 //! queue is bound. Most of it needs no privileges; what does is told as not known, with the reason.
 
 mod af_xdp;
+mod choice;
 mod ethtool;
 mod finding;
 mod genetlink;
@@ -32,6 +33,7 @@ mod stacked;
 mod virtio;
 mod xdp_findings;
 
+pub use choice::udp_instead;
 pub use ethtool::{Offloads, Queues, Rings, Steering};
 pub use finding::{Finding, Level};
 pub use host::{Capabilities, HostFacts, Ring};

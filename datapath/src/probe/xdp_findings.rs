@@ -134,7 +134,7 @@ fn zero_copy(facts: &InterfaceFacts) -> Finding {
     match &facts.features {
         Ok(features) if features.zero_copy() && facts.zero_copy() == Some(false) => Finding::note(
             "zero_copy",
-            "no, the host lets this device reach the guest's memory without mapping it; copy mode will be used",
+            "no, the host lets this device reach the guest's memory without mapping it; `auto` takes UDP sockets",
         )
         .fix("in QEMU: -device virtio-net-pci,iommu_platform=on,... (VIRTIO_F_ACCESS_PLATFORM)")
         .source("drivers/net/virtio_net.c, virtnet_xsk_pool_enable()"),
@@ -148,7 +148,7 @@ fn zero_copy(facts: &InterfaceFacts) -> Finding {
         Ok(_) => Finding::note(
             "zero_copy",
             format!(
-                "no, driver {} has none; copy mode will be used",
+                "no, driver {} has none; `auto` takes UDP sockets",
                 driver(facts)
             ),
         ),

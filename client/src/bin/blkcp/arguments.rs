@@ -32,7 +32,7 @@ pub struct Arguments {
     /// UDP port of blockd
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// How blocks cross the kernel: `auto` takes AF_XDP, zero-copy where the driver has it, and UDP sockets where AF_XDP cannot be had
+    /// How blocks cross the kernel: `auto` takes AF_XDP zero-copy where the driver has it, and UDP sockets elsewhere
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     pub datapath: Datapath,
     /// VLAN of the server, where the route does not lead by a VLAN interface; two ids for a VLAN in a VLAN (802.1ad), the outer one first.
@@ -102,8 +102,10 @@ Examples:
 /// How blocks cross the kernel.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Datapath {
-    /// AF_XDP, zero-copy where the driver has it; UDP without the privileges or native XDP; the summary says which
+    /// AF_XDP zero-copy where the driver has it, UDP elsewhere; the summary says which
     Auto,
+    /// AF_XDP in the best mode that can be had, UDP where none can
+    PreferXdp,
     /// AF_XDP zero-copy, or an error
     Zerocopy,
     /// AF_XDP copy mode, on any driver with native XDP
@@ -148,6 +150,7 @@ impl Arguments {
             port: self.port,
             datapath: match self.datapath {
                 Datapath::Auto => client::Datapath::Auto,
+                Datapath::PreferXdp => client::Datapath::PreferXdp,
                 Datapath::Zerocopy => client::Datapath::ZeroCopy,
                 Datapath::Copy => client::Datapath::Copy,
                 Datapath::Skb => client::Datapath::Skb,
