@@ -23,6 +23,8 @@ mod port;
 mod receive;
 mod split;
 mod sys;
+#[cfg(test)]
+pub(crate) mod tests;
 mod transmit;
 
 pub use counters::UdpCounters;
@@ -30,3 +32,4 @@ pub use error::UdpError;
 pub use gate::{Gate, Refusal};
 pub use link::UdpLink;
 pub use port::UdpPort;
+pub(crate) use port::{accept_zero_checksums, raise_receive_buffer};

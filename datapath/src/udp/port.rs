@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::net::sockopt::{
@@ -155,12 +155,14 @@ impl Socket {
             sys::set_option(socket.as_fd(), level, name, value)
                 .map_err(|source| UdpError::Option { option, source })?;
         }
-        let fd = &socket;
-        if let Err(error) = set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER)
-            .or_else(|_| set_socket_recv_buffer_size(fd, RECEIVE_BUFFER))
-        {
-            tracing::debug!(%error, "SO_RCVBUF not raised");
+        if ipv6 {
+            accept_zero_checksums(socket.as_fd()).map_err(|source| UdpError::Option {
+                option: "UDP_NO_CHECK6_RX",
+                source,
+            })?;
         }
+        let fd = &socket;
+        raise_receive_buffer(fd);
         if let Err(error) = set_socket_send_buffer_size_force(fd, SEND_BUFFER)
             .or_else(|_| set_socket_send_buffer_size(fd, SEND_BUFFER))
         {
@@ -173,6 +175,21 @@ impl Socket {
             ipv6,
             connected,
         })
+    }
+}
+
+/// Has an IPv6 socket take datagrams without a UDP checksum, as AF_XDP senders leave that of blocks: it drops them unless it is
+/// told (RFC 6935, section 5; udp(7), `UDP_NO_CHECK6_RX`).
+pub(crate) fn accept_zero_checksums(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_option(socket, libc::SOL_UDP, libc::UDP_NO_CHECK6_RX, 1)
+}
+
+/// Raises the receive buffer as far as the kernel allows.
+pub(crate) fn raise_receive_buffer(socket: &UdpSocket) {
+    if let Err(error) = set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER)
+        .or_else(|_| set_socket_recv_buffer_size(socket, RECEIVE_BUFFER))
+    {
+        tracing::debug!(%error, "SO_RCVBUF not raised");
     }
 }
 
@@ -241,14 +258,12 @@ fn bind_error(port: u16, source: io::Error) -> UdpError {
 type SocketOption = (&'static str, i32, i32, i32);
 
 /// What a socket of the link needs. "Don't fragment" as in the headers of AF_XDP packets, whatever the kernel believes of
-/// the path: the session finds out itself what gets through. AF_XDP senders leave the UDP checksum of blocks 0, which IPv6
-/// sockets drop unless they are told.
+/// the path: the session finds out itself what gets through.
 fn options(ipv6: bool) -> &'static [SocketOption] {
     const UDP_GRO: SocketOption = ("UDP_GRO", libc::SOL_UDP, libc::UDP_GRO, 1);
     if ipv6 {
         &[
             UDP_GRO,
-            ("UDP_NO_CHECK6_RX", libc::SOL_UDP, libc::UDP_NO_CHECK6_RX, 1),
             (
                 "IPV6_RECVPKTINFO",
                 libc::IPPROTO_IPV6,

@@ -5,12 +5,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
 use rustix::net::sockopt::set_socket_reuseport;
 
+use crate::udp::{accept_zero_checksums, raise_receive_buffer};
 use crate::umem::PACKET_MAX;
 
 /// Why a port could not be reserved.
@@ -93,11 +94,16 @@ impl Companion {
     fn new(socket: UdpSocket, port: u16) -> Result<Self, CompanionError> {
         let fail = |source| CompanionError::Io { port, source };
         socket.set_nonblocking(true).map_err(fail)?;
-        let port = socket.local_addr().map_err(fail)?.port();
-        let path = match (socket.local_addr(), socket.peer_addr()) {
-            (Ok(local), Ok(remote)) => Some(Path::new([0; 6], [0; 6], remote, local)),
-            _ => None,
-        };
+        let local = socket.local_addr().map_err(fail)?;
+        if local.is_ipv6() {
+            accept_zero_checksums(socket.as_fd()).map_err(fail)?;
+        }
+        let port = local.port();
+        let path = socket.peer_addr().ok().map(|remote| {
+            // What misses the AF_XDP socket comes here, a whole window of it when the receiver hash will have it so.
+            raise_receive_buffer(&socket);
+            Path::new([0; 6], [0; 6], remote, local)
+        });
         Ok(Self { socket, port, path })
     }
 
@@ -163,6 +169,8 @@ fn reservation_error(port: u16, source: io::Error) -> CompanionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::tests::{send_without_checksum, sender_without_checksums};
+    use rustix::net::sockopt::socket_recv_buffer_size;
 
     #[test]
     fn a_port_is_reserved_once() {
@@ -221,6 +229,32 @@ mod tests {
         assert!(matches!(listen(), Heard::More));
         assert!(matches!(listen(), Heard::Nothing));
         assert!(came.into_iter().eq(0..DATAGRAMS as u8 + 3));
+    }
+
+    #[test]
+    fn blocks_of_af_xdp_over_ipv6_are_handed_on() {
+        let sender = sender_without_checksums();
+        let remote = sender.local_addr().unwrap();
+        let companion = Companion::connect(remote.ip(), remote).unwrap();
+        let local = SocketAddr::new(remote.ip(), companion.port());
+        send_without_checksum(&sender, b"block", local);
+        let mut came = Vec::new();
+        companion.listen_in(|_, payload| came.extend_from_slice(payload));
+        assert_eq!(came, b"block");
+    }
+
+    #[test]
+    fn a_window_of_packets_has_room() {
+        const BYTES: usize = 512 << 10;
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = sender.local_addr().unwrap();
+        let companion = Companion::connect(remote.ip(), remote).unwrap();
+        let ordinary = socket_recv_buffer_size(&sender).unwrap();
+        let raised = socket_recv_buffer_size(&companion.socket).unwrap();
+        if rustix::process::geteuid().is_root() {
+            assert!(raised > BYTES, "{raised}");
+        }
+        assert!(raised >= ordinary, "{raised} {ordinary}");
     }
 
     #[test]

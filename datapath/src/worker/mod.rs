@@ -40,6 +40,10 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// Looks at the RX ring between two turns of an idle worker that still spins.
 const PAUSES: u32 = 32;
 
+/// A worker that has enough to do does not sleep, and only sleepers are woken: after so many turns it looks by itself whether
+/// the companion has something.
+const LISTEN_EVERY: u32 = 64;
+
 const WATCH_LINK: u32 = 0;
 const WATCH_MAIL: u32 = 1;
 const WATCH_COMPANION: u32 = 2;
@@ -180,6 +184,7 @@ pub fn spawn<S: Service + 'static>(
                     Port::Udp(_) => None,
                 },
                 companion_has_more: false,
+                turns_unheard: 0,
                 inquiry: asked,
                 watch: Stopwatch::new(config.cpu),
                 spin: config.spin.max(config.busy_poll.unwrap_or_default()),
@@ -240,6 +245,8 @@ struct Worker<S: Service> {
     inbox: MailReceiver<S::Mail>,
     companion: Option<Arc<Companion>>,
     companion_has_more: bool,
+    /// Turns since the companion was looked at.
+    turns_unheard: u32,
     inquiry: Arc<Inquiry>,
     watch: Stopwatch,
     spin: Duration,
@@ -284,7 +291,10 @@ impl<S: Service> Worker<S> {
         for &number in &woken {
             self.armed[number as usize] = false;
         }
-        if woken.contains(&WATCH_COMPANION) || self.companion_has_more {
+        self.turns_unheard += 1;
+        let is_due = self.companion_has_more || self.turns_unheard >= LISTEN_EVERY;
+        if is_due || woken.contains(&WATCH_COMPANION) {
+            self.turns_unheard = 0;
             busy |= self.listen_in();
         }
         if let Some(error) = self.engine.take_link_error() {
@@ -301,7 +311,7 @@ impl<S: Service> Worker<S> {
         busy
     }
 
-    /// Hears what the companion has to tell; `true` when that was anything.
+    /// Hears what the companion has to tell; `true` when that was anything. As long as it is, the next turn looks again.
     fn listen_in(&mut self) -> bool {
         let Some(companion) = &self.companion else {
             return false;
@@ -312,7 +322,7 @@ impl<S: Service> Worker<S> {
             engine.receive_stray(path, payload);
             busy = true;
         });
-        self.companion_has_more = matches!(heard, Heard::More);
+        self.companion_has_more = busy || !matches!(heard, Heard::Nothing);
         if let Heard::Error(error) = heard {
             self.service.on_companion_error(&mut self.engine, error);
             busy = true;
@@ -332,15 +342,11 @@ impl<S: Service> Worker<S> {
     /// The one place where a worker waits. The polls are level-triggered: what became ready before they were armed
     /// completes them at once.
     fn sleep(&mut self) {
+        let companion = self.companion.as_ref();
         let watched = [
             (WATCH_LINK, Some(self.engine.link_fd())),
             (WATCH_MAIL, Some(self.inbox.fd())),
-            (
-                WATCH_COMPANION,
-                self.companion
-                    .as_ref()
-                    .map(|companion| companion.as_raw_fd()),
-            ),
+            (WATCH_COMPANION, companion.map(|socket| socket.as_raw_fd())),
         ];
         for (number, fd) in watched {
             let armed = &mut self.armed[number as usize];
