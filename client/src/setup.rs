@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use blk_datapath::link::LinkKind;
+use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_proto::net::Path;
@@ -74,7 +74,7 @@ pub fn prepare(
     let found = Way::find(remote, options)?;
     match begin(found, remote, options) {
         // The first attempt has given back what it had: no program stays on the interface for this one.
-        Err(error) if options.datapath.falls_back() && is_busy(&error) => {
+        Err(error) if may_be_udp(options) && is_busy(&error) => {
             let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
             begin(found, remote, options)
         }
@@ -186,7 +186,7 @@ impl Ground {
         };
         let mut config = WorkerConfig::new(&interface.name, first, interface.mtu, port, false);
         config.last_queue = last;
-        if options.datapath.falls_back() {
+        if may_be_udp(options) {
             config.patience = AUTO_PATIENCE;
         }
         config.datapath = options.datapath;
@@ -206,6 +206,11 @@ impl Ground {
             ClientService::default,
         )?)
     }
+}
+
+/// Whether UDP is as good as AF_XDP: where VLAN tags were chosen the kernel would send without them.
+fn may_be_udp(options: &ConnectOptions) -> bool {
+    options.datapath.falls_back() && options.vlans == [None; 2]
 }
 
 /// Whether others have the queues: that may change.
@@ -250,6 +255,7 @@ mod tests {
 
     use super::*;
     use blk_datapath::net::RouteError;
+    use blk_proto::net::VlanTag;
 
     use crate::error::ConnectionLost;
 
@@ -285,6 +291,19 @@ mod tests {
         };
         let told = more_telling(Some(closed_port()), other);
         assert_eq!(told.to_string(), closed_port().to_string());
+    }
+
+    #[test]
+    fn udp_takes_no_place_of_chosen_vlan_tags() {
+        let auto = ConnectOptions::default();
+        assert!(may_be_udp(&auto));
+        let tagged = ConnectOptions {
+            vlans: [Some(VlanTag::customer(7)), None],
+            ..auto.clone()
+        };
+        assert!(!may_be_udp(&tagged));
+        let datapath = Datapath::Copy;
+        assert!(!may_be_udp(&ConnectOptions { datapath, ..auto }));
     }
 
     #[test]
