@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use blk_proto::net::Path;
-use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseport};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use crate::udp::{accept_zero_checksums, raise_receive_buffer};
 use crate::umem::PACKET_MAX;
@@ -44,6 +45,8 @@ const DATAGRAMS: usize = 64;
 #[derive(Debug)]
 pub struct Companion {
     socket: UdpSocket,
+    /// Has the port of a connected one on all other addresses.
+    _everywhere: Option<UdpSocket>,
     port: u16,
     /// From the other end to here, when it is connected.
     path: Option<Path>,
@@ -63,35 +66,38 @@ pub(super) enum Heard {
 impl Companion {
     /// Reserves `port` on all addresses of the host.
     pub fn listen(port: u16) -> Result<Self, CompanionError> {
-        let everywhere = [
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        ];
-        let addresses = everywhere.map(|address| SocketAddr::new(address, port));
-        // An IPv6 socket takes IPv4 as well; a host without IPv6 gets the second.
-        let socket = bind_patiently(|| UdpSocket::bind(&addresses[..]))
+        let socket = bind_patiently(|| bind_everywhere(port))
             .map_err(|source| reservation_error(port, source))?;
-        Self::new(socket, port)
+        Self::new(socket, None, port)
     }
 
-    /// Reserves any port of `source`, bound to the other end's address so that the kernel reports its closed port.
+    /// Reserves a port, on all addresses of the host as well: the XDP program does not look at addresses. Of these `source` is
+    /// connected to the other end, so that the kernel reports its closed port.
     pub fn connect(source: IpAddr, remote: SocketAddr) -> Result<Self, CompanionError> {
-        let socket = UdpSocket::bind((source, 0)).map_err(|source| reservation_error(0, source))?;
-        socket
-            .connect(remote)
-            .map_err(|source| reservation_error(0, source))?;
-        Self::new(socket, 0)
+        let fail = |source| reservation_error(0, source);
+        let everywhere = bind_everywhere(0).map_err(fail)?;
+        let port = everywhere.local_addr().map_err(fail)?.port();
+        // Nobody reads it: what is sent to other addresses shall not pile up. The kernel makes it the least there is.
+        if let Err(error) = set_socket_recv_buffer_size(&everywhere, 0) {
+            tracing::debug!(%error, "SO_RCVBUF not lowered");
+        }
+        let socket = shared(&everywhere, || bind_beside(source, port))
+            .and_then(|opened| opened)
+            .map_err(fail)?;
+        socket.connect(remote).map_err(fail)?;
+        Self::new(socket, Some(everywhere), port)
     }
 
     /// Lets `open` bind other sockets of this user to the port, of those with `SO_REUSEPORT`.
     pub(crate) fn share<T>(&self, open: impl FnOnce() -> T) -> io::Result<T> {
-        set_socket_reuseport(&self.socket, true)?;
-        let opened = open();
-        set_socket_reuseport(&self.socket, false)?;
-        Ok(opened)
+        shared(&self.socket, open)
     }
 
-    fn new(socket: UdpSocket, port: u16) -> Result<Self, CompanionError> {
+    fn new(
+        socket: UdpSocket,
+        everywhere: Option<UdpSocket>,
+        port: u16,
+    ) -> Result<Self, CompanionError> {
         let fail = |source| CompanionError::Io { port, source };
         socket.set_nonblocking(true).map_err(fail)?;
         let local = socket.local_addr().map_err(fail)?;
@@ -104,7 +110,12 @@ impl Companion {
             raise_receive_buffer(&socket);
             Path::new([0; 6], [0; 6], remote, local)
         });
-        Ok(Self { socket, port, path })
+        Ok(Self {
+            socket,
+            _everywhere: everywhere,
+            port,
+            path,
+        })
     }
 
     /// The port.
@@ -158,6 +169,61 @@ pub(crate) fn bind_patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::
     }
 }
 
+/// Lets `open` bind sockets with `SO_REUSEPORT` to the port of this one, and nobody after that.
+fn shared<T>(socket: &UdpSocket, open: impl FnOnce() -> T) -> io::Result<T> {
+    set_socket_reuseport(socket, true)?;
+    let opened = open();
+    set_socket_reuseport(socket, false)?;
+    Ok(opened)
+}
+
+/// A socket on `address` alone, where one of this process has the port on all.
+fn bind_beside(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = open(address.is_ipv6())?;
+    set_socket_reuseport(&socket, true)?;
+    bind(&socket, &SocketAddr::new(address, port))?;
+    set_socket_reuseport(&socket, false)?;
+    Ok(socket)
+}
+
+/// A socket on all addresses of both families: an IPv6 socket takes IPv4 as well, where it is told so, whatever
+/// net.ipv6.bindv6only says. A host without IPv6 gets one for IPv4.
+fn bind_everywhere(port: u16) -> io::Result<UdpSocket> {
+    let both = || {
+        let socket = open(true)?;
+        set_ipv6_v6only(&socket, false)?;
+        let any = Ipv6Addr::UNSPECIFIED;
+        bind(&socket, &SocketAddr::new(any.into(), port))?;
+        Ok(socket)
+    };
+    match both() {
+        Err(error) if is_without_ipv6(&error) => {
+            let socket = open(false)?;
+            let any = Ipv4Addr::UNSPECIFIED;
+            bind(&socket, &SocketAddr::new(any.into(), port))?;
+            Ok(socket)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Whether the kernel has no IPv6 (`EAFNOSUPPORT`), or it is switched off.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+fn open(ipv6: bool) -> io::Result<UdpSocket> {
+    let family = match ipv6 {
+        true => AddressFamily::INET6,
+        false => AddressFamily::INET,
+    };
+    let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    Ok(socket.into())
+}
+
 fn reservation_error(port: u16, source: io::Error) -> CompanionError {
     if source.kind() == io::ErrorKind::AddrInUse {
         CompanionError::InUse(port)
@@ -177,6 +243,61 @@ mod tests {
         let first = Companion::listen(0).unwrap();
         let second = Companion::listen(first.port());
         assert!(matches!(second, Err(CompanionError::InUse(port)) if port == first.port()));
+    }
+
+    /// Whether somebody gets this port on an address, with and without asking to share it.
+    fn can_be_had(address: &str, port: u16) -> bool {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        [false, true].into_iter().any(|share| {
+            let socket = open(address.is_ipv6()).unwrap();
+            set_socket_reuseport(&socket, share).unwrap();
+            match bind(&socket, &address) {
+                Ok(()) => true,
+                Err(rustix::io::Errno::ADDRINUSE) => false,
+                Err(error) => panic!("{address}: {error}"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_port_is_reserved_on_all_addresses_of_both_families() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = server.local_addr().unwrap();
+        let companions = [
+            Companion::listen(0).unwrap(),
+            Companion::connect(remote.ip(), remote).unwrap(),
+        ];
+        let addresses = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"];
+        for companion in &companions {
+            for address in addresses {
+                assert!(!can_be_had(address, companion.port()), "{address}");
+            }
+        }
+        let ports = companions.map(|companion| companion.port());
+        for port in ports {
+            assert!(addresses.iter().all(|address| can_be_had(address, port)));
+        }
+    }
+
+    #[test]
+    fn only_a_host_without_ipv6_does_without() {
+        let error = io::Error::from_raw_os_error;
+        assert!(is_without_ipv6(&error(libc::EAFNOSUPPORT)));
+        assert!(is_without_ipv6(&error(libc::EADDRNOTAVAIL)));
+        for other in [libc::EADDRINUSE, libc::EACCES, libc::EMFILE] {
+            assert!(!is_without_ipv6(&error(other)));
+        }
+    }
+
+    #[test]
+    fn an_ipv6_socket_in_the_way_is_not_passed_by() {
+        let taken = open(true).unwrap();
+        set_ipv6_v6only(&taken, true).unwrap();
+        bind(&taken, &SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        // IPv4 alone could be had.
+        let reserved = Companion::listen(port);
+        assert!(matches!(reserved, Err(CompanionError::InUse(in_use)) if in_use == port));
     }
 
     #[test]
