@@ -16,7 +16,7 @@ use crate::connection::{ConnectOptions, DatapathInfo};
 use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::service::{ClientService, Command};
-use crate::way::{Found, Way};
+use crate::way::{Found, Way, is_no_way_for_xdp};
 
 /// So often another port is taken for a flow whose port turns out to be claimed.
 const PORT_TRIES: u32 = 8;
@@ -74,7 +74,7 @@ pub fn prepare(
     let found = Way::find(remote, options)?;
     match begin(found, remote, options) {
         // The first attempt has given back what it had: no program stays on the interface for this one.
-        Err(error) if may_be_udp(options) && is_busy(&error) => {
+        Err(error) if may_be_udp(options) && (is_busy(&error) || is_no_way_for_xdp(&error)) => {
             let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
             begin(found, remote, options)
         }

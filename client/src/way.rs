@@ -282,7 +282,7 @@ fn better_over_udp(remote: SocketAddr) -> Option<String> {
 }
 
 /// Whether AF_XDP cannot be had here, and UDP can.
-fn is_no_way_for_xdp(error: &ClientError) -> bool {
+pub(crate) fn is_no_way_for_xdp(error: &ClientError) -> bool {
     match error {
         // An interface takes one XDP program, and one is on it that cannot be joined.
         ClientError::Attach(
@@ -295,6 +295,8 @@ fn is_no_way_for_xdp(error: &ClientError) -> bool {
             source: RouteError::ThisHost(_),
             ..
         } => true,
+        // The sockets come last: what the kernel refuses of them shows when the first worker starts.
+        ClientError::Worker(error) => error.is_no_af_xdp(),
         error => error.kind() == ErrorKind::Permission,
     }
 }
@@ -322,6 +324,9 @@ fn flows_for(queues: u16, cpus: usize) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use blk_datapath::umem::UmemError;
+    use blk_datapath::xsk::XskError;
+
     use super::*;
 
     #[test]
@@ -352,5 +357,22 @@ mod tests {
         assert!(is_no_way_for_xdp(
             &AttachError::NoNativeXdp { interface }.into()
         ));
+        let worker = |error: WorkerError| is_no_way_for_xdp(&error.into());
+        let source = || std::io::Error::from_raw_os_error(1);
+        let locked = UmemError::Memlock {
+            len: 1 << 20,
+            source: source(),
+        };
+        assert!(worker(locked.into()));
+        let umem = UmemError::NoPrivilege { source: source() };
+        assert!(worker(umem.into()));
+        let interface = "blk1".to_owned();
+        let bind = XskError::NoPrivilege {
+            interface: interface.clone(),
+            source: source(),
+        };
+        assert!(worker(bind.into()));
+        assert!(!worker(XskError::InterfaceDown { interface }.into()));
+        assert!(!worker(WorkerError::Died));
     }
 }

@@ -69,6 +69,11 @@ impl DaemonError {
         matches!(self, Self::Worker(error) if error.is_busy())
     }
 
+    /// Whether this process cannot have AF_XDP sockets, where UDP does as well.
+    pub(crate) fn is_no_af_xdp(&self) -> bool {
+        matches!(self, Self::Worker(error) if error.is_no_af_xdp())
+    }
+
     /// The process's exit code; the list is in `docs/operations.md`.
     pub fn exit_code(&self) -> u8 {
         match self {

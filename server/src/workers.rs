@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_datapath::link::LinkKind;
+use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Port, WorkerConfig, WorkerHandle, WorkerReport, spawn};
 use blk_proto::session::ConnectionId;
@@ -99,13 +99,19 @@ impl Workers {
                     entrance.register(queue, xsk)?;
                     next = queue.map_or(next, |queue| queue + 1);
                 }
-                Err(error) if error.is_busy() && number == 0 => {
+                Err(error) if number == 0 && (error.is_busy() || error.is_no_af_xdp()) => {
                     entrance.give_up(config, interface, wanted.queues.len(), error)?;
                     return self.staff(config, interface, wanted, entrance, commons);
                 }
                 // Who says how many, or which, gets them, or is told.
-                Err(error) if !error.is_busy() || config.queues.is_some() => return Err(error),
-                Err(_) => break,
+                Err(error) if config.queues.is_some() => return Err(error),
+                Err(error) if error.is_busy() => break,
+                // The memory that may be locked is enough for the workers so far.
+                Err(error) if config.datapath == Datapath::Auto && error.is_no_af_xdp() => {
+                    tracing::warn!(%error, workers = number, "no more AF_XDP sockets");
+                    break;
+                }
+                Err(error) => return Err(error),
             }
             if entrance.is_xdp() && !by_number && next > last {
                 break;

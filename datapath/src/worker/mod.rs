@@ -112,6 +112,17 @@ impl WorkerError {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Xsk(error) if error.is_busy())
     }
+
+    /// Whether this process may not have an AF_XDP socket, or not the memory for one locked, or the kernel knows none: what UDP
+    /// does without.
+    pub fn is_no_af_xdp(&self) -> bool {
+        matches!(
+            self,
+            Self::Umem(
+                UmemError::NoPrivilege { .. } | UmemError::NoAfXdp | UmemError::Memlock { .. }
+            ) | Self::Xsk(XskError::NoPrivilege { .. })
+        )
+    }
 }
 
 impl<M: Send + 'static> WorkerHandle<M> {
