@@ -197,6 +197,23 @@ fn another_vlan_is_another_network() {
 }
 
 #[test]
+fn a_tag_that_has_only_a_priority_names_no_vlan() {
+    let path = |vlans| Path { vlans, ..v4() };
+    let customer = Some(VlanTag::customer(7));
+    for control in [0, 5 << 13, 1 << 12] {
+        let priority = VlanTag {
+            control,
+            ..VlanTag::customer(0)
+        };
+        let priority = Some(priority);
+        assert!(path([None, None]).is_in(&[priority, None]), "{control:x}");
+        assert!(path([priority, None]).is_in(&[None, None]), "{control:x}");
+        assert!(path([customer, None]).is_in(&[priority, customer]));
+        assert!(!path([customer, None]).is_in(&[priority, None]));
+    }
+}
+
+#[test]
 fn a_frame_cut_anywhere_is_truncated() {
     for path in all_paths() {
         let bytes = frame(&path, b"payload");

@@ -198,3 +198,7 @@ impl Engine {
         self.scratch.runs = runs;
     }
 }
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;

@@ -91,10 +91,11 @@ impl Path {
         self.vlans[0].is_some() as u16 + self.vlans[1].is_some() as u16
     }
 
-    /// Whether a packet with these tags is of the VLANs that this path is in, whatever its priority.
+    /// Whether a packet with these tags is of the VLANs that this path is in, whatever its priority. A tag that has only a
+    /// priority names no VLAN: such a packet is as one without it (IEEE 802.1Q, section 6.9.1).
     #[must_use]
     pub fn is_in(&self, vlans: &Vlans) -> bool {
-        plain(&self.vlans) == plain(vlans)
+        named(&self.vlans).eq(named(vlans))
     }
 
     /// Bytes of the Ethernet header and its VLAN tags.
@@ -175,6 +176,12 @@ impl Path {
         }
         out[offset..].copy_from_slice(&ethertype.to_be_bytes());
     }
+}
+
+/// The tags that name a VLAN, with the lowest priority.
+fn named(vlans: &Vlans) -> impl Iterator<Item = VlanTag> + '_ {
+    let tags = vlans.iter().flatten();
+    tags.filter(|tag| tag.id() != 0).map(VlanTag::plain)
 }
 
 /// The same VLANs, with the lowest priority.
