@@ -154,7 +154,8 @@ impl Peer {
         let back = Path::reply_to(came);
         let is_one_host = back.destination_mac[0] & 1 == 0 && back.source_mac[0] & 1 == 0;
         if self.session.stats().packets_received != taken && is_one_host {
-            tracing::info!(remote = %back.destination, "packets come another way, and are answered there");
+            // Who alternates its Ethernet address would write a line for every packet.
+            tracing::debug!(remote = %back.destination, "packets come another way, and are answered there");
             self.path = back;
         }
         outcome
