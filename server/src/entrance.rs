@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blk_datapath::explain::explain;
 use blk_datapath::link::{Datapath, missing_privileges};
-use blk_datapath::net::{Interface, InterfaceError};
+use blk_datapath::net::{Interface, InterfaceError, is_card};
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
 use blk_datapath::udp::UdpPort;
 use blk_datapath::worker::{Companion, Port};
@@ -138,11 +138,15 @@ impl Entrance {
         })
     }
 
-    /// Has the kernel's part of what comes on queues without a worker done on CPUs without one, where there are such.
+    /// Has the kernel's part of what comes on queues without a worker done on CPUs without one, where there are such, and where
+    /// packets come with checksums: on the way to another CPU, the kernel forgets that one is still to be filled in.
     pub(crate) fn relieve(&mut self, served: &[(u32, Option<usize>)], spare: &[usize]) {
         let Self::Xdp { program, .. } = self else {
             return;
         };
+        if !is_card(&program.interface().name) {
+            return;
+        }
         let unserved = (0..program.queues())
             .filter(|queue| !served.iter().any(|(has_worker, _)| has_worker == queue));
         // Those of a queue go to one CPU: more of them would stand idle.

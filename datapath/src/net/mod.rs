@@ -28,7 +28,7 @@ pub use ethtool::Driver;
 pub use interface::Interface;
 pub(crate) use interface::usable as usable_address;
 pub use neighbour::{neighbour, resolve_neighbour, solicit_neighbour, verify_neighbour};
-pub use numa::{device_directory, near_cpus};
+pub use numa::{device_directory, is_card, near_cpus};
 pub use route::{Route, route_to};
 pub use vlan::{Trunk, VlanLink, trunk_of};
 pub use watch::Changes;

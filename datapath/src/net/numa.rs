@@ -25,6 +25,20 @@ pub fn device_directory(interface: &str) -> Option<String> {
     pci_device(&driver(interface)?)
 }
 
+/// Drivers of PCI devices behind which there may be no card, but the host of this virtual machine.
+const PARAVIRTUAL: [&str; 2] = ["virtio_net", "vmxnet3"];
+
+/// Whether an interface is a card, which fills in the checksums of what it sends. Software devices (veth, tun) and those of virtual
+/// machines (virtio, Xen, Hyper-V) hand packets on without them, as those never were on a cable.
+#[must_use]
+pub fn is_card(interface: &str) -> bool {
+    driver(interface).is_some_and(|driver| drives_a_card(&driver))
+}
+
+fn drives_a_card(driver: &Driver) -> bool {
+    pci_device(driver).is_some() && !PARAVIRTUAL.contains(&driver.name.as_str())
+}
+
 /// The NUMA node that a driver's device is attached to.
 pub(crate) fn numa_node(driver: &Driver) -> Option<u32> {
     let path = format!("{}/numa_node", pci_device(driver)?);
@@ -47,21 +61,41 @@ fn pci_device(driver: &Driver) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn named(name: &str, bus: &str) -> Driver {
+        Driver {
+            name: name.to_owned(),
+            version: String::new(),
+            firmware: String::new(),
+            bus: bus.to_owned(),
+        }
+    }
+
     #[test]
     fn an_address_of_a_device_leads_nowhere_else() {
-        let at = |bus: &str| {
-            pci_device(&Driver {
-                name: String::new(),
-                version: String::new(),
-                firmware: String::new(),
-                bus: bus.to_owned(),
-            })
-        };
+        let at = |bus: &str| pci_device(&named("", bus));
         let card = at("0000:00:03.0").unwrap();
         assert_eq!(card, "/sys/bus/pci/devices/0000:00:03.0");
         for other in ["", "..", "../../x", "usb-1/2", "N/A"] {
             assert_eq!(at(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_no_card_is_told_apart() {
+        let cases = [
+            ("ixgbe", "0000:01:00.0", true),
+            ("mlx5_core", "0000:01:00.1", true),
+            ("virtio_net", "0000:00:03.0", false),
+            ("vmxnet3", "0000:0b:00.0", false),
+            ("veth", "", false),
+            ("tun", "tap", false),
+            ("hv_netvsc", "f8615163-0000-1000-2000-00224848a1b2", false),
+            ("vif", "vif-0", false),
+        ];
+        for (name, bus, expected) in cases {
+            assert_eq!(drives_a_card(&named(name, bus)), expected, "{name}");
+        }
+        assert!(!is_card("lo"));
     }
 
     #[test]
