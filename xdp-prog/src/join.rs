@@ -31,7 +31,7 @@ pub(crate) enum Joined {
         id: u32,
         maps: Box<Maps>,
     },
-    /// It is not there any more, or about to go.
+    /// It is not there any more, about to go, or about to come: to be tried again.
     Gone,
     /// It cannot be joined; `None`: it is somebody else's, or this process may not see whose.
     No(Option<AttachError>),
@@ -91,8 +91,9 @@ pub(crate) fn join(interface: &LinkState, mode: AttachMode, own: &ProgramInfo) -
     }
     let link = match link_of(id) {
         Ok(Some(link)) => link,
-        // Attached without a link, as by `ip link set .. xdp`: nobody shares that.
-        Ok(None) if attached(interface) == Some((attachment, id)) => return Joined::No(None),
+        // A link can be found only some time after its program is on the interface (`bpf_link_settle` in kernel/bpf/syscall.c), and
+        // no more some time before that goes (`bpf_link_free`). One that was attached without a link, as by `ip link set .. xdp`,
+        // looks the same, and nobody shares that: it is there again when the caller's patience is at its end.
         Ok(None) => return Joined::Gone,
         Err(_) => return Joined::No(None),
     };

@@ -135,11 +135,7 @@ impl Tables {
             IpAddr::V4(address) => self.sources_v4.remove(&key_v4(port, address, network)),
             IpAddr::V6(address) => self.sources_v6.remove(&key_v6(port, address, network)),
         };
-        match result {
-            Ok(()) => Ok(true),
-            Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(TableError::Map(error)),
-        }
+        gone(result)
     }
 
     /// Bounds the handshake packets of each source; `None` ends that.
@@ -235,13 +231,13 @@ impl Tables {
             let [p, q, ..] = key.data();
             dead([p, q])
         }) {
-            self.sources_v4.remove(&key).map_err(TableError::Map)?;
+            gone(self.sources_v4.remove(&key))?;
         }
         for key in keys(self.sources_v6.keys(), |key| {
             let [p, q, ..] = key.data();
             dead([p, q])
         }) {
-            self.sources_v6.remove(&key).map_err(TableError::Map)?;
+            gone(self.sources_v6.remove(&key))?;
         }
         Ok(())
     }
@@ -298,6 +294,15 @@ fn key_v6(port: u16, address: Ipv6Addr, network: Network) -> Key<[u8; 18]> {
 /// The keys of a map that are wanted, all read before any of them is removed.
 fn keys<K>(keys: impl Iterator<Item = Result<K, MapError>>, wanted: impl Fn(&K) -> bool) -> Vec<K> {
     keys.filter_map(Result::ok).filter(wanted).collect()
+}
+
+/// What came of a removal: `false`, when there was nothing, or another process was faster.
+fn gone(result: Result<(), MapError>) -> Result<bool, TableError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(TableError::Map(error)),
+    }
 }
 
 /// Whether nobody has a UDP port: then whoever had a service on it is dead.
