@@ -21,7 +21,7 @@ use blk_datapath::number_list::NumberList;
 pub use interrupts::Interrupt;
 pub use plan::{Change, Facts, Key, Plan, Request, Value, plan};
 pub use state::StateError;
-use state::{Saved, StateFile};
+use state::{Saved, StateFile, interface_of};
 
 /// Where the state files are. Not kept over a reboot, as the settings are not.
 pub const STATE_DIRECTORY: &str = "/run/blockd";
@@ -56,21 +56,54 @@ pub(crate) fn apply(
     (done, notes)
 }
 
-/// Takes changes back, the last one first; what could not be, or was not to be.
-pub(crate) fn restore(settings: &mut impl Settings, changes: &[Change]) -> Vec<String> {
-    let mut notes = Vec::new();
+/// What came of taking changes back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// Changes that are still there, as the system refused to take them back; in their order.
+    pub(crate) left: Vec<Change>,
+    /// What could not be taken back, or was not to be.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Takes changes back, the last one first.
+pub(crate) fn restore(settings: &mut impl Settings, changes: &[Change]) -> Restored {
+    let mut restored = Restored::default();
     for change in changes.iter().rev() {
         let outcome = match settings.get(&change.key) {
             Ok(value) if value == change.to => settings.set(&change.key, &change.from),
             Ok(value) if value == change.from => Ok(()),
-            Ok(_) => Err(io::Error::other("it was changed by somebody else")),
+            Ok(_) => {
+                let note = format!("not taken back: {change}: it was changed by somebody else");
+                restored.notes.push(note);
+                continue;
+            }
             Err(error) => Err(error),
         };
-        if let Err(error) = outcome {
-            notes.push(format!("not taken back: {change}: {error}"));
+        let Err(error) = outcome else { continue };
+        let note = format!("not taken back: {change}: {error}");
+        restored.notes.push(note);
+        // What is not there any more never comes back.
+        if error.kind() != io::ErrorKind::NotFound {
+            restored.left.insert(0, change.clone());
         }
     }
-    notes
+    restored
+}
+
+/// What has to be taken back once, from what an earlier blockd has left and what this one has done.
+fn joined(left: Vec<Change>, done: Vec<Change>) -> Vec<Change> {
+    let mut all = left;
+    for mut change in done {
+        // Both of them changed it: it goes back to how it was before the first.
+        if let Some(at) = all.iter().position(|earlier| earlier.key == change.key) {
+            let earlier = all.remove(at);
+            if earlier.to == change.from {
+                change.from = earlier.from;
+            }
+        }
+        all.push(change);
+    }
+    all
 }
 
 /// A card and its interrupts.
@@ -155,7 +188,7 @@ fn facts(interface: &Interface) -> Facts {
 #[derive(Debug)]
 pub struct Steering {
     card: Card,
-    done: Vec<Change>,
+    saved: Saved,
     state: StateFile,
 }
 
@@ -163,7 +196,7 @@ impl Steering {
     /// Sets what `request` takes, as far as the card can, and remembers how it was. What is done and what is not, in words.
     ///
     /// # Errors
-    /// [`StateError`]: it cannot be remembered, or another blockd has set it. Nothing has changed then.
+    /// [`StateError`]: it cannot be remembered, or another blockd has set it. Nothing is changed then.
     pub fn set(
         interface: &Interface,
         request: &Request,
@@ -176,25 +209,31 @@ impl Steering {
         let Some(mut state) = StateFile::lock(&path, true)? else {
             return Ok((None, notes));
         };
-        let saved = |changes: &[Change]| Saved::new(&interface.name, interface.index, changes);
-        state.write(&saved(&changes))?;
-        let card = Card::of(&interface.name);
+        let (name, index) = (interface.name.clone(), interface.index);
+        let earlier = state.read()?.filter(|saved| saved.index == index);
+        let left = earlier.map(|saved| saved.changes).unwrap_or_default();
+        let to_be = joined(left.clone(), changes.clone());
+        state.write(&Saved::new(&name, index, &to_be))?;
+        let card = Card::of(&name);
         let (done, refused) = apply(&mut Host(&card), &changes);
         notes.extend(done.iter().map(Change::to_string));
         notes.extend(refused);
-        let mut steering = Self { card, done, state };
+        let saved = Saved::new(&name, index, &joined(left, done));
+        let mut steering = Self { card, saved, state };
         // Should that fail, all is put back.
-        steering.state.write(&saved(&steering.done))?;
+        steering.state.write(&steering.saved)?;
         Ok((Some(steering), notes))
     }
 }
 
 impl Drop for Steering {
     fn drop(&mut self) {
-        for note in restore(&mut Host(&self.card), &self.done) {
+        let restored = restore(&mut Host(&self.card), &self.saved.changes);
+        for note in restored.notes {
             tracing::warn!("steering: {note}");
         }
-        self.state.remove();
+        self.saved.changes = restored.left;
+        self.state.keep(&self.saved);
     }
 }
 
@@ -214,13 +253,16 @@ pub fn recover(
     let mut outcomes = Vec::new();
     for path in files {
         match StateFile::lock(&path, false) {
-            Ok(Some(mut state)) => {
-                if let Some(saved) = state.read() {
-                    let recovered = Recovered::by(&saved);
+            Ok(Some(mut state)) => match state.read() {
+                Ok(Some(mut saved)) => {
+                    let (recovered, left) = Recovered::by(&saved);
+                    saved.changes = left;
+                    state.keep(&saved);
                     outcomes.push((saved.interface, Some(recovered)));
                 }
-                state.remove();
-            }
+                Ok(None) => state.remove(),
+                Err(error) => outcomes.push((interface_of(&path), Some(unreadable(state, &error)))),
+            },
             Ok(None) => {}
             Err(StateError::InUse(interface)) => outcomes.push((interface, None)),
             Err(error) => return Err(error),
@@ -238,23 +280,44 @@ pub struct Recovered {
     pub notes: Vec<String>,
 }
 
+/// What is to be said of a state file that cannot be used.
+fn unreadable(state: StateFile, error: &StateError) -> Recovered {
+    let aside = match state.set_aside() {
+        Ok(name) => format!("it is {} now", name.display()),
+        Err(error) => format!("it stays there: {error}"),
+    };
+    let note = format!(
+        "{error}; {aside}: what blockd had set on the card is not put back, unless by hand"
+    );
+    Recovered {
+        settings: 0,
+        notes: vec![note],
+    }
+}
+
 impl Recovered {
-    fn by(saved: &Saved) -> Self {
+    /// Also what is still to be put back.
+    fn by(saved: &Saved) -> (Self, Vec<Change>) {
         let is_there = Interface::by_name(&saved.interface)
             .is_ok_and(|interface| interface.index == saved.index);
         if !is_there {
             // Its settings went with it.
-            return Self {
+            let recovered = Self {
                 settings: 0,
                 notes: vec!["it is another interface now, or none".to_owned()],
             };
+            return (recovered, Vec::new());
         }
         let card = Card::of(&saved.interface);
-        let notes = restore(&mut Host(&card), &saved.changes);
-        Self {
-            settings: saved.changes.len() - notes.len(),
-            notes,
+        let Restored { left, mut notes } = restore(&mut Host(&card), &saved.changes);
+        let settings = saved.changes.len() - notes.len();
+        if !left.is_empty() {
+            let number = left.len();
+            notes.push(format!(
+                "{number} of these can be tried again, by `blockd restore`"
+            ));
         }
+        (Self { settings, notes }, left)
     }
 }
 
@@ -282,6 +345,20 @@ mod tests {
         assert_eq!(name, "blk-gone");
         assert_eq!(recovered.as_ref().unwrap().settings, 0);
         assert_eq!(recover(None), []);
+    }
+
+    #[test]
+    fn a_state_file_of_garbage_is_told_and_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = StateFile::path(directory.path(), "blk-odd");
+        std::fs::write(&path, "{\"format\":1,\"interf").unwrap();
+        let outcomes = recover(None, directory.path()).unwrap();
+        let (name, recovered) = &outcomes[0];
+        assert_eq!(name, "blk-odd");
+        let notes = &recovered.as_ref().unwrap().notes;
+        let told = notes[0].contains("cannot understand") && notes[0].contains(".unreadable");
+        assert!(told, "{notes:?}");
+        assert_eq!(recover(None, directory.path()).unwrap(), []);
     }
 
     #[test]

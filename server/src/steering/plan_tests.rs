@@ -3,7 +3,7 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::super::{Settings, apply, restore};
+use super::super::{Restored, Settings, apply, joined, restore};
 use super::*;
 
 /// A card that remembers what is set.
@@ -205,7 +205,8 @@ fn what_somebody_else_has_changed_since_stays() {
     let (done, _) = apply(&mut model, &plan.changes);
     let theirs = Value::Numbers(vec![2; 128]);
     model.set(&Key::Table, &theirs).unwrap();
-    let notes = restore(&mut model, &done);
+    let Restored { left, notes } = restore(&mut model, &done);
+    assert_eq!(left, []);
     assert_eq!(model.values[&Key::Table], theirs);
     assert!(notes[0].contains("changed by somebody else"), "{notes:?}");
     let key = Key::HashFieldsV4;
@@ -222,8 +223,36 @@ fn what_the_card_refuses_is_said_and_the_rest_done() {
     let (done, notes) = apply(&mut model, &plan.changes);
     assert_eq!(done.len() + 1, plan.changes.len());
     assert!(notes[0].contains("RSS table"), "{notes:?}");
-    assert_eq!(restore(&mut model, &done), [""; 0]);
+    assert_eq!(restore(&mut model, &done), Restored::default());
     assert_eq!(model, before);
+}
+
+#[test]
+fn what_cannot_be_put_back_is_left_for_another_time() {
+    let facts = card();
+    let plan = plan(&facts, &request(&[(1, 0), (3, 1)]));
+    let mut model = Model::of(&facts);
+    let before = model.clone();
+    let (done, _) = apply(&mut model, &plan.changes);
+    model.stubborn = vec![Key::Table];
+    let Restored { left, notes } = restore(&mut model, &done);
+    assert!(notes[0].contains("not taken back: RSS table"), "{notes:?}");
+    assert_eq!(left.len(), 1, "{left:?}");
+    // Another blockd sets it otherwise in the meantime; what was before the first one comes back.
+    model.stubborn.clear();
+    let change = Change {
+        key: Key::Table,
+        from: left[0].to.clone(),
+        to: Value::Numbers(vec![7; 128]),
+    };
+    let (done, _) = apply(&mut model, &[change]);
+    let all = joined(left, done);
+    assert_eq!(restore(&mut model, &all), Restored::default());
+    assert_eq!(model, before);
+    // What is not there any more is not waited for.
+    model.values.remove(&Key::Table);
+    let restored = restore(&mut model, &all);
+    assert_eq!((restored.left.len(), restored.notes.len()), (0, 1));
 }
 
 prop_compose! {
@@ -285,10 +314,10 @@ proptest! {
             prop_assert_eq!(counts.iter().sum::<usize>(), table.len());
             prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
         }
-        prop_assert_eq!(restore(&mut model, &done), [""; 0]);
+        prop_assert_eq!(restore(&mut model, &done), Restored::default());
         prop_assert_eq!(&model, &before);
         // Taken back twice, or without having been done, it is the same.
-        prop_assert_eq!(restore(&mut model, &done), [""; 0]);
+        prop_assert_eq!(restore(&mut model, &done), Restored::default());
         prop_assert_eq!(&model, &before);
     }
 }

@@ -3,9 +3,9 @@
 //! The file is locked by who made the changes, for as long as he lives; it is written before the first change is made, and
 //! removed after the last one is taken back.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -29,6 +29,14 @@ pub enum StateError {
         path: PathBuf,
         /// The system's error.
         source: io::Error,
+    },
+    /// It is not what blockd writes.
+    #[error("cannot understand {path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
 }
 
@@ -89,12 +97,14 @@ impl StateFile {
             source,
         };
         if create && let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed)?;
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(directory);
+            made.map_err(failed)?;
         }
         loop {
             let mut options = OpenOptions::new();
-            let opened = options.read(true).write(true).create(create).open(path);
-            let file = match opened {
+            options.read(true).write(true).create(create).mode(0o600);
+            let file = match options.open(path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => {
                     return Ok(None);
@@ -104,10 +114,7 @@ impl StateFile {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    // Behind the word and the namespace.
-                    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                    let name = name.splitn(3, '-').nth(2).unwrap_or_default();
-                    return Err(StateError::InUse(name.to_owned()));
+                    return Err(StateError::InUse(interface_of(path)));
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -120,13 +127,39 @@ impl StateFile {
         }
     }
 
-    /// What is in it; `None`: nothing, or not all of it, and then nothing had been changed yet.
-    pub(super) fn read(&mut self) -> Option<Saved> {
-        let mut text = String::new();
-        self.file.rewind().ok()?;
-        self.file.read_to_string(&mut text).ok()?;
-        let saved: Saved = serde_json::from_str(&text).ok()?;
-        (saved.format == FORMAT).then_some(saved)
+    /// What is in it; `None`: nothing, and then nothing had been changed yet. Of a longer content that it had before, the end may
+    /// still stand behind it.
+    ///
+    /// # Errors
+    /// [`StateError`]: it cannot be read, or is not what blockd has written.
+    pub(super) fn read(&mut self) -> Result<Option<Saved>, StateError> {
+        let mut bytes = Vec::new();
+        let read = self.file.rewind();
+        let read = read.and_then(|()| self.file.read_to_end(&mut bytes));
+        read.map_err(|source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Saved>();
+        let unreadable = |why: String| StateError::Unreadable {
+            path: self.path.clone(),
+            why,
+        };
+        match values.next() {
+            None => Ok(None),
+            Some(Ok(saved)) if saved.format == FORMAT => Ok(Some(saved)),
+            Some(Ok(saved)) => Err(unreadable(format!("it has format {}", saved.format))),
+            Some(Err(error)) => Err(unreadable(error.to_string())),
+        }
+    }
+
+    /// Leaves what cannot be read to a person, under another name, at which nobody looks again; gives that.
+    pub(super) fn set_aside(self) -> io::Result<PathBuf> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".unreadable");
+        let name = PathBuf::from(name);
+        fs::rename(&self.path, &name)?;
+        Ok(name)
     }
 
     /// Writes it anew.
@@ -143,12 +176,28 @@ impl StateFile {
         })
     }
 
+    /// What is left to be taken back; nothing, and the file goes.
+    pub(super) fn keep(&mut self, left: &Saved) {
+        if left.changes.is_empty() {
+            return self.remove();
+        }
+        if let Err(error) = self.write(left) {
+            tracing::warn!("steering: {error}");
+        }
+    }
+
     /// Nothing is left to be taken back.
     pub(super) fn remove(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove a file that is not needed any more");
         }
     }
+}
+
+/// The interface that a file is of: its name is behind the word and the namespace.
+pub(super) fn interface_of(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name.splitn(3, '-').nth(2).unwrap_or_default().to_owned()
 }
 
 fn prefix(namespace: u64) -> String {
@@ -178,7 +227,10 @@ mod tests {
         let path = StateFile::path(&directory.path().join("blockd"), "eth1");
         assert!(StateFile::lock(&path, false).unwrap().is_none());
         let mut first = StateFile::lock(&path, true).unwrap().unwrap();
-        assert_eq!(first.read(), None);
+        assert_eq!(first.read().unwrap(), None);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
         first.write(&saved()).unwrap();
         let busy = StateFile::lock(&path, true).unwrap_err().to_string();
         assert!(
@@ -192,22 +244,46 @@ mod tests {
             std::slice::from_ref(&path)
         );
         let mut next = StateFile::lock(&path, false).unwrap().unwrap();
-        assert_eq!(next.read(), Some(saved()));
+        assert_eq!(next.read().unwrap(), Some(saved()));
         let fewer = Saved::new("eth1", 3, &[]);
         next.write(&fewer).unwrap();
-        assert_eq!(next.read(), Some(fewer));
+        assert_eq!(next.read().unwrap(), Some(fewer));
         next.remove();
         assert!(StateFile::lock(&path, false).unwrap().is_none());
     }
 
     #[test]
-    fn half_a_file_is_none() {
+    fn what_is_no_state_is_told_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = StateFile::path(directory.path(), "eth1");
-        let text = serde_json::to_vec(&saved()).unwrap();
-        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        let whole = serde_json::to_vec(&saved()).unwrap();
+        let other = String::from_utf8_lossy(&whole).replace("\"format\":1", "\"format\":2");
+        for bytes in [
+            &whole[..whole.len() / 2],
+            b"garbage",
+            b"\xff\xfe",
+            b"[]",
+            other.as_bytes(),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let mut file = StateFile::lock(&path, false).unwrap().unwrap();
+            let error = file.read().unwrap_err();
+            assert!(matches!(error, StateError::Unreadable { .. }), "{error}");
+            let aside = file.set_aside().unwrap();
+            assert_eq!(fs::read(aside).unwrap(), bytes);
+            assert_eq!(StateFile::all(directory.path()), [PathBuf::new(); 0]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_longer_content_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = StateFile::path(directory.path(), "eth1");
+        let mut bytes = serde_json::to_vec(&saved()).unwrap();
+        bytes.extend_from_slice(b"0],\"to\":}]}");
+        fs::write(&path, &bytes).unwrap();
         let mut file = StateFile::lock(&path, false).unwrap().unwrap();
-        assert_eq!(file.read(), None);
+        assert_eq!(file.read().unwrap(), Some(saved()));
     }
 
     #[test]
