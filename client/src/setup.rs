@@ -189,7 +189,11 @@ impl Ground {
         if may_be_udp(options) {
             config.patience = AUTO_PATIENCE;
         }
-        config.datapath = options.datapath;
+        config.datapath = match options.datapath {
+            // Tags that were chosen are sent in the best mode that there is.
+            Datapath::Auto if !may_be_udp(options) => Datapath::PreferXdp,
+            datapath => datapath,
+        };
         config.busy_poll = options.busy_poll;
         config.dump = options.dump.clone();
         config.cpu = options.cpu.filter(|_| number == 0);
@@ -197,7 +201,7 @@ impl Ground {
             MIN_MAX_PAYLOAD,
             config.engine.max_payload.max(MIN_MAX_PAYLOAD),
         );
-        config.engine.workers = self.flows();
+        config.engine.workers = self.flows().into();
         config.engine.unanswered_timeout = options.silence;
         config.engine.idle_timeout = config.engine.idle_timeout.max(options.silence);
         Ok(spawn(

@@ -39,9 +39,9 @@ impl Datapath {
     /// How an AF_XDP socket binds for it.
     pub fn bind_mode(self) -> BindMode {
         match self {
-            Self::ZeroCopy => BindMode::ZeroCopy,
+            Self::Auto | Self::ZeroCopy => BindMode::ZeroCopy,
             Self::Copy | Self::Skb => BindMode::Copy,
-            Self::Auto | Self::PreferXdp | Self::Udp => BindMode::Auto,
+            Self::PreferXdp | Self::Udp => BindMode::Auto,
         }
     }
 

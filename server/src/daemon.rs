@@ -11,7 +11,7 @@ use blk_datapath::link::{Datapath, LinkKind};
 use blk_datapath::net::{Interface, InterfaceError, near_cpus};
 use blk_datapath::number_list::NumberList;
 use blk_datapath::worker::{WorkerReport, allowed_cpus, online_cpus};
-use blk_xdp::{Counters, CountersError, Program};
+use blk_xdp::{Counters, CountersError, Program, TableError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::admission::Admission;
@@ -23,7 +23,7 @@ use crate::gc::Sweeper;
 use crate::namespace::{JobKey, Namespace, Outcome};
 use crate::queues::{QueueChoice, served};
 use crate::service::{Commons, Mail, Mailboxes, Registry};
-use crate::steering::{Request, STATE_DIRECTORY, Steering, recover};
+use crate::steering::{Request, STATE_DIRECTORY, StateError, Steering, recover};
 pub use crate::workers::Post;
 use crate::workers::{Wanted, Workers};
 
@@ -62,8 +62,8 @@ pub struct Daemon {
     // First the workers, so that the sessions can be told while packets still come; then the program, and from then
     // on the kernel has the packets; last the namespace thread, with the jobs that the workers have left.
     workers: Workers,
-    /// `None` over UDP.
-    program: Option<Program>,
+    /// The program, and the port for as long as the program has it.
+    entrance: Entrance,
     // Put back when the card is as it was otherwise: some start anew when a program leaves them.
     steering: Option<Steering>,
     steering_notes: Vec<String>,
@@ -116,23 +116,35 @@ impl Daemon {
         let wanted = Wanted {
             queues: &queues,
             cpus: &placement.workers,
+            spare: &placement.spare,
         };
         workers.staff(config, &interface, &wanted, &mut entrance, &commons)?;
         let request = Request {
             port: config.port,
             workers: workers.places(),
         };
-        entrance.relieve(&request.workers, &placement.spare);
+        let mut spare = placement.spare;
+        if workers.has_fallback() && !spare.is_empty() {
+            // The first one has a worker by now.
+            spare.rotate_left(1);
+        }
+        entrance.relieve(&request.workers, &spare);
         let (steering, steering_notes) = match (config.steer, entrance.is_xdp()) {
             (false, _) => (None, Vec::new()),
             (true, false) => (None, vec![NO_STEERING.to_owned()]),
             // Not before: a card may start anew when it gets a program, or a zero-copy socket.
-            (true, true) => Steering::set(&interface, &request)?,
+            (true, true) => match Steering::set(&interface, &request) {
+                // Not set, rather than not served.
+                Err(error @ (StateError::Io { .. } | StateError::Unreadable { .. })) => {
+                    (None, vec![format!("nothing is set: {}", explain(&error))])
+                }
+                outcome => outcome?,
+            },
         };
         let summary = summary(config, &interface, &workers, entrance.reason());
         Ok(Self {
             workers,
-            program: entrance.into_program(),
+            entrance,
             steering,
             steering_notes,
             namespace,
@@ -163,10 +175,23 @@ impl Daemon {
         if let Err(InterfaceError::NotFound(_)) = Interface::by_index(self.interface.index) {
             return Some(DaemonError::InterfaceGone(name()));
         }
-        let program = self.program.as_ref()?;
+        let program = self.entrance.program()?;
         // Asked twice: the first question may have failed for a reason of its own.
         let detached = !program.is_attached() && !program.is_attached();
         detached.then(|| DaemonError::Detached(name()))
+    }
+
+    /// Whose packets are taken.
+    pub fn admission(&self) -> &Admission {
+        self.entrance.admission()
+    }
+
+    /// Takes other packets from now on. Nobody whom both the old and the new rules let in is refused in between.
+    ///
+    /// # Errors
+    /// [`TableError`]: the XDP program does not take the new rules, and the old ones hold.
+    pub fn admit(&mut self, admission: Admission) -> Result<(), TableError> {
+        self.entrance.admit(admission)
     }
 
     /// What each worker has done so far; `None` for one that does not answer.
@@ -176,7 +201,7 @@ impl Daemon {
 
     /// What the XDP program has done with the packets of the interface so far, where there is one.
     pub fn packets(&self) -> Option<Result<Counters, CountersError>> {
-        self.program.as_ref().map(Program::counters)
+        self.entrance.program().map(Program::counters)
     }
 
     /// What the daemon has done with small files so far.
@@ -188,14 +213,14 @@ impl Daemon {
     pub fn stop(self) -> FinalReport {
         let Self {
             workers,
-            program,
+            entrance,
             steering,
             namespace,
             ..
         } = self;
         let workers = workers.stop();
-        let packets = program.as_ref().map(Program::counters);
-        drop(program);
+        let packets = entrance.program().map(Program::counters);
+        drop(entrance);
         drop(steering);
         if let Err(error) = namespace.shutdown() {
             tracing::error!(%error, "the namespace thread did not end well");
@@ -220,6 +245,9 @@ fn recover_steering(interface: &str) {
         Ok(outcomes) => {
             for (interface, recovered) in outcomes {
                 tracing::info!(interface, ?recovered, "steering of an earlier blockd");
+                for note in recovered.into_iter().flat_map(|recovered| recovered.notes) {
+                    tracing::warn!("steering of an earlier blockd on {interface}: {note}");
+                }
             }
         }
         Err(error) => tracing::warn!("{}", explain(&error)),

@@ -7,9 +7,9 @@ use blk_datapath::explain::explain;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::net::{Interface, InterfaceError, is_card};
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
-use blk_datapath::udp::UdpPort;
+use blk_datapath::udp::{Gate, UdpPort};
 use blk_datapath::worker::{Companion, Port};
-use blk_xdp::{AttachError, Hold, Program};
+use blk_xdp::{AttachError, Hold, Program, TableError};
 
 use crate::admission::Admission;
 use crate::daemon::DaemonConfig;
@@ -19,12 +19,20 @@ use crate::error::DaemonError;
 const KERNEL_CPUS_MAX: usize = 64;
 
 /// What all workers share of the way in.
-pub(crate) enum Entrance {
+pub(crate) struct Entrance {
+    way: Way,
+    /// Whose packets are taken.
+    admission: Admission,
+    /// Keeps to that in front of UDP sockets.
+    gate: Arc<Gate>,
+}
+
+enum Way {
     /// AF_XDP.
     Xdp {
+        // In this order: as long as the program has a service on the port, nobody else can have the port.
         program: Box<Program>,
         companion: Arc<Companion>,
-        admission: Admission,
     },
     /// UDP, with the ports of all workers.
     Udp {
@@ -41,44 +49,13 @@ impl Entrance {
         interface: &Interface,
         workers: usize,
     ) -> Result<Self, DaemonError> {
-        match config.datapath {
-            Datapath::Udp => Self::udp(config, interface, workers, None),
-            Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(config, interface),
-            Datapath::Auto | Datapath::PreferXdp => {
-                if let Some(missing) = missing_privileges() {
-                    let reason = format!("no AF_XDP without {missing}");
-                    return Self::udp(config, interface, workers, Some(reason));
-                }
-                if config.datapath == Datapath::Auto
-                    && let Some(reason) = udp_instead(interface)
-                {
-                    return Self::udp(config, interface, workers, Some(reason));
-                }
-                match Self::xdp(config, interface) {
-                    Err(error) if is_no_way_for_xdp(&error) || cannot_be_shared(&error) => {
-                        let reason = format!("no AF_XDP: {error}");
-                        Self::udp(config, interface, workers, Some(reason))
-                    }
-                    outcome => outcome,
-                }
-            }
-        }
-    }
-
-    fn xdp(config: &DaemonConfig, interface: &Interface) -> Result<Self, DaemonError> {
-        refuse_stacked(interface)?;
-        interface.ethernet_address()?;
-        let companion = Arc::new(Companion::listen(config.port)?);
-        let program = Program::attach(config.interface.as_str(), config.datapath.attach_mode())?;
-        if config.busy_poll.is_some()
-            && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
-        {
-            tracing::warn!("{hint}");
-        }
-        Ok(Self::Xdp {
-            program: Box::new(program),
-            companion,
-            admission: config.admission.clone(),
+        let admission = config.admission.clone();
+        let gate = Arc::new(admission.gate());
+        let way = Way::open(config, interface, workers, &gate)?;
+        Ok(Self {
+            way,
+            admission,
+            gate,
         })
     }
 
@@ -94,54 +71,50 @@ impl Entrance {
             return Err(error);
         }
         // The program and the port are given back first.
-        *self = Self::Udp {
+        self.way = Way::Udp {
             ports: Vec::new(),
             reason: None,
         };
         let reason = Some(format!("no AF_XDP: {error}"));
-        *self = Self::udp(config, interface, workers, reason)?;
+        self.way = Way::udp(config, interface, workers, &self.gate, reason)?;
         Ok(())
     }
 
     /// A port for what comes by queues of the interface that have no AF_XDP socket of this daemon. The program has judged it, but
     /// not fragments, of which only the first has a port.
     pub(crate) fn beside(&self, interface: &Interface) -> Result<Option<Port>, DaemonError> {
-        match self {
-            Self::Xdp {
-                companion,
-                admission,
-                ..
-            } => {
+        match &self.way {
+            Way::Xdp { companion, .. } => {
                 let port = UdpPort::beside(companion, interface.index)?;
-                let port = port.guarded_by(Arc::new(admission.gate()));
+                let port = port.guarded_by(Arc::clone(&self.gate));
                 Ok(Some(Port::Udp(Arc::new(port))))
             }
-            Self::Udp { .. } => Ok(None),
+            Way::Udp { .. } => Ok(None),
         }
     }
 
-    fn udp(
-        config: &DaemonConfig,
-        interface: &Interface,
-        workers: usize,
-        reason: Option<String>,
-    ) -> Result<Self, DaemonError> {
-        if config.busy_poll.is_some() {
-            tracing::warn!("--busy-poll does nothing over UDP sockets");
+    /// Takes other packets from now on, and no moment refuses what both the old and the new rules let in.
+    ///
+    /// # Errors
+    /// [`TableError`]: the old rules hold.
+    pub(crate) fn admit(&mut self, admission: Admission) -> Result<(), TableError> {
+        if let Way::Xdp { program, .. } = &mut self.way {
+            self.admission.replace(&admission, program.tables_mut())?;
         }
-        let ports = UdpPort::listen(config.port, Some(interface.index), workers)?;
-        let gate = Arc::new(config.admission.gate());
-        let guard = |port: UdpPort| Arc::new(port.guarded_by(Arc::clone(&gate)));
-        Ok(Self::Udp {
-            ports: ports.into_iter().map(guard).collect(),
-            reason,
-        })
+        self.gate.change(&admission.allow, admission.handshakes);
+        self.admission = admission;
+        Ok(())
+    }
+
+    /// Whose packets are taken.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Has the kernel's part of what comes on queues without a worker done on CPUs without one, where there are such, and where
     /// packets come with checksums: on the way to another CPU, the kernel forgets that one is still to be filled in.
     pub(crate) fn relieve(&mut self, served: &[(u32, Option<usize>)], spare: &[usize]) {
-        let Self::Xdp { program, .. } = self else {
+        let Way::Xdp { program, .. } = &mut self.way else {
             return;
         };
         if !is_card(&program.interface().name) {
@@ -169,9 +142,9 @@ impl Entrance {
 
     /// What a worker sends and receives through.
     pub(crate) fn port(&self, worker: usize) -> Port {
-        match self {
-            Self::Xdp { companion, .. } => Port::Companion(Arc::clone(companion)),
-            Self::Udp { ports, .. } => Port::Udp(Arc::clone(&ports[worker])),
+        match &self.way {
+            Way::Xdp { companion, .. } => Port::Companion(Arc::clone(companion)),
+            Way::Udp { ports, .. } => Port::Udp(Arc::clone(&ports[worker])),
         }
     }
 
@@ -181,15 +154,7 @@ impl Entrance {
         queue: Option<u32>,
         xsk: Option<RawFd>,
     ) -> Result<(), DaemonError> {
-        let (
-            Self::Xdp {
-                program,
-                companion,
-                admission,
-            },
-            Some(queue),
-            Some(xsk),
-        ) = (self, queue, xsk)
+        let (Way::Xdp { program, companion }, Some(queue), Some(xsk)) = (&mut self.way, queue, xsk)
         else {
             return Ok(());
         };
@@ -197,7 +162,7 @@ impl Entrance {
         if program.tables().port().is_none() {
             // No slot has a socket yet: nobody gets past the list.
             program.serve(port, queue)?;
-            admission.enter(program.tables_mut())?;
+            self.admission.enter(program.tables_mut())?;
         }
         program.register(queue, port, xsk)?;
         Ok(())
@@ -205,23 +170,88 @@ impl Entrance {
 
     /// Whether workers have AF_XDP sockets.
     pub(crate) fn is_xdp(&self) -> bool {
-        matches!(self, Self::Xdp { .. })
+        matches!(self.way, Way::Xdp { .. })
     }
 
     /// Why it is UDP, where nobody asked for it.
     pub(crate) fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Udp { reason, .. } => reason.as_deref(),
-            Self::Xdp { .. } => None,
+        match &self.way {
+            Way::Udp { reason, .. } => reason.as_deref(),
+            Way::Xdp { .. } => None,
         }
     }
 
     /// The XDP program, which the workers need for as long as they run.
-    pub(crate) fn into_program(self) -> Option<Program> {
-        match self {
-            Self::Xdp { program, .. } => Some(*program),
-            Self::Udp { .. } => None,
+    pub(crate) fn program(&self) -> Option<&Program> {
+        match &self.way {
+            Way::Xdp { program, .. } => Some(program),
+            Way::Udp { .. } => None,
         }
+    }
+}
+
+impl Way {
+    fn open(
+        config: &DaemonConfig,
+        interface: &Interface,
+        workers: usize,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, DaemonError> {
+        let udp = |reason| Self::udp(config, interface, workers, gate, reason);
+        match config.datapath {
+            Datapath::Udp => udp(None),
+            Datapath::ZeroCopy | Datapath::Copy | Datapath::Skb => Self::xdp(config, interface),
+            Datapath::Auto | Datapath::PreferXdp => {
+                if let Some(missing) = missing_privileges() {
+                    return udp(Some(format!("no AF_XDP without {missing}")));
+                }
+                if config.datapath == Datapath::Auto
+                    && let Some(reason) = udp_instead(interface)
+                {
+                    return udp(Some(reason));
+                }
+                match Self::xdp(config, interface) {
+                    Err(error) if is_no_way_for_xdp(&error) || cannot_be_shared(&error) => {
+                        udp(Some(format!("no AF_XDP: {error}")))
+                    }
+                    outcome => outcome,
+                }
+            }
+        }
+    }
+
+    fn xdp(config: &DaemonConfig, interface: &Interface) -> Result<Self, DaemonError> {
+        refuse_stacked(interface)?;
+        interface.ethernet_address()?;
+        let companion = Arc::new(Companion::listen(config.port)?);
+        let program = Program::attach(config.interface.as_str(), config.datapath.attach_mode())?;
+        if config.busy_poll.is_some()
+            && let Some(hint) = busy_poll_hint(&interface.name, interface.index)
+        {
+            tracing::warn!("{hint}");
+        }
+        Ok(Self::Xdp {
+            program: Box::new(program),
+            companion,
+        })
+    }
+
+    fn udp(
+        config: &DaemonConfig,
+        interface: &Interface,
+        workers: usize,
+        gate: &Arc<Gate>,
+        reason: Option<String>,
+    ) -> Result<Self, DaemonError> {
+        if config.busy_poll.is_some() {
+            tracing::warn!("--busy-poll does nothing over UDP sockets");
+        }
+        let ports = UdpPort::listen(config.port, Some(interface.index), workers)?;
+        let guard = |port: UdpPort| Arc::new(port.guarded_by(Arc::clone(gate)));
+        Ok(Self::Udp {
+            ports: ports.into_iter().map(guard).collect(),
+            reason,
+        })
     }
 }
 

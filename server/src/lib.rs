@@ -17,6 +17,7 @@
 //! - Every name is resolved beneath its export: see [`exports`].
 
 pub mod admission;
+pub mod allow_list;
 pub mod balance;
 mod cpus;
 pub mod daemon;

@@ -5,7 +5,7 @@ mod gc_command;
 mod probe_command;
 mod restore_command;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,8 +17,8 @@ use blk_datapath::dump::{DEFAULT_SNAPLEN, Dump, parse_snaplen};
 use blk_datapath::explain::explain;
 use blk_datapath::link;
 use blk_datapath::number_list::NumberList;
-use blk_xdp::Network;
-use blockd::admission::Admission;
+use blk_xdp::{HandshakeLimit, Network};
+use blockd::allow_list::AllowList;
 use blockd::balance::Balance;
 use blockd::daemon::{Daemon, DaemonConfig};
 use blockd::exports::ExportSpec;
@@ -28,7 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gc_command::GcArguments;
 use probe_command::ProbeArguments;
 use restore_command::RestoreArguments;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use tracing_subscriber::EnvFilter;
 
 /// Serve directories to blkcp over AF_XDP.
@@ -73,6 +73,10 @@ struct ServeArguments {
     /// the port are dropped without an answer [default: all hosts]
     #[arg(long, value_name = "CIDR")]
     allow: Vec<Network>,
+    /// Serve the hosts of this file as well: a network or an address on each line, comments behind `#`; a line `handshake-rate N`
+    /// stands for the option. SIGHUP has it read again, and changes the lists while transfers go on
+    #[arg(long, value_name = "FILE")]
+    allow_from: Option<PathBuf>,
     /// Handshake packets that a source (an IPv4 address, 64 bits of an IPv6 address) may send per second; more are dropped;
     /// 0: no limit
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -113,7 +117,7 @@ struct ServeArguments {
 const AFTER_HELP: &str = "\
 AF_XDP needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK; --datapath udp needs nothing.
 RUST_LOG=info (or debug) says more on stderr.
-SIGUSR1 prints the counters of the XDP program and of each queue on stderr.
+SIGUSR1 prints the counters of the XDP program and of each queue on stderr; SIGHUP reads the file of --allow-from again.
 There is no encryption and no authentication yet: serve trusted networks only.
 
 Exit codes: 0 stopped by a signal, 1 other, 2 wrong usage, 5 an export is not a directory, 9 missing privileges,
@@ -159,6 +163,8 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A terminal that is gone does not take blockd with it.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
     let arguments = match (parsed.command, parsed.serve) {
@@ -178,18 +184,20 @@ fn main() -> ExitCode {
         Ok(dump) => dump,
         Err(error) => return fail(&explain(&error), 1),
     };
-    let handshakes = match Admission::limit(arguments.handshake_rate) {
-        Ok(limit) => limit,
-        Err(error) => return fail(&error.to_string(), 2),
+    let list = AllowList {
+        networks: arguments.allow,
+        file: arguments.allow_from,
+        handshake_rate: arguments.handshake_rate,
+    };
+    let admission = match list.read() {
+        Ok(admission) => admission,
+        Err(error) => return fail(&explain(&error), 2),
     };
     let config = DaemonConfig {
         interface: arguments.interface,
         exports: arguments.exports,
         port: arguments.port,
-        admission: Admission {
-            allow: arguments.allow,
-            handshakes,
-        },
+        admission,
         datapath: arguments.datapath.into(),
         busy_poll: arguments
             .busy_poll
@@ -201,25 +209,31 @@ fn main() -> ExitCode {
         dump: dump.as_ref().map(Dump::taps),
     };
     let status = match Daemon::start(&config) {
-        Ok(daemon) => serve(daemon, signals),
+        Ok(daemon) => serve(daemon, signals, &list),
         Err(error) => fail(&explain(&error), error.exit_code()),
     };
     if let Some(dump) = dump {
-        eprintln!("blockd: {}", dump.finish());
+        say(&format!("blockd: {}\n", dump.finish()));
     }
     status
 }
 
-fn serve(daemon: Daemon, mut signals: Signals) -> ExitCode {
+fn serve(mut daemon: Daemon, mut signals: Signals, list: &AllowList) -> ExitCode {
     for note in daemon.steering_notes() {
-        eprintln!("blockd: steering: {note}");
+        say(&format!("blockd: steering: {note}\n"));
     }
-    eprintln!("blockd: {}", daemon.summary());
+    say(&format!("blockd: {}\n", daemon.summary()));
     let mut byte = [0];
     let broken = loop {
         match signals.wakeups.read(&mut byte) {
-            Ok(_) if signals.statistics.swap(false, Ordering::Relaxed) => show_statistics(&daemon),
-            Ok(_) => {}
+            Ok(_) => {
+                if signals.statistics.swap(false, Ordering::Relaxed) {
+                    show_statistics(&daemon);
+                }
+                if signals.hangup.swap(false, Ordering::Relaxed) {
+                    read_again(&mut daemon, list);
+                }
+            }
             // The read times out once a second: time to see whether the workers live, and the interface.
             Err(_) if daemon.is_broken() => break Some(("a worker thread has died".to_owned(), 1)),
             Err(_) => {
@@ -276,7 +290,45 @@ fn show_statistics(daemon: &Daemon) {
         .iter()
         .map(|line| format!("blockd: {line}\n"))
         .collect();
-    eprint!("{text}");
+    say(&text);
+}
+
+/// Reads the allow-list again, and has it kept. What is wrong with it leaves the old one in force.
+fn read_again(daemon: &mut Daemon, list: &AllowList) {
+    let Some(file) = &list.file else {
+        say("blockd: SIGHUP: nothing to read again, without --allow-from\n");
+        return;
+    };
+    let file = file.display();
+    let old = daemon.admission().clone();
+    let new = match list.read() {
+        Ok(new) => new,
+        Err(error) => return refuse_list(&explain(&error)),
+    };
+    if let Err(error) = daemon.admit(new.clone()) {
+        return refuse_list(&format!("{file}: {}", explain(&error)));
+    }
+    let (added, removed) = old.difference(&new);
+    let mut text = format!(
+        "SIGHUP: {file} read again: {} allowed network(s), {} added, {} removed",
+        new.allow.len(),
+        added.len(),
+        removed.len()
+    );
+    if old.handshakes != new.handshakes {
+        let rate = new.handshakes.map_or(0, HandshakeLimit::rate);
+        text += &format!(", handshake rate {rate}");
+    }
+    say(&format!("blockd: {text}\n"));
+}
+
+fn refuse_list(why: &str) {
+    tracing::warn!("SIGHUP: the allow-list stays as it was: {why}");
+}
+
+/// On stderr, in one write. It may be gone, as a terminal that was closed: that is no reason to end.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// At least one CPU.
@@ -294,12 +346,18 @@ struct Signals {
     wakeups: UnixStream,
     stop: Arc<AtomicBool>,
     statistics: Arc<AtomicBool>,
+    hangup: Arc<AtomicBool>,
 }
 
 fn catch_signals() -> std::io::Result<Signals> {
     let (wakeups, writer) = UnixStream::pair()?;
-    let (stop, statistics) = (Arc::default(), Arc::default());
-    for (signal, flag) in [(SIGINT, &stop), (SIGTERM, &stop), (SIGUSR1, &statistics)] {
+    let (stop, statistics, hangup) = (Arc::default(), Arc::default(), Arc::default());
+    for (signal, flag) in [
+        (SIGINT, &stop),
+        (SIGTERM, &stop),
+        (SIGUSR1, &statistics),
+        (SIGHUP, &hangup),
+    ] {
         // In this order: who is woken finds the flag set.
         signal_hook::flag::register(signal, Arc::clone(flag))?;
         signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
@@ -309,10 +367,11 @@ fn catch_signals() -> std::io::Result<Signals> {
         wakeups,
         stop,
         statistics,
+        hangup,
     })
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("blockd: {message}");
+    say(&format!("blockd: {message}\n"));
     ExitCode::from(code)
 }

@@ -1,11 +1,11 @@
 //! The worker threads of the daemon, which end when their owner goes.
 
 use std::fmt;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_datapath::link::{Datapath, LinkKind};
+use blk_datapath::engine::Headcount;
+use blk_datapath::link::LinkKind;
 use blk_datapath::net::Interface;
 use blk_datapath::worker::{Port, WorkerConfig, WorkerHandle, WorkerReport, spawn};
 use blk_proto::session::ConnectionId;
@@ -58,6 +58,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) queues: &'a [u32],
     /// The CPU of each worker.
     pub(crate) cpus: &'a [Option<usize>],
+    /// CPUs that are left, of which the worker for other queues gets the first.
+    pub(crate) spare: &'a [usize],
 }
 
 /// Running workers. Dropped, they are stopped as by [`stop`](Workers::stop): no thread outlives it, also when the
@@ -83,22 +85,19 @@ impl Workers {
     ) -> Result<(), DaemonError> {
         let last = interface.rx_queues.saturating_sub(1);
         let by_number = matches!(config.queues, Some(QueueChoice::These(_)));
-        let beside = entrance.is_xdp() && wanted.queues.len() < interface.rx_queues as usize;
-        let count = (wanted.queues.len() + usize::from(beside)) as u16;
+        // Over UDP there are as many as are wanted; over AF_XDP it is known before the first packet gets to one of them.
+        let count = Headcount::from(wanted.queues.len() as u16);
         let mut next = 0;
         for (number, &queue) in wanted.queues.iter().enumerate() {
             let mut settings = worker_config(config, interface, wanted, number);
-            settings.engine.workers = count;
+            settings.engine.workers = count.clone();
             if entrance.is_xdp() && by_number {
                 (settings.queue, settings.last_queue) = (queue, queue);
             } else if entrance.is_xdp() {
                 (settings.queue, settings.last_queue) = (next, last);
             }
             match self.start(settings, entrance.port(number), commons) {
-                Ok((queue, xsk)) => {
-                    entrance.register(queue, xsk)?;
-                    next = queue.map_or(next, |queue| queue + 1);
-                }
+                Ok(queue) => next = queue.map_or(next, |queue| queue + 1),
                 Err(error) if number == 0 && (error.is_busy() || error.is_no_af_xdp()) => {
                     entrance.give_up(config, interface, wanted.queues.len(), error)?;
                     return self.staff(config, interface, wanted, entrance, commons);
@@ -107,7 +106,7 @@ impl Workers {
                 Err(error) if config.queues.is_some() => return Err(error),
                 Err(error) if error.is_busy() => break,
                 // The memory that may be locked is enough for the workers so far.
-                Err(error) if config.datapath == Datapath::Auto && error.is_no_af_xdp() => {
+                Err(error) if config.datapath.falls_back() && error.is_no_af_xdp() => {
                     tracing::warn!(%error, workers = number, "no more AF_XDP sockets");
                     break;
                 }
@@ -118,28 +117,34 @@ impl Workers {
             }
         }
         let missing = self.len() < interface.rx_queues as usize;
-        if missing
-            && self.len() < ConnectionId::WORKERS
-            && let Some(port) = entrance.beside(interface)?
-        {
+        let beside = match missing && self.len() < ConnectionId::WORKERS {
+            true => entrance.beside(interface)?,
+            false => None,
+        };
+        count.set((self.len() + usize::from(beside.is_some())) as u16);
+        if let Some(port) = beside {
             let mut settings = worker_config(config, interface, wanted, self.len());
             settings.engine.workers = count;
+            settings.cpu = wanted.spare.first().copied().or(settings.cpu);
             self.start(settings, port, commons)?;
             if let Some(fallback) = self.handles.last_mut() {
                 fallback.post = Post::OtherQueues;
             }
             self.has_fallback = true;
         }
+        for worker in &self.handles {
+            entrance.register(worker.handle.queue(), worker.handle.xsk_fd())?;
+        }
         Ok(())
     }
 
-    /// Starts one more: the queue and the descriptor of its AF_XDP socket, if it has one.
+    /// Starts one more: the queue of its AF_XDP socket, if it has one.
     fn start(
         &mut self,
         mut config: WorkerConfig,
         port: Port,
         commons: &Commons,
-    ) -> Result<(Option<u32>, Option<RawFd>), DaemonError> {
+    ) -> Result<Option<u32>, DaemonError> {
         let number = self.handles.len() as u32;
         config.engine.worker = number;
         let cpu = config.cpu;
@@ -148,11 +153,11 @@ impl Workers {
         let handle = spawn(config, port, move || {
             StorageService::new(number, shared, stop)
         })?;
-        let started = (handle.queue(), handle.xsk_fd());
+        let queue = handle.queue();
         commons.mailboxes.push(handle.mail().clone());
-        let post = Post::Queue(handle.queue().unwrap_or(number));
+        let post = Post::Queue(queue.unwrap_or(number));
         self.handles.push(Worker { post, cpu, handle });
-        Ok(started)
+        Ok(queue)
     }
 
     /// How many serve a queue, or over UDP a port.

@@ -6,6 +6,8 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::flood::hello;
 use super::support::client::{Outcome, start_over};
 use super::support::daemon::Daemon;
@@ -94,6 +96,112 @@ fn gets_no_answer(datapath: &'static str, let_in: &str) {
 }
 
 #[test]
+fn the_list_changes_while_transfers_go_on() {
+    if ready("the_list_changes_while_transfers_go_on") {
+        changes_while_transfers_go_on("copy");
+    }
+}
+
+#[test]
+fn the_list_changes_while_transfers_go_on_over_udp() {
+    if ready("the_list_changes_while_transfers_go_on_over_udp") {
+        changes_while_transfers_go_on("udp");
+    }
+}
+
+fn changes_while_transfers_go_on(datapath: &'static str) {
+    let list = Directory::new();
+    let allowed = list.join("allowed");
+    let write = |text: &str| std::fs::write(&allowed, text).expect("the list can be written");
+    write("# IPv6 only\nfd77::/64\n");
+    let path = allowed.to_str().expect("a plain path");
+    let scene = Scene::new(datapath, &["--allow", "192.0.2.0/24", "--allow-from", path]);
+    let said = scene.daemon.log();
+    assert!(said.contains("2 allowed network(s) only"), "{said}");
+    let refused = || {
+        let outcome = scene.put("10.77.0.1:data/refused");
+        outcome.fails(3, &["no answer", "--allow"]);
+    };
+    refused();
+
+    // One who may come goes on while others come and go, however often the list is read.
+    let large = scene.directory.join("large");
+    files::write(&large, 256 << 20, 2);
+    let arguments = [
+        large.to_str().expect("a plain path"),
+        "[fd77::1]:data/large",
+    ];
+    let mut copy = start_over(
+        &scene.hosts,
+        Host::Client,
+        datapath,
+        &scene.directory,
+        &arguments,
+    );
+    let started = within(Duration::from_secs(10), || {
+        scene.daemon.statistics()["payload_in"] > 1 << 20
+    });
+    assert!(started, "the copy does not start: {}", scene.daemon.log());
+    let mut readings = 0;
+    while copy.is_running() || readings < 4 {
+        // First one that stands for all addresses, then the single one.
+        for (text, change) in [
+            (
+                "fd77::/64\n10.77.0.0/24\n",
+                "3 allowed network(s), 1 added, 0 removed",
+            ),
+            ("fd77::2\n", "2 allowed network(s), 1 added, 2 removed"),
+            ("fd77::/64\n", "2 allowed network(s), 1 added, 1 removed"),
+        ] {
+            write(text);
+            read_again(&scene, change);
+        }
+        readings += 3;
+    }
+    copy.outcome().ok();
+    files::assert_same(&large, &scene.export.join("large"));
+
+    // Let in, and shut out again.
+    write("fd77::/64\n10.77.0.2 # the client\nhandshake-rate 500\n");
+    read_again(&scene, "1 added, 0 removed, handshake rate 500");
+    scene.put("10.77.0.1:data/file").ok();
+    files::assert_same(&scene.source, &scene.export.join("file"));
+
+    // A mistake changes nothing.
+    write("fd77::/64\n10.77.0.2\n10.77.0.0/99\n");
+    read_again(&scene, "the allow-list stays as it was");
+    assert!(scene.daemon.log().contains("allowed, line 3: "));
+    scene.put("10.77.0.1:data/again").ok();
+
+    write("fd77::/64\n");
+    read_again(&scene, "0 added, 1 removed, handshake rate 1000");
+    refused();
+    scene.copy_over_ipv6();
+}
+
+/// Sends SIGHUP, and waits until blockd has said that.
+#[track_caller]
+fn read_again(scene: &Scene, words: &str) {
+    let before = scene.daemon.log().len();
+    scene.daemon.signal(Signal::HUP);
+    let said = || {
+        let log = scene.daemon.log();
+        log[before..].contains(words)
+    };
+    let told = within(Duration::from_secs(5), said);
+    assert!(told, "no `{words}` in: {}", &scene.daemon.log()[before..]);
+}
+
+#[test]
+fn a_hangup_without_a_file_is_said_and_survived() {
+    if ready("a_hangup_without_a_file_is_said_and_survived") {
+        let scene = Scene::new("udp", &[]);
+        read_again(&scene, "nothing to read again, without --allow-from");
+        scene.copy_over_ipv6();
+    }
+}
+
+#[test]
 fn networks_that_make_no_sense_are_refused() {
     if !ready("networks_that_make_no_sense_are_refused") {
         return;
@@ -101,10 +209,19 @@ fn networks_that_make_no_sense_are_refused() {
     let directory = Directory::new();
     let export = directory.subdirectory("export");
     let hosts = Hosts::up(Link::of(3498));
+    let wrong = directory.join("wrong");
+    std::fs::write(&wrong, "10.0.0.0/8\n10.0.0.0/33\n").expect("the list can be written");
     for (option, value, word) in [
         ("--allow", "10.77.0.1/24", "10.77.0.0/24"),
         ("--allow", "somebody", "10.0.0.0/8"),
         ("--handshake-rate", "1000001", "1000000"),
+        (
+            "--allow-from",
+            wrong.to_str().expect("a plain path"),
+            "wrong, line 2: ",
+        ),
+        ("--allow-from", "/dev/null", "not a regular file"),
+        ("--allow-from", "/no/such/file", "/no/such/file"),
     ] {
         let options = [option, value].map(OsStr::new);
         let mut daemon = Daemon::spawn_options(&hosts, &export, &options, &directory);

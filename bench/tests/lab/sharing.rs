@@ -260,7 +260,11 @@ fn kill_one(test: &str, victim: usize) {
         let outcome = copy.outcome();
         scene.check(number, &outcome);
         let expected = if number < 2 { "af_xdp-copy" } else { "udp" };
-        assert_eq!(outcome.field("datapath"), expected, "copy {number}: {outcome:?}");
+        assert_eq!(
+            outcome.field("datapath"),
+            expected,
+            "copy {number}: {outcome:?}"
+        );
     }
     scene.assert_gone();
 }

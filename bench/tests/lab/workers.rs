@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::misplaced::workers_announced;
 use super::support::client::{Outcome, start_over};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
@@ -82,6 +83,47 @@ fn a_number_of_queues_is_counted_from_the_first() {
     }
 }
 
+/// The number of workers that clients are told is that of those there are, whoever has the other queues.
+#[test]
+fn clients_are_told_how_many_workers_there_are() {
+    if !ready("clients_are_told_how_many_workers_there_are") {
+        return;
+    }
+    let (directory, hosts) = (Directory::new(), hosts(4, 1500));
+    let told = || {
+        let client = on_host(&hosts, Host::Client, workers_announced);
+        client.join().expect("the server answers")
+    };
+    let all = serve(&hosts, &directory, &[]);
+    assert_eq!(told(), 4);
+    drop(all);
+    // The one for the other queues counts, and stays out of the way of the one that has a queue.
+    let cpus = cpus();
+    let one = serve(&hosts, &directory, &["--queues", "1", "--cpus", &cpus[0]]);
+    assert_eq!(told(), 2);
+    let log = {
+        one.statistics();
+        one.log()
+    };
+    let others = log.lines().find_map(|line| line.split_once(OTHERS));
+    let (_, others) = others.expect("the worker of the other queues tells");
+    let cpu = cpus.get(1).unwrap_or(&cpus[0]);
+    assert!(
+        others.split(' ').any(|word| word == format!("cpu={cpu}")),
+        "{others}"
+    );
+    drop(one);
+    // Who takes what is free gets two of four, beside one who has the others.
+    let other = ["--port", "7441", "--queues", "1-2"];
+    let _other = serve(&hosts, &directory, &other);
+    let rest = serve(&hosts, &directory, &[]);
+    assert!(rest.statistics_by_queue().keys().eq(&[0, 3]));
+    assert_eq!(told(), 3);
+}
+
+/// In front of what the worker of the other queues tells.
+const OTHERS: &str = "statistics of the other queues: ";
+
 /// Packets that a host sends to another one beside it have no checksums yet: the kernel has to get them as they came, also where
 /// there are CPUs to spare.
 #[test]
@@ -90,7 +132,6 @@ fn a_copy_by_queues_without_a_worker_is_right() {
         return;
     }
     const SIZE: u64 = 3_000_017;
-    const OTHERS: &str = "statistics of the other queues: ";
     let cpus = cpus();
     let (directory, hosts) = (Directory::new(), hosts(4, 1500));
     let daemon = serve(&hosts, &directory, &["--queues", "1-1", "--cpus", &cpus[0]]);

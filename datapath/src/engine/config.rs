@@ -1,11 +1,37 @@
 //! How an engine is set up, and what it counts.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use blk_proto::drops::Drops;
 use blk_proto::session::{AcceptorConfig, RetryPolicy, Stats};
 use rustix::rand::{GetRandomFlags, getrandom};
+
+/// A number of workers, or of flows. Its clones are the same number: of several workers, the first ones run already when it is
+/// known how many of the others can be had.
+#[derive(Debug, Clone)]
+pub struct Headcount(Arc<AtomicU16>);
+
+impl Headcount {
+    /// So many now.
+    #[must_use]
+    pub fn get(&self) -> u16 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many from now on, for all who know of it.
+    pub fn set(&self, count: u16) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+}
+
+impl From<u16> for Headcount {
+    fn from(count: u16) -> Self {
+        Self(Arc::new(AtomicU16::new(count)))
+    }
+}
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -22,7 +48,7 @@ pub struct EngineConfig {
     pub worker: u32,
     /// A server: how many workers there are, each with a receive queue that flows can reach. A client: how many flows it
     /// would like to have.
-    pub workers: u16,
+    pub workers: Headcount,
     /// When a client has to prove its address before it gets a session.
     pub retry: RetryPolicy,
     /// Frames kept in the fill ring.

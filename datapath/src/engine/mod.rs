@@ -49,7 +49,7 @@ use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
 pub use checksum::{FileChecksum, combine, hole};
-pub use config::{EngineConfig, EngineCounters, Seed};
+pub use config::{EngineConfig, EngineCounters, Headcount, Seed};
 pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage, WriteObserver};
 pub use cutting::{Cutter, READ_MAX, ReadPlan};
 pub use events::{EngineEvent, Progress, SessionId, TransferError};
@@ -319,7 +319,7 @@ impl Engine {
                 payload_offset: announced_offset(PAYLOAD_OFFSET as u16, path.tags()),
                 granule: 512,
                 max_payload: self.config.max_payload,
-                queues: self.config.workers,
+                queues: self.config.workers.get(),
                 ..Parameters::default()
             },
             idle_timeout: self.config.idle_timeout,

@@ -120,7 +120,7 @@ impl Engine {
             Some(_) => DropReason::WrongAddress,
             None => DropReason::NoSession,
         };
-        if is_another_workers(named, self.config.worker, self.config.workers) {
+        if is_another_workers(named, self.config.worker, self.config.workers.get()) {
             return Arrival::Dropped(DropReason::WrongWorker);
         }
         let path = Path::reply_to(&udp);

@@ -207,7 +207,7 @@ fn mtu(facts: &InterfaceFacts, host: &HostFacts) -> Finding {
                 "mtu",
                 format!(
                     "{now}: recent kernels (7.3.4 and 6.12.117, not yet 6.18.15) refuse zero-copy where packets may be larger than a \
-                     frame, here above {ZERO_COPY_MTU}, and copy mode will be used"
+                     frame, here above {ZERO_COPY_MTU}, and `auto` takes UDP sockets"
                 ),
             )
             .fix(set(ZERO_COPY_MTU))

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use blk_proto::wire::{HEADER_LEN, Kind};
@@ -28,9 +28,14 @@ pub enum Refusal {
 
 /// Guards the port of all workers: a source has one allowance, wherever its flows arrive.
 pub struct Gate {
+    rules: RwLock<Rules>,
+    started: Instant,
+}
+
+/// What can be changed while packets come.
+struct Rules {
     allowed: Option<Allowed>,
     limit: Option<Limit>,
-    started: Instant,
 }
 
 impl Gate {
@@ -39,9 +44,22 @@ impl Gate {
     #[must_use]
     pub fn new(allow: &[Network], handshakes: Option<HandshakeLimit>) -> Self {
         Self {
-            allowed: (!allow.is_empty()).then(|| Allowed::new(allow)),
-            limit: handshakes.map(Limit::new),
+            rules: RwLock::new(Rules {
+                allowed: Allowed::unless_empty(allow),
+                limit: handshakes.map(Limit::new),
+            }),
             started: Instant::now(),
+        }
+    }
+
+    /// The same from now on, as a whole: no packet meets half of the change. What sources have sent so far still counts.
+    pub fn change(&self, allow: &[Network], handshakes: Option<HandshakeLimit>) {
+        let allowed = Allowed::unless_empty(allow);
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        rules.allowed = allowed;
+        match (&mut rules.limit, handshakes) {
+            (Some(limit), Some(new)) => limit.set(new),
+            (limit, new) => *limit = new.map(Limit::new),
         }
     }
 
@@ -49,7 +67,7 @@ impl Gate {
     /// message, before anything is done with it.
     #[must_use]
     pub fn refuse_all(&self, source: IpAddr, longest: usize) -> Option<Refusal> {
-        match &self.allowed {
+        match &self.rules().allowed {
             Some(allowed) if !allowed.contains(source) => Some(Refusal::NotAllowed),
             _ if longest < HEADER_LEN => Some(Refusal::TooShort),
             _ => None,
@@ -63,20 +81,25 @@ impl Gate {
         if len < HEADER_LEN {
             return Some(Refusal::TooShort);
         }
-        let limit = self.limit.as_ref()?;
         if kind() != Kind::Hello as u8 {
             return None;
         }
+        let rules = self.rules();
+        let limit = rules.limit.as_ref()?;
         let taken = limit.take_token(source, self.started.elapsed());
         (!taken).then_some(Refusal::HandshakeLimit)
+    }
+
+    fn rules(&self) -> RwLockReadGuard<'_, Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("listed", &self.allowed.is_some())
-            .field("limited", &self.limit.is_some())
+            .field("listed", &self.rules().allowed.is_some())
+            .field("limited", &self.rules().limit.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -88,6 +111,11 @@ struct Allowed {
 }
 
 impl Allowed {
+    /// `None` for none: everybody gets in.
+    fn unless_empty(networks: &[Network]) -> Option<Self> {
+        (!networks.is_empty()).then(|| Self::new(networks))
+    }
+
     fn new(networks: &[Network]) -> Self {
         let ranges = |ipv6: bool| {
             let of_family = networks.iter().filter(|n| n.address().is_ipv6() == ipv6);
@@ -163,13 +191,20 @@ struct Bucket {
 
 impl Limit {
     fn new(limit: HandshakeLimit) -> Self {
-        let interval = Duration::from_secs(1).as_nanos() as u64 / u64::from(limit.rate());
-        Self {
-            interval,
-            burst: interval * (u64::from(limit.burst()) - 1),
+        let mut new = Self {
+            interval: 0,
+            burst: 0,
             hasher: RandomState::new(),
             buckets: Mutex::new(vec![[Bucket::default(); WAYS]; SETS]),
-        }
+        };
+        new.set(limit);
+        new
+    }
+
+    /// Another limit, for the sources that are remembered, too.
+    fn set(&mut self, limit: HandshakeLimit) {
+        self.interval = Duration::from_secs(1).as_nanos() as u64 / u64::from(limit.rate());
+        self.burst = self.interval * (u64::from(limit.burst()) - 1);
     }
 
     /// Takes a token from the bucket of `source`; `false`: it is empty. Times come from one clock, and may come out of order by

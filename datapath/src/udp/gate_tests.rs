@@ -32,6 +32,47 @@ fn without_options_everybody_gets_in() {
 }
 
 #[test]
+fn rules_change_while_the_gate_stands() {
+    let gate = Gate::new(&networks(&["10.0.0.0/8"]), None);
+    let [ten, eleven] = ["10.0.0.1", "11.0.0.1"].map(address);
+    let passes = |source| gate.refuse_all(source, 1000).is_none();
+    let greets = |source| gate.refuse(source, HEADER_LEN, || HELLO).is_none();
+    assert_eq!([passes(ten), passes(eleven)], [true, false]);
+    let limit = HandshakeLimit::new(1, 2).ok();
+    gate.change(&networks(&["11.0.0.0/8"]), limit);
+    assert_eq!([passes(ten), passes(eleven)], [false, true]);
+    let greeted = [(); 3].map(|()| greets(eleven));
+    assert_eq!(greeted, [true, true, false]);
+    // Who has used up what he may send does not get it again.
+    gate.change(&networks(&["11.0.0.0/8", "10.0.0.0/8"]), limit);
+    assert_eq!([passes(ten), passes(eleven)], [true, true]);
+    assert_eq!([greets(eleven), greets(ten)], [false, true]);
+    gate.change(&[], None);
+    assert!(passes(address("fd00::1")) && greets(eleven));
+}
+
+/// Who is in all lists never stands outside, whatever moment a packet meets.
+#[test]
+fn who_stays_on_the_list_gets_in_at_every_moment() {
+    let lists = [
+        networks(&["10.0.0.0/8", "192.0.2.0/24"]),
+        networks(&["172.16.0.0/12", "10.1.0.0/16", "198.51.100.0/24"]),
+    ];
+    let gate = Gate::new(&lists[0], None);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let source = address("10.1.2.3");
+            (0..200_000).all(|_| gate.refuse_all(source, 1000).is_none())
+        });
+        let mut turns = lists.iter().cycle();
+        while !asking.is_finished() {
+            gate.change(turns.next().unwrap(), None);
+        }
+        assert!(asking.join().unwrap());
+    });
+}
+
+#[test]
 fn only_the_allowed_networks_get_in() {
     let gate = Gate::new(
         &networks(&["10.0.0.0/8", "192.0.2.7", "fd00:77::/64", "fd00:77::/96"]),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use blk_proto::session::RetryPolicy;
 
 use crate::dump::Taps;
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, Headcount};
 use crate::link::Datapath;
 use crate::umem::PAYLOAD_MAX;
 use crate::xsk::XskConfig;
@@ -66,7 +66,7 @@ impl WorkerConfig {
             last_queue: queue,
             patience: PATIENCE,
             cpu: None,
-            datapath: Datapath::Auto,
+            datapath: Datapath::PreferXdp,
             frames,
             disk_depth: 256,
             spin: Duration::from_micros(10),
@@ -78,7 +78,7 @@ impl WorkerConfig {
                 max_send_payload: max_payload_for(mtu),
                 accept,
                 worker: 0,
-                workers: 1,
+                workers: Headcount::from(1),
                 retry: RetryPolicy::Above(HALF_OPEN),
                 fill_target: 2 * 1024,
                 receive_frames: 10 * 1024,

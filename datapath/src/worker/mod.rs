@@ -113,14 +113,18 @@ impl WorkerError {
         matches!(self, Self::Xsk(error) if error.is_busy())
     }
 
-    /// Whether this process may not have an AF_XDP socket, or not the memory for one locked, or the kernel knows none: what UDP
-    /// does without.
+    /// Whether this process may not have an AF_XDP socket, or not the memory for one locked, or the kernel has none, or not in the
+    /// mode that was asked for: what UDP does without.
     pub fn is_no_af_xdp(&self) -> bool {
         matches!(
             self,
             Self::Umem(
                 UmemError::NoPrivilege { .. } | UmemError::NoAfXdp | UmemError::Memlock { .. }
-            ) | Self::Xsk(XskError::NoPrivilege { .. })
+            ) | Self::Xsk(
+                XskError::NoPrivilege { .. }
+                    | XskError::ZeroCopyRefused { .. }
+                    | XskError::Unsupported { .. }
+            )
         )
     }
 }
