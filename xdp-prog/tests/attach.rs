@@ -19,6 +19,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netns::{A, B, Namespace, is_root, pair};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 /// What this crate loads, loaded by hand.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../blk_xdp.o");
@@ -186,7 +187,10 @@ fn hold_the_program() {
         return;
     };
     let object = match what.as_str() {
-        "ours" => {
+        "ours" | "ours, restricted" => {
+            if what != "ours" {
+                restrict();
+            }
             let _program = attach(A).unwrap();
             println!("{READY}");
             return std::thread::sleep(Duration::from_secs(60));
@@ -203,6 +207,17 @@ fn hold_the_program() {
     std::thread::sleep(Duration::from_secs(60));
 }
 
+/// Leaves this thread the capabilities only that attaching takes.
+fn restrict() {
+    let enough = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
+    let sets = CapabilitySets {
+        effective: enough,
+        permitted: enough,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).unwrap();
+}
+
 /// The object with another name of the program.
 fn renamed() -> Vec<u8> {
     let (ours, theirs) = (b"blk_xdp\0", b"foreign\0");
@@ -215,16 +230,18 @@ fn renamed() -> Vec<u8> {
     bytes
 }
 
-/// The object with another instruction before the last, which is the exit: `r0 = XDP_PASS`.
+/// The object with another instruction before the last exit: `r0 = XDP_PASS`.
 fn another_version() -> Vec<u8> {
     use object::{Object, ObjectSection};
     let elf = object::File::parse(OBJECT).unwrap();
     let section = elf.section_by_name("xdp.frags").unwrap();
     let (start, len) = section.file_range().unwrap();
-    let last = (start + len) as usize - 8;
     let mut bytes = OBJECT.to_vec();
-    assert_eq!(bytes[last], 0x95, "no exit at the end");
-    bytes[last - 8..last].copy_from_slice(&[0xb7, 0, 0, 0, 2, 0, 0, 0]);
+    let mut instructions = (start as usize..(start + len) as usize).step_by(8).rev();
+    let exit = instructions
+        .find(|&at| bytes[at..at + 8] == [0x95, 0, 0, 0, 0, 0, 0, 0])
+        .expect("a program ends");
+    bytes[exit - 8..exit].copy_from_slice(&[0xb7, 0, 0, 0, 2, 0, 0, 0]);
     bytes
 }
 
@@ -234,19 +251,7 @@ struct Holder(Child);
 impl Holder {
     /// Starts a process that attaches a program in the caller's namespace, and waits until it has.
     fn start(what: &str) -> Self {
-        Self::start_by(Command::new(std::env::current_exe().unwrap()), what)
-    }
-
-    /// The same with the capabilities only that attaching takes.
-    fn start_restricted(what: &str) -> Self {
-        let mut command = Command::new("setpriv");
-        command.args(["--inh-caps=-all", "--bounding-set=-all,+net_admin,+bpf"]);
-        command.arg(std::env::current_exe().unwrap());
-        Self::start_by(command, what)
-    }
-
-    fn start_by(mut command: Command, what: &str) -> Self {
-        let mut child = command
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["hold_the_program", "--exact", "--ignored", "--nocapture"])
             .env(HOLD, what)
             .stdout(Stdio::piped())
@@ -305,7 +310,7 @@ fn a_program_is_shared_and_goes_with_the_last_process() {
         assert!(!attach(A).expect("free again").is_joined());
         // One with few privileges cannot join, but be joined.
         assert!(gone_within_a_second(A));
-        let holder = Holder::start_restricted("ours");
+        let holder = Holder::start("ours, restricted");
         assert!(attach(A).unwrap().is_joined());
         drop(holder);
     });
@@ -480,10 +485,10 @@ fn a_process_without_privileges_is_told_what_it_lacks() {
         // What the kernel can do is asked once in a process: not by a thread without privileges.
         drop(attach(A).unwrap());
         // Capabilities are per thread, and this thread ends with the closure.
-        let none = rustix::thread::CapabilitySet::empty();
-        rustix::thread::set_capabilities(
+        let none = CapabilitySet::empty();
+        set_capabilities(
             None,
-            rustix::thread::CapabilitySets {
+            CapabilitySets {
                 effective: none,
                 permitted: none,
                 inheritable: none,
@@ -506,20 +511,10 @@ fn cap_bpf_and_cap_net_admin_are_enough() {
     if !is_root("cap_bpf_and_cap_net_admin_are_enough") {
         return;
     }
-    use rustix::thread::CapabilitySet;
     let (a, _b) = pair("xdp-enough", 1);
     a.run(|| {
         drop(attach(A).unwrap());
-        let enough = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
-        rustix::thread::set_capabilities(
-            None,
-            rustix::thread::CapabilitySets {
-                effective: enough,
-                permitted: enough,
-                inheritable: CapabilitySet::empty(),
-            },
-        )
-        .unwrap();
+        restrict();
         let mut program = attach(A).unwrap();
         assert!(program.is_attached());
         program.counters().unwrap();

@@ -96,24 +96,37 @@ fn decide(ctx: &XdpContext) -> Result<(u32, Verdict), Verdict> {
     })?;
     let (queue, port) = (ctx.rx_queue_index(), headers.destination_port);
     let slot = slot_of(queue, port);
-    let is_client = is_claimed(slot, u32::from(port));
-    // What is claimed without a service needs no further look-up.
-    let service = if is_client { None } else { service(port, slot) };
-    if !is_client && service.is_none() {
+    if is_claimed(slot, u32::from(port)) {
+        return give_to_client(&packet, &headers, slot);
+    }
+    // A pointer to it is followed only where its look-up was seen to succeed: Linux 6.1 follows the branches that a CPU may take
+    // by mistake as well when the process has no CAP_PERFMON, and takes a null that was kept beside it for a number.
+    let service = get::<_, Service>(&SERVICES, u32::from(port)).ok_or(Verdict::NotOurs)?;
+    if !is_living(service, port, slot) {
         return Err(Verdict::NotOurs);
     }
     if !packet.holds_headers(headers.payload_offset) {
         return Err(Verdict::Malformed);
     }
-    let Some(service) = service else {
-        refuse_short(&headers)?;
-        return SOCKETS
-            .redirect(slot, XDP_PASS.into())
-            .map(|redirect| (redirect, Verdict::Redirected))
-            .map_err(|_| Verdict::NotOurs);
-    };
     refuse_unwanted(&packet, &headers, service)?;
     Ok(steer(queue, port, service))
+}
+
+/// A packet to a port that is claimed without a service.
+#[inline(always)]
+fn give_to_client(
+    packet: &Linear<'_>,
+    headers: &UdpHeaders,
+    slot: u32,
+) -> Result<(u32, Verdict), Verdict> {
+    if !packet.holds_headers(headers.payload_offset) {
+        return Err(Verdict::Malformed);
+    }
+    refuse_short(headers)?;
+    SOCKETS
+        .redirect(slot, XDP_PASS.into())
+        .map(|redirect| (redirect, Verdict::Redirected))
+        .map_err(|_| Verdict::NotOurs)
 }
 
 /// Whether a living socket has this slot for this port, with [`SERVICE`] or without. The slot's last owner may have died.
@@ -123,14 +136,13 @@ fn is_claimed(slot: u32, entry: u32) -> bool {
         && !words::element::<_, c_void>(&SOCKETS, slot).is_null()
 }
 
-/// The living service of a port: the socket at its home lives, or the one of this slot does.
+/// Whether a service lives: the socket at its home lives, or the one of this slot does.
 #[inline(always)]
-fn service(port: u16, slot: u32) -> Option<&'static Service> {
+fn is_living(service: &Service, port: u16, slot: u32) -> bool {
     // One that is replaced meanwhile is replaced as a whole; should its place be used again, which takes two more changes, this one
     // packet meets the newer one.
-    let service = get::<_, Service>(&SERVICES, u32::from(port))?;
     let entry = u32::from(port) | SERVICE;
-    (is_claimed(slot, entry) || is_claimed(service.home, entry)).then_some(service)
+    is_claimed(slot, entry) || is_claimed(service.home, entry)
 }
 
 /// Every packet of every version has a header at least this long. Whatever else may be wrong with it, the user side

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aya::maps::{Map, MapData, MapInfo};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::packets::{hello, udp, udp_from};
 use super::*;
@@ -127,6 +128,7 @@ fn what_a_dead_process_leaves_holds_for_nobody() {
         // Killed: the kernel closes the socket, and nobody cleans up.
         drop(socket);
         std::mem::forget(dead);
+        assert!(soon(|| on(&loaded, 1, FIRST) == NotOurs));
         for queue in 0..2 {
             assert_eq!(on(&loaded, queue, FIRST), NotOurs);
             let short = udp_from("192.0.2.1:7", 0, FIRST, b"short");
@@ -176,6 +178,16 @@ fn room_that_dead_services_have_is_found() {
     if !is_root("room_that_dead_services_have_is_found") {
         return;
     }
+    // Those of the dead stay open, and many systems begin with 1024.
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limits.maximum,
+            ..limits
+        },
+    )
+    .unwrap();
     let (a, _b) = pair("xdp-room", 1);
     a.run(|| {
         let loaded = load(1);

@@ -9,6 +9,7 @@ mod steering;
 mod verifier;
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use aya::programs::{TestRun, TestRunOptions};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
@@ -40,6 +41,18 @@ fn af_xdp() -> OwnedFd {
     .unwrap();
     sockopt::set_xdp_rx_ring_size(&socket, 64).unwrap();
     socket
+}
+
+/// Whether it becomes so when a socket was closed: a child of another test has the socket, too, until it executes its program.
+fn soon(is_so: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !is_so() {
+        if start.elapsed() > Duration::from_secs(5) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 /// A program with one queue, a socket in the slot of each of our ports, and a service on the first of them.
