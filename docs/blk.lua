@@ -25,6 +25,7 @@ local HELLO, HELLO_REPLY, REFUSE, CONTROL, DATA, ACK, CLOSE, RETRY, RESET = 1, 2
 local CLOSE_CODES = {
     [0] = "done", [1] = "shutting down", [2] = "protocol violation", [3] = "timed out", [4] = "internal error",
     [5] = "parameters that cannot be obeyed", [6] = "the place was given to another session",
+    [7] = "what is sent does not arrive",
 }
 local REFUSE_REASONS = { [1] = "version", [2] = "epoch", [3] = "parameters", [4] = "busy" }
 local EXTENSIONS = { [0] = "padding", [1] = "cookie", [2] = "key exchange" }

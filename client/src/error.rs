@@ -39,6 +39,18 @@ pub enum ConnectionLost {
     /// The other end has gone silent, and something was in the way.
     #[error("the connection was lost: no packet from the other end for too long: {0}")]
     NoWay(String),
+    /// The other end is there, but blocks or messages, which are longer than what asks for a sign of life, do not arrive.
+    #[error(
+        "the connection was lost: the other end answers, but what it is sent does not arrive: check the MTU of all \
+         interfaces and tunnels on the way"
+    )]
+    Undelivered,
+    /// The other end says the same of what it sends.
+    #[error(
+        "the connection was lost: what the other end sends does not arrive here: check the MTU of all interfaces and \
+         tunnels on the way"
+    )]
+    NothingArrives,
     /// The interface was removed, or moved to another network namespace.
     #[error("the connection was lost: interface {0} is gone")]
     InterfaceGone(String),
@@ -73,6 +85,8 @@ impl From<CloseReason> for ConnectionLost {
             CloseReason::HandshakeTimeout => Self::NoAnswer,
             CloseReason::PeerRestarted => Self::Restarted,
             CloseReason::TimedOut => Self::Silent,
+            CloseReason::Undelivered => Self::Undelivered,
+            CloseReason::ByPeer(CloseCode::UNDELIVERED) => Self::NothingArrives,
             CloseReason::Refused(RefuseReason::Busy) => Self::Busy,
             CloseReason::Refused(refused) => Self::Refused(refused.to_string()),
             CloseReason::ByPeer(CloseCode::DONE | CloseCode::SHUTDOWN) => Self::ByPeer,
@@ -287,6 +301,8 @@ impl ClientError {
                 }
                 ConnectionLost::Silent
                 | ConnectionLost::NoWay(_)
+                | ConnectionLost::Undelivered
+                | ConnectionLost::NothingArrives
                 | ConnectionLost::Restarted
                 | ConnectionLost::DaemonGone
                 | ConnectionLost::ByPeer

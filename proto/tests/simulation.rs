@@ -33,6 +33,7 @@ fn sessions_survive_the_network() {
         Count::Committed,
         Count::Fetched,
         Count::GaveUp,
+        Count::Undelivered,
     ] {
         assert!(
             summary.tally.get(count) > 0,

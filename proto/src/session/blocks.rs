@@ -137,7 +137,12 @@ impl<B> Blocks<B> {
         !self.lost.is_empty()
     }
 
-    /// Slots in use.
+    /// Blocks that the peer is known to have, cancelled ones among them.
+    pub(super) fn acked(&self) -> u64 {
+        self.next_number - self.unacked() as u64
+    }
+
+    /// Blocks that were sent and are not acknowledged: slots in use.
     pub(super) fn unacked(&self) -> usize {
         self.slots.len() - self.free.len()
     }

@@ -32,6 +32,7 @@
 //! | `control` | the stream of messages, both sides |
 //! | `ack`, `ranges` | what arrived, when to say so |
 //! | `recovery`, `rtt` | what was lost |
+//! | `delivery` | whether more than pings arrives |
 //! | `congestion`, `pacer` | how much may be in flight, how fast it goes out |
 //! | `pmtu` | how long a block may be, so that the path takes it |
 //! | `receive`, `transmit`, `timers` | the session's entry points, which put those together |
@@ -43,6 +44,7 @@ mod config;
 mod congestion;
 mod control;
 mod credit;
+mod delivery;
 mod handshake;
 mod id;
 mod opening;
@@ -70,6 +72,7 @@ use blocks::Blocks;
 use config::nanos;
 use control::{ControlReceiver, ControlSender};
 use credit::Grants;
+use delivery::Delivery;
 use handshake::AddressBudget;
 use opening::{Greeter, Waiter};
 use outbox::Outbox;
@@ -144,8 +147,7 @@ pub struct Session<B> {
     keepalive_at: Time,
     /// When it was first asked for a sign of life since.
     asked_alive_at: Option<Time>,
-    /// When an Ack last brought news.
-    acked_at: Time,
+    delivery: Delivery,
     /// When to ask a peer that grants nothing whether it still does not.
     starved_at: Option<Time>,
     /// How often it was asked in vain.
@@ -233,7 +235,7 @@ impl<B> Session<B> {
             last_received: now,
             keepalive_at: now + config.keep_alive,
             asked_alive_at: None,
-            acked_at: now,
+            delivery: Delivery::new(now),
             starved_at: None,
             starved_count: 0,
             paced_at: None,

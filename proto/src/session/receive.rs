@@ -253,9 +253,7 @@ impl<B> Session<B> {
         self.stats.acks_received += 1;
         self.stats.marked = self.stats.marked.max(ack.ce_packets);
         self.recovery.on_ack(now, &ack, &mut self.outbox)?;
-        if core::mem::take(&mut self.outbox.acked) {
-            self.acked_at = now;
-        }
+        self.delivery.look(now, &mut self.outbox);
         self.acks.set_rtt(self.recovery.rtt.smoothed());
         self.heed_path();
         if self.outbox.blocks.grant(ack.max_blocks) {

@@ -13,6 +13,7 @@
 //! | keep-alive | nothing was heard for a while: ask for a sign of life |
 //! | unanswered | something is outstanding, and nothing was heard for long: the peer is gone |
 //! | unacknowledged | the peer speaks, but acknowledges nothing |
+//! | undelivered | the peer acknowledges pings at most: what it is sent does not arrive |
 //! | idle | a sign of life was asked for, and none came, though nothing could be sent perhaps |
 
 use core::time::Duration;
@@ -29,7 +30,7 @@ const SUSPICIOUS_TIMEOUTS: u32 = 2;
 /// Longest time between two questions for credit.
 const MAX_STARVED_INTERVAL: Duration = Duration::from_millis(250);
 /// A peer that has acknowledged nothing for so long, although something was in flight all the time, is not one to wait
-/// for, even if it speaks.
+/// for, even if it speaks. Nor is one that has acknowledged no block, or nothing of the control stream, though some was sent.
 pub(super) const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<B> Session<B> {
@@ -51,6 +52,7 @@ impl<B> Session<B> {
                 self.idle_at(),
                 self.unanswered_at(),
                 self.unacknowledged_at(),
+                self.undelivered_at(),
             ]
             .into_iter()
             .flatten()
@@ -80,6 +82,10 @@ impl<B> Session<B> {
         ];
         if given_up.into_iter().flatten().any(|at| at <= now) {
             self.close(CloseReason::TimedOut);
+            return;
+        }
+        if self.undelivered_at().is_some_and(|at| at <= now) {
+            self.close(CloseReason::Undelivered);
             return;
         }
         if self.recovery.on_timeout(now, &mut self.outbox) {
@@ -126,7 +132,12 @@ impl<B> Session<B> {
     /// When a peer is given up that sends, but acknowledges nothing of what is in flight.
     fn unacknowledged_at(&self) -> Option<Time> {
         let busy_since = self.recovery.busy_since()?;
-        Some(busy_since.max(self.acked_at) + UNACKNOWLEDGED_TIMEOUT)
+        Some(busy_since.max(self.delivery.heard_at()) + UNACKNOWLEDGED_TIMEOUT)
+    }
+
+    /// When a peer is given up that is there, but gets nothing of what it must get.
+    fn undelivered_at(&self) -> Option<Time> {
+        Some(self.delivery.stuck_since()? + UNACKNOWLEDGED_TIMEOUT)
     }
 
     /// How long to wait before the next question for credit.

@@ -138,6 +138,7 @@ impl<B> Session<B> {
         payload: usize,
     ) -> Header {
         let number = self.recovery.on_sent(now, content, (span + payload) as u32);
+        self.delivery.look(now, &mut self.outbox);
         self.ping_due = false;
         let mut header = Header::new(kind, self.peer_id);
         header.packet_number = U64::new(number);

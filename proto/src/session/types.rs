@@ -93,6 +93,11 @@ pub enum CloseReason {
     /// The peer fell silent.
     #[error("the peer has fallen silent")]
     TimedOut,
+    /// The peer is there, but of what it was sent nothing but pings arrived for too long.
+    #[error(
+        "the peer answers, but what it is sent does not arrive: check the MTU of all interfaces and tunnels on the way"
+    )]
+    Undelivered,
     /// The server does not want a session.
     #[error("refused by the server: {0}")]
     Refused(RefuseReason),
@@ -116,6 +121,7 @@ impl CloseReason {
         match self {
             Self::Local(code) => code,
             Self::TimedOut | Self::HandshakeTimeout => CloseCode::TIMED_OUT,
+            Self::Undelivered => CloseCode::UNDELIVERED,
             Self::Violation(Violation::Handshake) => CloseCode::PARAMETERS,
             Self::Violation(_) => CloseCode::VIOLATION,
             Self::ByPeer(_) | Self::Refused(_) | Self::PeerRestarted => CloseCode::DONE,
@@ -142,6 +148,8 @@ impl CloseCode {
     pub const PARAMETERS: Self = Self(5);
     /// The sender of this code gave the place of the session, which was not open yet, to another one.
     pub const BUSY: Self = Self(6);
+    /// What the sender of this code sent did not arrive, but for pings.
+    pub const UNDELIVERED: Self = Self(7);
 }
 
 impl core::fmt::Display for CloseCode {
@@ -153,6 +161,7 @@ impl core::fmt::Display for CloseCode {
             Self::TIMED_OUT => f.write_str("timed out"),
             Self::INTERNAL => f.write_str("internal error"),
             Self::BUSY => f.write_str("too busy; try again"),
+            Self::UNDELIVERED => f.write_str("what is sent does not arrive"),
             Self::PARAMETERS => f.write_str("parameters that cannot be obeyed"),
             Self(code) => write!(f, "code {code}"),
         }

@@ -84,6 +84,8 @@ pub struct Client {
     versions: u32,
     /// Sessions in a row that were not established.
     failures: u32,
+    /// Sessions whose blocks or messages did not arrive.
+    stuck: u32,
     /// Sessions so far.
     sessions: u32,
     retry_at: Time,
@@ -105,6 +107,14 @@ pub enum Over {
     GaveUp,
 }
 
+/// Whether one side says that what it sends does not arrive.
+pub const fn is_stuck(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Undelivered | CloseReason::ByPeer(CloseCode::UNDELIVERED)
+    )
+}
+
 impl Client {
     /// A host with nothing running.
     #[must_use]
@@ -123,6 +133,7 @@ impl Client {
             noise: plan.noise.0,
             versions: 0,
             failures: 0,
+            stuck: 0,
             sessions: 0,
             retry_at: plan.start,
             down_until: plan.start,
@@ -389,6 +400,7 @@ impl Client {
             }
             CloseReason::ByPeer(_) => tally.hit(Count::ClosedByPeer),
             CloseReason::TimedOut => tally.hit(Count::TimedOut),
+            CloseReason::Undelivered => tally.hit(Count::Undelivered),
             CloseReason::HandshakeTimeout => tally.hit(Count::HandshakeTimedOut),
             CloseReason::PeerRestarted => tally.hit(Count::PeerRestarted),
             CloseReason::Refused(_) => tally.hit(Count::Refused),
@@ -399,9 +411,10 @@ impl Client {
             reason,
             established: running.established,
         });
-        self.failures += u64::from(!running.established) as u32;
+        self.failures += u32::from(!running.established);
+        self.stuck += u32::from(is_stuck(reason));
         self.moves += 1;
-        if self.failures >= self.plan.patience && self.over.is_none() {
+        if self.failures.max(self.stuck) >= self.plan.patience && self.over.is_none() {
             self.over = Some(Over::GaveUp);
             around.network.tally.hit(Count::GaveUp);
         }

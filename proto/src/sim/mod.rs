@@ -52,7 +52,7 @@ pub use frames::Place;
 pub use invariants::Broken;
 pub use network::Address;
 pub use report::{Failure, Summary, run, run_many, run_with};
-pub use scenario::{Action, Flood, Party, Scenario};
+pub use scenario::{Action, Flood, Narrow, Party, Scenario};
 pub use tally::{Count, Tally};
 pub use trace::Trace;
 pub use truth::Sabotage;

@@ -17,6 +17,9 @@ mod words;
 /// When every run starts: late enough for any timeout to lie before it.
 pub const START: Time = Time::from_nanos(3_600 * SECOND);
 
+/// Bytes of an IP packet with the longest Ack, and some more.
+const NARROWEST: u64 = 640;
+
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -60,6 +63,16 @@ pub struct Flood {
     pub every: u64,
 }
 
+/// Something on the way that lets only short packets through: handshakes, pings and Acks, but not the shortest of those blocks and messages that
+/// every path is taken to carry.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Narrow {
+    /// Its beginning; it has no end.
+    pub from: Time,
+    /// Longest IP packet, in bytes.
+    pub mtu: usize,
+}
+
 /// A client and its path.
 #[derive(Clone, Debug)]
 pub struct Party {
@@ -90,6 +103,8 @@ pub struct Scenario {
     pub flood: Option<Flood>,
     /// Everybody is cut off for good from this time on.
     pub doomed: Option<Time>,
+    /// All paths become too narrow.
+    pub narrow: Option<Narrow>,
 }
 
 fn after(nanos: u64) -> Time {
@@ -127,7 +142,11 @@ impl Scenario {
             hellos: random.within(5, 60) as u32,
             every: random.magnitude(10 * MICRO, 100 * MILLI),
         });
-        Self {
+        let narrow = random.chance(30_000).then(|| Narrow {
+            from: after(random.magnitude(10 * MICRO, 3 * SECOND)),
+            mtu: random.within(NARROWEST, MIN_MTU as u64 - 1) as usize,
+        });
+        let scenario = Self {
             seed,
             shared: clients > 1 && random.chance(300_000),
             parties,
@@ -136,7 +155,32 @@ impl Scenario {
             actions,
             flood,
             doomed,
+            narrow: None,
+        };
+        match narrow {
+            Some(narrow) => scenario.narrowed(narrow),
+            None => scenario,
         }
+    }
+
+    /// The same with paths that become too narrow.
+    #[must_use]
+    pub fn narrowed(mut self, narrow: Narrow) -> Self {
+        for party in &mut self.parties {
+            party.plan.patience = 2;
+            for link in [&mut party.up, &mut party.down] {
+                link.mtu.retain(|(at, _)| *at < narrow.from);
+                link.mtu.push((narrow.from, narrow.mtu));
+            }
+        }
+        self.narrow = Some(narrow);
+        self
+    }
+
+    /// Whether clients may give up.
+    #[must_use]
+    pub const fn is_hopeless(&self) -> bool {
+        self.doomed.is_some() || self.narrow.is_some()
     }
 }
 

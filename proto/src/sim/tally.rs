@@ -84,6 +84,8 @@ counts! {
     Reconnected = "sessions after a failed one",
     /// Sessions that ended by silence.
     TimedOut = "sessions that timed out",
+    /// Sessions of which nothing but pings arrived.
+    Undelivered = "sessions on paths that carried only pings",
     /// Hellos that nobody answered for too long.
     HandshakeTimedOut = "handshakes that timed out",
     /// Refusals, all reasons.
@@ -122,7 +124,7 @@ counts! {
     CutAnew = "blocks that came back to be cut anew",
     /// Sessions whose sender had to wait for credit.
     Starved = "times a sender had to wait for credit",
-    /// Clients that gave up, cut off for good.
+    /// Clients that gave up, cut off for good or on a path that became too narrow.
     GaveUp = "clients cut off for good that gave up",
 }
 

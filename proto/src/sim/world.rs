@@ -142,7 +142,7 @@ impl World {
         }
         self.truth.check_acknowledged(&self.disk)?;
         for (number, (client, _)) in (0..).zip(&self.clients) {
-            if client.over() == Some(Over::GaveUp) && self.scenario.doomed.is_none() {
+            if client.over() == Some(Over::GaveUp) && !self.scenario.is_hopeless() {
                 return Err(Broken::GaveUp(number));
             }
         }

@@ -185,6 +185,16 @@ impl ControlSender {
         note("lost pieces of the control stream", lost, MAX_PIECES);
     }
 
+    /// Bytes of the stream that were acknowledged, and all before them.
+    pub(in crate::session) const fn acked(&self) -> u64 {
+        self.start
+    }
+
+    /// Whether something was sent and is not acknowledged.
+    pub(in crate::session) const fn is_unacked(&self) -> bool {
+        self.start < self.unsent
+    }
+
     /// Whether everything was acknowledged.
     pub(in crate::session) fn is_drained(&self) -> bool {
         self.buffer.is_empty()

@@ -1,5 +1,6 @@
 //! Two sessions, and a clean network between them where a test wants one.
 
+mod delivery;
 mod endings;
 mod handshake;
 mod hostile;

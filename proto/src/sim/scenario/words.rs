@@ -3,7 +3,7 @@
 use core::fmt::{Display, Formatter, Result};
 use core::time::Duration;
 
-use super::{Action, Party, START, Scenario};
+use super::{Action, Narrow, Party, START, Scenario};
 use crate::sim::client::Task;
 use crate::sim::link::LinkPlan;
 use crate::time::Time;
@@ -75,6 +75,13 @@ impl Display for Scenario {
         }
         if let Some(at) = self.doomed {
             writeln!(f, "  everybody is cut off for good at {}", since(at))?;
+        }
+        if let Some(Narrow { from, mtu }) = self.narrow {
+            writeln!(
+                f,
+                "  all paths drop packets of more than {mtu} bytes for good from {}",
+                since(from)
+            )?;
         }
         for (number, party) in self.parties.iter().enumerate() {
             write!(f, "  client {number}: {party}")?;

@@ -3,7 +3,7 @@ use crate::session::{Config, Parameters, RetryPolicy};
 use crate::sim::client::Task;
 use crate::sim::disk::DiskPlan;
 use crate::sim::link::LinkPlan;
-use crate::sim::scenario::Action;
+use crate::sim::scenario::{Action, Narrow};
 
 /// What the invariants say of this mistake in the first runs; most runs do not reach every mistake.
 fn found(sabotage: Sabotage) -> Vec<Broken> {
@@ -105,7 +105,7 @@ fn a_clean_network_needs_no_retransmission() {
         (party.up.delay, party.down.delay) = (50_000, 50_000);
     }
     scenario.actions.clear();
-    scenario.doomed = None;
+    (scenario.doomed, scenario.narrow) = (None, None);
     let outcome = World::new(scenario, None).run().unwrap();
     let counts = [Count::Retransmitted, Count::Reconnected, Count::TimedOut];
     assert_eq!(counts.map(|count| outcome.tally.get(count)), [0, 0, 0]);
@@ -119,6 +119,7 @@ fn one_put(blocks: u64) -> Scenario {
     scenario.parties.truncate(1);
     scenario.actions.clear();
     (scenario.doomed, scenario.flood, scenario.disk) = (None, None, DiskPlan::default());
+    scenario.narrow = None;
     let party = &mut scenario.parties[0];
     let link = LinkPlan {
         delay: 500_000,
@@ -209,4 +210,33 @@ fn a_stalled_disk_stops_the_sender_and_costs_nothing_else() {
     let counts = [Count::TimedOut, Count::TailDropped, Count::Reconnected];
     let counts = counts.map(|count| world.network.tally.get(count));
     assert_eq!(counts, [0, 0, 0]);
+}
+
+#[test]
+fn a_disk_that_stalls_for_minutes_costs_no_session() {
+    let mut scenario = one_put(30_000);
+    scenario.disk.stalls = vec![(at(500), at(180_500))];
+    let outcome = World::new(scenario, None).run().unwrap();
+    assert!(outcome.duration > Duration::from_secs(180));
+    let counts = [Count::Undelivered, Count::TimedOut, Count::Reconnected];
+    assert_eq!(counts.map(|count| outcome.tally.get(count)), [0, 0, 0]);
+    assert_eq!(outcome.tally.get(Count::Committed), 1);
+}
+
+#[test]
+fn a_path_that_carries_only_pings_ends_the_session_in_bounded_time() {
+    // Blocks of 1024 bytes are in IP packets of 1138.
+    let narrow = Narrow {
+        from: at(500),
+        mtu: 1137,
+    };
+    let mut scenario = one_put(30_000).narrowed(narrow);
+    scenario.parties[0].plan.block_len = 1024;
+    let outcome = World::new(scenario, None).run().unwrap();
+    let counts = [Count::Undelivered, Count::GaveUp, Count::Committed];
+    assert_eq!(counts.map(|count| outcome.tally.get(count)), [2, 1, 0]);
+    assert_eq!(outcome.tally.get(Count::TimedOut), 0);
+    // Two sessions, a pause between them, and what the server remembers of the last.
+    let bounds = Duration::from_secs(60)..Duration::from_secs(70);
+    assert!(bounds.contains(&outcome.duration), "{:?}", outcome.duration);
 }

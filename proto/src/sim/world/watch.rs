@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::World;
 use crate::session::{CloseCode, CloseReason};
-use crate::sim::client::Ending;
+use crate::sim::client::{Ending, is_stuck};
 use crate::sim::invariants::{Broken, Watchdog};
 use crate::sim::network::Address;
 use crate::sim::scenario::{Party, START, Scenario};
@@ -12,6 +12,8 @@ use crate::time::Time;
 
 /// Beyond the timeouts of sessions: so long may nothing move.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Beyond that, on a path that is too narrow for blocks: until a session notices.
+const NARROW: Duration = Duration::from_secs(30);
 /// Timers and round trips, beyond a timeout.
 const SLACK: Duration = Duration::from_secs(2);
 /// A path that damages more than so many packets per million excuses a lack of progress.
@@ -33,7 +35,10 @@ impl Watch {
     /// Watches one of the parties.
     pub(super) fn new(scenario: &Scenario, party: &Party) -> Self {
         let (server, client) = (&scenario.server.config, &party.plan.config);
-        let patience = PATIENCE + server.idle_timeout.max(client.idle_timeout);
+        let mut patience = PATIENCE + server.idle_timeout.max(client.idle_timeout);
+        if scenario.narrow.is_some() {
+            patience += NARROW;
+        }
         Self {
             dog: Watchdog::new(START, patience),
             trouble: Time::default(),
@@ -74,8 +79,13 @@ impl World {
                     .config
                     .idle_timeout
                     .max(self.scenario.server.config.idle_timeout);
-                let expected =
-                    is_expected(ending) || self.truth.was_evicted(Address::of_client(number));
+                let narrow = self
+                    .scenario
+                    .narrow
+                    .is_some_and(|narrow| narrow.from <= now);
+                let expected = is_expected(ending)
+                    || self.truth.was_evicted(Address::of_client(number))
+                    || (narrow && is_stuck(ending.reason));
                 if damage < GOOD && calm > timeout + SLACK && !expected {
                     return Err(Broken::ClosedWithoutCause {
                         client: number,
