@@ -89,6 +89,8 @@ pub struct FlowInfo {
     pub bytes: u64,
     /// Packets that it has sent again.
     pub retransmitted: u64,
+    /// Packets that came by another queue than that of its AF_XDP socket, and so by an ordinary UDP socket, which is slower.
+    pub strays: u64,
     /// What its UDP sockets have counted, if it has any.
     pub udp: Option<UdpCounters>,
 }
@@ -179,7 +181,8 @@ impl Connection {
                 worker: flow.server_worker().unwrap_or(0),
                 bytes: stats.block_bytes_sent + stats.block_bytes_received,
                 retransmitted: stats.retransmitted,
-                udp: link.udp,
+                strays: link.strays,
+                udp: link.statistics.udp,
             });
         }
         infos

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use blk_datapath::link::LinkStatistics;
 use blk_datapath::mailbox::MailSender;
 use blk_datapath::worker::WorkerHandle;
 use blk_proto::message::{Reply, Request};
@@ -14,7 +13,7 @@ use blk_proto::session::Stats;
 use tokio::sync::oneshot;
 
 use crate::error::{ClientError, ConnectionLost};
-use crate::service::Command;
+use crate::service::{Command, FlowLink};
 
 /// One session with its worker. Dropped, both end.
 pub(crate) struct Flow {
@@ -131,7 +130,7 @@ impl Flow {
     }
 
     /// The statistics of the session and of its link.
-    pub(crate) async fn statistics(&self) -> Result<(Stats, LinkStatistics), ClientError> {
+    pub(crate) async fn statistics(&self) -> Result<(Stats, FlowLink), ClientError> {
         self.ask(|answer| Command::Statistics { answer }).await
     }
 

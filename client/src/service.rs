@@ -59,9 +59,7 @@ pub enum Command {
     /// Forget a transfer here, and have the server forget it.
     Abandon { transfer: u32 },
     /// Tell the statistics of the session and of its link.
-    Statistics {
-        answer: Answer<(Stats, LinkStatistics)>,
-    },
+    Statistics { answer: Answer<(Stats, FlowLink)> },
     /// Packets go by these Ethernet addresses from now on.
     Redirect(Hop),
     /// What is in the way to the server now; should the session end by silence, that is why.
@@ -70,6 +68,15 @@ pub enum Command {
     Lose(ConnectionLost),
     /// Close the session and end the worker.
     Finish,
+}
+
+/// What a flow's link has done.
+#[derive(Debug, Default)]
+pub struct FlowLink {
+    /// Its own counters.
+    pub statistics: LinkStatistics,
+    /// Packets that missed its AF_XDP socket, and came by the UDP socket that reserves the port.
+    pub strays: u64,
 }
 
 /// Who waits for the end of what is sent.
@@ -209,6 +216,12 @@ impl Service for ClientService {
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
         match event {
             EngineEvent::Connected { session, .. } => {
+                if engine.counters().frames_stray > 0 {
+                    tracing::info!(
+                        queue = engine.queue(),
+                        "the server's packets come by another queue than the flow's, and so by a UDP socket"
+                    );
+                }
                 if let Some(answer) = self.connecting.take() {
                     // Who is connected has told its id.
                     let _ = answer.send(Ok(engine.remote_worker(session).unwrap_or(0)));
@@ -296,7 +309,10 @@ impl Service for ClientService {
                 let stats = self
                     .session
                     .and_then(|session| engine.session_stats(session));
-                let link = engine.link_statistics().unwrap_or_default();
+                let link = FlowLink {
+                    statistics: engine.link_statistics().unwrap_or_default(),
+                    strays: engine.counters().frames_stray,
+                };
                 let told = stats.map(|stats| (stats, link));
                 let _ = answer.send(told.ok_or_else(|| self.why_lost()));
             }

@@ -229,7 +229,18 @@ pub fn start_unprivileged<A: AsRef<OsStr>>(
     directory: &Directory,
     arguments: &[A],
 ) -> Running {
-    let mut command = hosts.command(client, UNPRIVILEGED[0]);
-    command.args(&UNPRIVILEGED[1..]).arg(binary("blkcp"));
+    start_behind(hosts, client, &UNPRIVILEGED, directory, arguments)
+}
+
+/// The same behind words that become blkcp, such as those that take rights from it.
+pub fn start_behind<A: AsRef<OsStr>>(
+    hosts: &Hosts,
+    client: Host,
+    words: &[&str],
+    directory: &Directory,
+    arguments: &[A],
+) -> Running {
+    let mut command = hosts.command(client, words[0]);
+    command.args(&words[1..]).arg(binary("blkcp"));
     Running::start(command.arg("--json").args(arguments), directory)
 }

@@ -153,8 +153,18 @@ impl Daemon {
 
     /// As [`start`](Self::start) without any privilege, over the data path that blockd chooses.
     pub fn start_unprivileged(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
-        let mut command = hosts.command(Host::Server, UNPRIVILEGED[0]);
-        command.args(&UNPRIVILEGED[1..]).arg(binary("blockd"));
+        Self::start_behind(hosts, &UNPRIVILEGED, export, directory)
+    }
+
+    /// The same behind words that become blockd, such as those that take rights from it.
+    pub fn start_behind(
+        hosts: &Hosts,
+        words: &[&str],
+        export: &Path,
+        directory: &Directory,
+    ) -> Self {
+        let mut command = hosts.command(Host::Server, words[0]);
+        command.args(&words[1..]).arg(binary("blockd"));
         let (interface, exports) = (Host::Server.interface(), [("data", export)]);
         Self::run(command, interface, &exports, &[], directory).ready()
     }

@@ -17,6 +17,16 @@ pub const UNPRIVILEGED: [&str; 7] = [
     "--no-new-privs",
 ];
 
+/// Words in front of a command that take the right to lock much memory from it, and nothing else: not enough for the frames of
+/// a worker.
+pub const LITTLE_LOCKED: [&str; 5] = [
+    "prlimit",
+    "--memlock=8388608",
+    "setpriv",
+    "--bounding-set=-ipc_lock",
+    "--inh-caps=-ipc_lock",
+];
+
 /// How the hosts are joined.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::support::client::{Outcome, start_over, start_unprivileged};
+use super::support::client::{Outcome, start_behind, start_over, start_unprivileged};
 use super::support::daemon::Daemon;
-use super::support::hosts::{Host, Hosts, Link};
+use super::support::hosts::{Host, Hosts, LITTLE_LOCKED, Link};
 use super::support::{Directory, files, ready};
 
 const SIZE: u64 = (64 << 20) + 1_000;
@@ -148,6 +148,28 @@ fn no_privileges_are_needed_for_udp() {
         let reason = outcome.field("datapath_reason");
         assert!(reason.contains("CAP_NET_ADMIN"), "{reason}");
     }
+}
+
+#[test]
+fn udp_does_without_locked_memory() {
+    if !ready("udp_does_without_locked_memory") {
+        return;
+    }
+    let (directory, hosts) = scene(1500);
+    let export = directory.join("export");
+    let daemon = Daemon::start_behind(&hosts, &LITTLE_LOCKED, &export, &directory);
+    let log = daemon.log();
+    for word in ["UDP sockets", "memlock"] {
+        assert!(log.contains(word), "no `{word}` in:\n{log}");
+    }
+    let outcomes = there_and_back(&directory, V4, |arguments| {
+        start_behind(&hosts, Host::Client, &LITTLE_LOCKED, &directory, arguments).outcome()
+    });
+    for outcome in outcomes {
+        assert_eq!(outcome.field("datapath"), "udp");
+        assert!(outcome.stdout.contains("memlock"), "{}", outcome.stdout);
+    }
+    assert!(!hosts.has_xdp(Host::Server) && !hosts.has_xdp(Host::Client));
 }
 
 #[test]

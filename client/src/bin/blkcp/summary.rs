@@ -57,6 +57,7 @@ struct JsonFlow {
     port: u16,
     worker: u32,
     bytes: u64,
+    strays: u64,
     #[serde(flatten)]
     udp: Option<JsonUdp>,
 }
@@ -102,6 +103,7 @@ impl JsonFlow {
             port: flow.port,
             worker: flow.worker,
             bytes: flow.bytes,
+            strays: flow.strays,
             udp: flow.udp.as_ref().map(JsonUdp::new),
         }
     }
