@@ -229,18 +229,20 @@ pub fn start_unprivileged<A: AsRef<OsStr>>(
     directory: &Directory,
     arguments: &[A],
 ) -> Running {
-    start_behind(hosts, client, &UNPRIVILEGED, directory, arguments)
+    start_behind(hosts, client, &UNPRIVILEGED, "auto", directory, arguments)
 }
 
-/// The same behind words that become blkcp, such as those that take rights from it.
+/// The same behind words that become blkcp, such as those that take rights from it, over any data path.
 pub fn start_behind<A: AsRef<OsStr>>(
     hosts: &Hosts,
     client: Host,
     words: &[&str],
+    datapath: &str,
     directory: &Directory,
     arguments: &[A],
 ) -> Running {
     let mut command = hosts.command(client, words[0]);
     command.args(&words[1..]).arg(binary("blkcp"));
-    Running::start(command.arg("--json").args(arguments), directory)
+    let command = command.args(["--json", "--datapath", datapath]);
+    Running::start(command.args(arguments), directory)
 }

@@ -153,18 +153,20 @@ impl Daemon {
 
     /// As [`start`](Self::start) without any privilege, over the data path that blockd chooses.
     pub fn start_unprivileged(hosts: &Hosts, export: &Path, directory: &Directory) -> Self {
-        Self::start_behind(hosts, &UNPRIVILEGED, export, directory)
+        Self::start_behind(hosts, &UNPRIVILEGED, "auto", export, directory)
     }
 
-    /// The same behind words that become blockd, such as those that take rights from it.
+    /// The same behind words that become blockd, such as those that take rights from it, over any data path.
     pub fn start_behind(
         hosts: &Hosts,
         words: &[&str],
+        datapath: &str,
         export: &Path,
         directory: &Directory,
     ) -> Self {
         let mut command = hosts.command(Host::Server, words[0]);
         command.args(&words[1..]).arg(binary("blockd"));
+        command.args(["--datapath", datapath]);
         let (interface, exports) = (Host::Server.interface(), [("data", export)]);
         Self::run(command, interface, &exports, &[], directory).ready()
     }

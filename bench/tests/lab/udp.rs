@@ -157,13 +157,22 @@ fn udp_does_without_locked_memory() {
     }
     let (directory, hosts) = scene(1500);
     let export = directory.join("export");
-    let daemon = Daemon::start_behind(&hosts, &LITTLE_LOCKED, &export, &directory);
+    let mode = "prefer-xdp";
+    let daemon = Daemon::start_behind(&hosts, &LITTLE_LOCKED, mode, &export, &directory);
     let log = daemon.log();
     for word in ["UDP sockets", "memlock"] {
         assert!(log.contains(word), "no `{word}` in:\n{log}");
     }
     let outcomes = there_and_back(&directory, V4, |arguments| {
-        start_behind(&hosts, Host::Client, &LITTLE_LOCKED, &directory, arguments).outcome()
+        start_behind(
+            &hosts,
+            Host::Client,
+            &LITTLE_LOCKED,
+            mode,
+            &directory,
+            arguments,
+        )
+        .outcome()
     });
     for outcome in outcomes {
         assert_eq!(outcome.field("datapath"), "udp");
