@@ -8,7 +8,7 @@ use blk_xdp::AttachMode;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::dump::Tap;
-use crate::udp::{UdpCounters, UdpLink};
+use crate::udp::{Grouping, UdpCounters, UdpLink};
 use crate::umem::{Frame, Free, Held, Rx, Umem};
 use crate::xsk::{BindMode, XskError, XskSocket, XskStatistics};
 
@@ -169,17 +169,26 @@ impl Link {
         }
     }
 
-    /// Queues a packet whose frame is free afterwards.
+    /// Takes note of a session whose packets go alone from now on. An AF_XDP socket has no messages of several.
+    pub fn note_parted(&mut self) {
+        match self {
+            Self::Xsk(_) => {}
+            Self::Udp(udp) => udp.note_parted(),
+        }
+    }
+
+    /// Queues a packet whose frame is free afterwards. Only UDP sockets have messages of several packets.
     #[inline]
     pub fn transmit(
         &mut self,
         umem: &mut Umem,
         frame: Frame<Free>,
         packet_len: usize,
+        grouping: Grouping,
     ) -> Result<(), Frame<Free>> {
         match self {
             Self::Xsk(xsk) => xsk.transmit(umem, frame, packet_len),
-            Self::Udp(udp) => udp.transmit(umem, frame, packet_len),
+            Self::Udp(udp) => udp.transmit(umem, frame, packet_len, grouping),
         }
     }
 
@@ -190,10 +199,11 @@ impl Link {
         umem: &mut Umem,
         frame: Frame<Held>,
         packet_len: usize,
+        grouping: Grouping,
     ) -> Result<(), Frame<Held>> {
         match self {
             Self::Xsk(xsk) => xsk.transmit_held(umem, frame, packet_len),
-            Self::Udp(udp) => udp.transmit_held(umem, frame, packet_len),
+            Self::Udp(udp) => udp.transmit_held(umem, frame, packet_len, grouping),
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blk_datapath::udp::{UdpError, UdpLink, UdpPort};
+use blk_datapath::udp::{Grouping, UdpError, UdpLink, UdpPort};
 use blk_datapath::umem::{Frame, Rx, Umem};
 use blk_proto::net::{self, Ecn, Path};
 use proptest::prelude::*;
@@ -26,6 +26,8 @@ struct End {
     umem: Umem,
     link: UdpLink,
     port: Arc<UdpPort>,
+    /// Of what it sends.
+    grouping: Grouping,
 }
 
 impl End {
@@ -34,7 +36,12 @@ impl End {
         let port = Arc::new(port);
         let mut link = UdpLink::new(Arc::clone(&port), &umem, packet_len).unwrap();
         assert_eq!(link.fill(&mut umem, 512), 512);
-        Self { umem, link, port }
+        Self {
+            umem,
+            link,
+            port,
+            grouping: Grouping::Allowed,
+        }
     }
 
     /// A server, and a client connected to it.
@@ -57,7 +64,9 @@ impl End {
         let packet = self.umem.packet_mut(&mut frame);
         let at = path.write_headers(packet, len).unwrap();
         PatternFile::fill(&mut packet[at..at + len], position);
-        self.link.transmit(&mut self.umem, frame, at + len).unwrap();
+        self.link
+            .transmit(&mut self.umem, frame, at + len, self.grouping)
+            .unwrap();
     }
 
     /// Sends all that is queued, and takes the frames back.
@@ -146,6 +155,30 @@ fn what_is_expected_travels_in_groups_and_lies_in_place() {
         assert_eq!(client.link.counters().copied, 0);
         assert!(client.link.counters().receive_buffer > 0);
     }
+}
+
+#[test]
+fn packets_that_go_alone_share_no_message() {
+    if !netns::enter_loopback() {
+        return;
+    }
+    let packet_len = PAYLOAD_OFFSET + 1024;
+    let (mut server, mut client) = End::pair(V4, packet_len);
+    let there = client.path(&server);
+    let lengths = [packet_len - there.header_len(); 30];
+    client.queue_all(&there, &lengths[..10]);
+    client.grouping = Grouping::Alone;
+    client.queue_all(&there, &lengths[..10]);
+    client.grouping = Grouping::Allowed;
+    client.queue_all(&there, &lengths[..10]);
+    client.flush();
+    let frames = server.receive(lengths.len());
+    assert_eq!(frames.len(), lengths.len());
+    for frame in frames {
+        server.umem.release(frame);
+    }
+    let sent = client.link.counters();
+    assert_eq!((sent.sent, sent.send_calls), (30, 1 + 10 + 1), "{sent:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use blk_datapath::udp::{Gate, UdpCounters, UdpLink, UdpPort};
+use blk_datapath::udp::{Gate, Grouping, UdpCounters, UdpLink, UdpPort};
 use blk_datapath::umem::Umem;
 use blk_proto::net::{self, Path};
 use blk_proto::wire::{HEADER_LEN, KIND_AT, Kind};
@@ -59,7 +59,8 @@ impl Ends {
             if len > KIND_AT {
                 packet[at + KIND_AT] = kind;
             }
-            link.transmit(umem, frame, at + len).unwrap();
+            link.transmit(umem, frame, at + len, Grouping::Allowed)
+                .unwrap();
         }
         link.kick(umem);
         assert_eq!(link.queued(), 0);

@@ -52,6 +52,21 @@ fn ends_in_different_modes_understand_each_other() {
 }
 
 #[test]
+fn messages_that_the_other_end_cannot_take_are_given_up() {
+    if !ready("messages_that_the_other_end_cannot_take_are_given_up") {
+        return;
+    }
+    for mtu in [1500, 3498] {
+        let (directory, hosts) = scene(mtu);
+        drop(both_ways(&hosts, &directory, "skb", "udp"));
+        let daemon = both_ways(&hosts, &directory, "udp", "skb");
+        // A get of each family, over at least one flow.
+        assert!(daemon.statistics()["udp_parted"] >= 2, "{}", daemon.log());
+        assert!(daemon.log().contains("they go one by one"));
+    }
+}
+
+#[test]
 fn zero_copy_is_refused_where_the_driver_has_none() {
     if !ready("zero_copy_is_refused_where_the_driver_has_none") {
         return;

@@ -21,6 +21,7 @@ mod cutting;
 mod events;
 mod gather;
 mod graves;
+mod grouping;
 mod held;
 mod inbound;
 mod outbound;

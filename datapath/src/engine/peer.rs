@@ -9,6 +9,7 @@ use blk_proto::session::{BlockMeta, Session, Violation};
 use blk_proto::time::Time;
 use blk_proto::wire::Packet;
 
+use super::grouping::Company;
 use super::{EngineEvent, GATHER_PATIENCE, HeldBlock, Inbound, Outbound, SessionId};
 use crate::umem::{Disk, Frame, SECTOR};
 
@@ -42,6 +43,8 @@ pub struct Peer {
     pub sending: usize,
     /// The control stream is full: messages that wait for room.
     pub messages: VecDeque<Vec<u8>>,
+    /// Whether its packets go to the kernel in messages of several.
+    pub company: Company,
 }
 
 /// A small table of transfers; the last one used is found first.
@@ -124,6 +127,7 @@ impl Peer {
             writing: 0,
             sending: 0,
             messages: VecDeque::new(),
+            company: Company::default(),
         }
     }
 

@@ -7,7 +7,8 @@ use zerocopy::IntoBytes;
 
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
-use crate::link::Link;
+use crate::link::{Link, LinkKind};
+use crate::udp::Grouping;
 use crate::umem::{Frame, Held, PACKET_MAX, Umem};
 
 /// The parts of an engine that sending needs, borrowed apart from the sessions.
@@ -42,6 +43,7 @@ impl Engine {
                 sent += 1;
             }
             busy |= sent > 0;
+            sender.watch_messages(peer, sent);
         }
         let kicked = self.link.kick(&self.umem);
         if let Err(error) = &kicked
@@ -71,17 +73,37 @@ impl Engine {
             held: &mut self.held,
             counters: &mut self.counters,
         };
-        sender.send_copied(|packet| write_answer(path, answer, packet));
+        sender.send_copied(Grouping::Allowed, |packet| {
+            write_answer(path, answer, packet)
+        });
     }
 }
 
 impl Sender<'_> {
+    /// Looks whether packets that went to the kernel together arrive.
+    fn watch_messages(&mut self, peer: &mut Peer, sent: usize) {
+        if self.link.kind() != LinkKind::Udp {
+            return;
+        }
+        let (company, lost) = (&mut peer.company, peer.session.lost_packets());
+        if company.judge(lost) {
+            self.link.note_parted();
+            let (remote, together) = (peer.path.destination, company.together());
+            tracing::info!(
+                %remote, lost, together,
+                "packets sent in messages of several are lost: the other end may not take them, so they go one by one"
+            );
+        }
+        company.sent(sent as u64);
+    }
+
     /// Sends the session's next packet; `false` when there is none, or no room for it.
     fn send_next(&mut self, peer: &mut Peer, now: blk_proto::time::Time) -> bool {
         if self.link.transmit_space() == 0 || self.umem.available() == 0 {
             return false;
         }
         let held = &*self.held;
+        let grouping = peer.company.grouping();
         match peer
             .session
             .poll_transmit(now, |block| held.is_ready(block))
@@ -92,7 +114,9 @@ impl Sender<'_> {
                     // A probe of what no frame holds, with more tags here than at the other end: as good as lost.
                     return true;
                 }
-                self.send_copied(|packet| write_inline(&peer.path, &header, payload, packet))
+                self.send_copied(grouping, |packet| {
+                    write_inline(&peer.path, &header, payload, packet)
+                })
             }
             Some(Transmit::Block {
                 header,
@@ -105,7 +129,7 @@ impl Sender<'_> {
                 };
                 let span = usize::from(header.span.get());
                 if peer.path.header_len() + span != PAYLOAD_OFFSET {
-                    let sent = self.send_shifted(&peer.path, &header, &frame);
+                    let sent = self.send_shifted(&peer.path, &header, &frame, grouping);
                     self.held.completed(self.umem, frame);
                     return sent;
                 }
@@ -119,7 +143,7 @@ impl Sender<'_> {
                     return false;
                 };
                 let len = start + span + usize::from(payload_len);
-                match self.link.transmit_held(self.umem, frame, len) {
+                match self.link.transmit_held(self.umem, frame, len, grouping) {
                     Ok(()) => self.counters.frames_sent += 1,
                     Err(frame) => self.held.completed(self.umem, frame),
                 }
@@ -130,7 +154,13 @@ impl Sender<'_> {
 
     /// Sends a copy of a block: with other VLAN tags here than at the other end its payload lies elsewhere in the packet than in
     /// its frame, and an AF_XDP socket sends packets from one place in a frame only.
-    fn send_shifted(&mut self, path: &Path, header: &Header, block: &Frame<Held>) -> bool {
+    fn send_shifted(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        block: &Frame<Held>,
+        grouping: Grouping,
+    ) -> bool {
         let Some(mut frame) = self.umem.allocate() else {
             return false;
         };
@@ -144,7 +174,7 @@ impl Sender<'_> {
         };
         self.umem.copy_payload(block, &mut frame, start + span);
         let len = start + span + block.len();
-        match self.link.transmit(self.umem, frame, len) {
+        match self.link.transmit(self.umem, frame, len, grouping) {
             Ok(()) => {
                 self.counters.frames_sent += 1;
                 self.counters.blocks_shifted += 1;
@@ -159,7 +189,11 @@ impl Sender<'_> {
 
     /// Sends the packet that `write` makes, of the length that it returns; `false` when it makes none, or there is no
     /// room for it.
-    fn send_copied(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+    fn send_copied(
+        &mut self,
+        grouping: Grouping,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> bool {
         let Some(mut frame) = self.umem.allocate() else {
             return false;
         };
@@ -171,7 +205,7 @@ impl Sender<'_> {
         // A kernel may see this one (a closed port answers it), and IPv6 kernels drop datagrams without a checksum.
         // The headers were written just above, so they parse.
         let _ = net::fill_udp_checksum(&mut packet[..len]);
-        match self.link.transmit(self.umem, frame, len) {
+        match self.link.transmit(self.umem, frame, len, grouping) {
             Ok(()) => {
                 self.counters.frames_sent += 1;
                 true

@@ -31,6 +31,8 @@ pub struct UdpCounters {
     pub sent: u64,
     /// Messages that the kernel would not cut, sent as single datagrams.
     pub unsegmented: u64,
+    /// Sessions whose packets go as single datagrams, since messages of several did not arrive.
+    pub parted: u64,
     /// Datagrams that the kernel would not send: too long for the path, no route, or forbidden.
     pub refused: u64,
     /// Bytes of the receive buffer, as the kernel counts them (socket(7), `SO_RCVBUF`).
@@ -58,7 +60,7 @@ impl fmt::Display for UdpCounters {
             out,
             "udp_receive_calls={} udp_received={} udp_copied={} udp_oversized={} \
              not_allowed={} too_short={} handshakes_limited={} udp_buffer_full={} \
-             udp_send_calls={} udp_sent={} udp_unsegmented={} udp_refused={} udp_receive_buffer={} udp_send_buffer={}",
+             udp_send_calls={} udp_sent={} udp_unsegmented={} udp_parted={} udp_refused={} udp_receive_buffer={} udp_send_buffer={}",
             self.receive_calls,
             self.received,
             self.copied,
@@ -70,6 +72,7 @@ impl fmt::Display for UdpCounters {
             self.send_calls,
             self.sent,
             self.unsegmented,
+            self.parted,
             self.refused,
             self.receive_buffer,
             self.send_buffer,

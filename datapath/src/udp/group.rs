@@ -7,6 +7,15 @@ pub(super) const SEGMENTS_MAX: usize = 64;
 /// Bytes of a message: the payload of the longest IPv4 datagram.
 pub(super) const BYTES_MAX: usize = 65_535 - IPV4_LEN - UDP_LEN;
 
+/// Whether a packet may share a message with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grouping {
+    /// With those of its flow.
+    Allowed,
+    /// It is a message of its own: its receiver does not take others.
+    Alone,
+}
+
 /// EtherTypes (IEEE 802 numbers).
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];

@@ -9,6 +9,7 @@ use rustix::event::epoll;
 
 use super::counters::UdpCounters;
 use super::error::UdpError;
+use super::group::Grouping;
 use super::port::UdpPort;
 use super::receive::{Inlet, Receiver};
 use super::sys;
@@ -118,13 +119,14 @@ impl UdpLink {
         umem: &mut Umem,
         frame: Frame<Free>,
         packet_len: usize,
+        grouping: Grouping,
     ) -> Result<(), Frame<Free>> {
         self.check(umem);
         if self.transmit_space() == 0 {
             return Err(frame);
         }
         self.take_down(umem, &frame, packet_len);
-        self.sender.queue_free(umem, frame, packet_len);
+        self.sender.queue_free(umem, frame, packet_len, grouping);
         Ok(())
     }
 
@@ -134,14 +136,20 @@ impl UdpLink {
         umem: &mut Umem,
         frame: Frame<Held>,
         packet_len: usize,
+        grouping: Grouping,
     ) -> Result<(), Frame<Held>> {
         self.check(umem);
         if self.transmit_space() == 0 {
             return Err(frame);
         }
         self.take_down(umem, &frame, packet_len);
-        self.sender.queue_held(umem, frame, packet_len);
+        self.sender.queue_held(umem, frame, packet_len, grouping);
         Ok(())
+    }
+
+    /// Counts a session whose packets go alone from now on.
+    pub fn note_parted(&mut self) {
+        self.counters.parted += 1;
     }
 
     /// Sends what is queued, as far as the kernel takes it; the rest goes with a later kick.

@@ -30,6 +30,7 @@ mod transmit;
 pub use counters::UdpCounters;
 pub use error::UdpError;
 pub use gate::{Gate, Refusal};
+pub use group::Grouping;
 pub use link::UdpLink;
 pub use port::UdpPort;
 pub(crate) use port::{accept_zero_checksums, raise_receive_buffer};

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use blk_proto::net;
 
 use super::counters::UdpCounters;
-use super::group::{flow, group, header_len};
+use super::group::{Grouping, flow, group, header_len};
 use super::port::Socket;
 use super::sys::{self, Control, Destination, Pieces};
 use crate::umem::{Frame, Free, Held, TxFree, TxHeld, Umem};
@@ -19,6 +19,7 @@ struct Packet {
     headers: u8,
     /// Bytes in all.
     len: u16,
+    grouping: Grouping,
 }
 
 /// The frame of a packet.
@@ -83,22 +84,35 @@ impl Sender {
     }
 
     /// Queues a packet whose frame is free afterwards.
-    pub(super) fn queue_free(&mut self, umem: &mut Umem, frame: Frame<Free>, len: usize) {
+    pub(super) fn queue_free(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Free>,
+        len: usize,
+        grouping: Grouping,
+    ) {
         let frame = Token::Free(umem.queue_free(frame));
-        self.push(umem, frame, len);
+        self.push(umem, frame, len, grouping);
     }
 
     /// Queues a packet whose frame is held afterwards.
-    pub(super) fn queue_held(&mut self, umem: &mut Umem, frame: Frame<Held>, len: usize) {
+    pub(super) fn queue_held(
+        &mut self,
+        umem: &mut Umem,
+        frame: Frame<Held>,
+        len: usize,
+        grouping: Grouping,
+    ) {
         let frame = Token::Held(umem.queue_held(frame));
-        self.push(umem, frame, len);
+        self.push(umem, frame, len, grouping);
     }
 
-    fn push(&mut self, umem: &Umem, frame: Token, len: usize) {
+    fn push(&mut self, umem: &Umem, frame: Token, len: usize, grouping: Grouping) {
         let mut packet = Packet {
             frame,
             headers: 0,
             len: len as u16,
+            grouping,
         };
         match header_len(packet.bytes(umem)) {
             Some(headers) => {
@@ -128,10 +142,13 @@ impl Sender {
             let count = if self.single > 0 {
                 1
             } else {
-                group(self.queue.iter().map(|packet| {
+                let shares = |packet: &&Packet| packet.grouping == Grouping::Allowed;
+                let count = group(self.queue.iter().take_while(shares).map(|packet| {
                     let header = &packet.bytes(umem)[..usize::from(packet.headers)];
                     (flow(header), packet.payload_len())
-                }))
+                }));
+                // None: the first one goes alone.
+                count.max(1)
             };
             match self.send_group(umem, sockets, count) {
                 Sent::All => {

@@ -483,6 +483,13 @@ impl<B> Session<B> {
         self.outbox.blocks.footprint(&mut note);
     }
 
+    /// Packets that were sent and are lost: [`Stats::lost`] less [`Stats::spurious`].
+    #[must_use]
+    pub const fn lost_packets(&self) -> u64 {
+        let counters = &self.recovery.counters;
+        counters.lost.saturating_sub(counters.spurious)
+    }
+
     /// Counters, and how the path looks now.
     #[must_use]
     pub fn stats(&self) -> Stats {
