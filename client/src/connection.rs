@@ -17,7 +17,7 @@ use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::remote_file::{Limits, Link};
 use crate::service::Command;
-use crate::setup::{Ground, more_telling, on_thread, prepare, resolve};
+use crate::setup::{Ground, more_telling, on_thread, prepare, resettle, resolve};
 
 /// Most flows of a connection.
 pub const FLOWS_MAX: u16 = 8;
@@ -139,9 +139,17 @@ impl Connection {
         options: &ConnectOptions,
     ) -> Result<Self, ClientError> {
         let options = options.clone();
-        let (mut home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        let (home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        // Dropped before the ground, also on the way out of here.
+        let ground = ground;
+        let mut home = home;
         home.connect(path);
-        let connection = Self {
+        home.connected().await?;
+        let (home, ground) = match home.statistics().await {
+            Ok((_, link)) if link.strays > 0 => Self::resettle(home, ground).await?,
+            _ => (home, ground),
+        };
+        Ok(Self {
             home,
             others: Arc::default(),
             opening: Mutex::new(None),
@@ -149,9 +157,19 @@ impl Connection {
             remote,
             next_transfer: Arc::new(AtomicU32::new(1)),
             limits: Arc::default(),
-        };
-        connection.home.connected().await?;
-        Ok(connection)
+        })
+    }
+
+    /// The first flow again, with a port whose packets come by its queue, should there be one.
+    async fn resettle(flow: Flow, ground: Ground) -> Result<(Flow, Ground), ClientError> {
+        let (flow, path, ground) = on_thread(move || resettle(flow, ground)).await?;
+        let ground = ground;
+        let mut flow = flow;
+        if let Some(path) = path {
+            flow.connect(path);
+            flow.connected().await?;
+        }
+        Ok((flow, ground))
     }
 
     /// The other end.

@@ -26,6 +26,7 @@ pub mod error;
 mod even;
 mod flow;
 mod holes;
+mod own_queue;
 mod pending;
 pub mod put;
 pub mod remote_file;

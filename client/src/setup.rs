@@ -63,6 +63,8 @@ pub struct Ground {
     route_mtu: u32,
     way: Way,
     datapath: DatapathInfo,
+    /// Packets from the server come by other queues than that of the flow they belong to, as ports will have it.
+    shuffled: bool,
 }
 
 /// Makes everything that a session with `remote` needs: the first flow, the path of its packets, and the ground for more.
@@ -107,10 +109,23 @@ fn begin(
         options: options.clone(),
         remote,
         way,
+        shuffled: false,
     };
     let (flow, path, link) = ground.start_flow(0)?;
     ground.datapath.queue = flow.queue();
     ground.datapath.mode = link.name();
+    Ok((flow, path, ground))
+}
+
+/// Makes another first flow of one whose packets come by other queues: one with a port whose packets come by its own. `None` for the path: no
+/// such port was found, and it is the flow that there was.
+pub fn resettle(
+    flow: Flow,
+    mut ground: Ground,
+) -> Result<(Flow, Option<Path>, Ground), ClientError> {
+    ground.shuffled = true;
+    let (flow, path) = ground.settle(0, flow)?;
+    ground.datapath.queue = flow.queue();
     Ok((flow, path, ground))
 }
 
@@ -135,8 +150,8 @@ impl Ground {
         let mut started = Vec::new();
         let asked = self.options.flows.is_some();
         for number in 1..self.way.spread(workers, asked, reached) {
-            match self.start_flow(number) {
-                Ok((mut flow, path, _)) => {
+            match self.start_settled(number) {
+                Ok((mut flow, path)) => {
                     flow.connect(path);
                     started.push(flow);
                 }
@@ -148,6 +163,30 @@ impl Ground {
             }
         }
         Ok(started)
+    }
+
+    /// Starts a flow, and where ports decide about queues, with a port whose packets come by its queue.
+    fn start_settled(&self, number: u16) -> Result<(Flow, Path), ClientError> {
+        let (flow, path, _) = self.start_flow(number)?;
+        if !self.shuffled {
+            return Ok((flow, path));
+        }
+        let (flow, other) = self.settle(number, flow)?;
+        Ok((flow, other.unwrap_or(path)))
+    }
+
+    /// Starts a flow again with a port whose packets come by its queue, where there is one; with the new path then.
+    fn settle(&self, number: u16, flow: Flow) -> Result<(Flow, Option<Path>), ClientError> {
+        let port = self
+            .way
+            .port_of_queue(&self.interface, flow.queue(), self.remote);
+        let Some(port) = port else {
+            return Ok((flow, None));
+        };
+        drop(flow);
+        self.way.set_port(number, port);
+        let (flow, path, _) = self.start_flow(number)?;
+        Ok((flow, Some(path)))
     }
 
     /// Starts the worker of a flow, over AF_XDP on the first queue that nobody has, and directs its packets

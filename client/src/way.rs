@@ -18,6 +18,7 @@ use blk_xdp::{AttachError, Program};
 
 use crate::connection::{ConnectOptions, FLOWS_MAX};
 use crate::error::{ClientError, ErrorKind};
+use crate::own_queue::find_port;
 use crate::service::Command;
 use crate::udp_ports::UdpPorts;
 use crate::watcher::{Premises, Watcher};
@@ -39,6 +40,8 @@ pub(crate) enum Way {
         source: IpAddr,
         /// VLAN tags of the packets.
         vlans: Vlans,
+        /// They were chosen, and the kernel's packets do not have them.
+        chosen_vlans: bool,
         /// Follows what changes between here and the server.
         watcher: Watcher,
     },
@@ -133,6 +136,7 @@ impl Way {
                 program: Box::new(Mutex::new(program)),
                 source: route.source,
                 vlans,
+                chosen_vlans: options.vlans != [None; 2],
                 watcher,
             },
             route_mtu: route.mtu.unwrap_or(link.mtu),
@@ -222,6 +226,33 @@ impl Way {
             locked(companions)[usize::from(flow)] = Arc::new(other);
         }
         Ok(())
+    }
+
+    /// A port for a flow by which the server's packets come by this queue of an interface, if there is one.
+    pub(crate) fn port_of_queue(
+        &self,
+        interface: &Interface,
+        queue: u32,
+        remote: SocketAddr,
+    ) -> Option<Arc<Companion>> {
+        match self {
+            // The kernel would ask without the tags that were chosen.
+            Self::Xdp {
+                source,
+                chosen_vlans: false,
+                ..
+            } => find_port(interface, queue, || {
+                Ok(Companion::connect(*source, remote)?)
+            }),
+            _ => None,
+        }
+    }
+
+    /// Gives a flow that has no worker now this port.
+    pub(crate) fn set_port(&self, flow: u16, port: Arc<Companion>) {
+        if let Self::Xdp { companions, .. } = self {
+            locked(companions)[usize::from(flow)] = port;
+        }
     }
 
     /// From now on the worker of a flow is told what changes of the way.

@@ -197,7 +197,7 @@ fn flows(outcome: &Outcome) -> Vec<(u64, u64)> {
 }
 
 /// Two values of each flow.
-fn flow_values(outcome: &Outcome, names: [&str; 2]) -> Vec<[u64; 2]> {
+pub(super) fn flow_values(outcome: &Outcome, names: [&str; 2]) -> Vec<[u64; 2]> {
     let line = outcome.stdout.lines().last().unwrap_or_default();
     let (_, flows) = line
         .split_once("\"flows\":[")

@@ -13,6 +13,7 @@ mod impaired;
 mod interrupted;
 mod misplaced;
 mod modes;
+mod own_queue;
 mod path_mtu;
 mod probe;
 mod ranged;

@@ -123,6 +123,11 @@ impl Companion {
         self.port
     }
 
+    /// The socket that is connected to the other end, for what shall be asked before a worker has the port.
+    pub fn connected(&self) -> Option<&UdpSocket> {
+        self.path.is_some().then_some(&self.socket)
+    }
+
     /// Reads some of what the socket has. Datagrams that got here came on another queue of the interface than its AF_XDP
     /// socket's, or before that was there: a receiver hash, or the sender's queue, decides that. Those of a connected socket
     /// go to `take`, as packets on this path; the others get here again by themselves. An error is what the kernel heard about
