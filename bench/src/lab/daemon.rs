@@ -15,6 +15,11 @@ use super::{Directory, binary, unique, within};
 /// How long a process that was killed may take to be gone. One that waits for a disk that stands still takes for ever.
 const KILLED: Duration = Duration::from_secs(10);
 
+/// How long it runs at a time while it is led to a point: far too short for a large file.
+const MOMENT: Duration = Duration::from_millis(2);
+/// How long it may take to get there.
+const LED: Duration = Duration::from_secs(20);
+
 /// blockd, ready. Ended when dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -206,6 +211,18 @@ impl Daemon {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to blockd");
+    }
+
+    /// Lets it run for moments, and stand still between them, until the answer to the question is yes. It stands still at the
+    /// end, so whoever needs it to go on has come as far as the question says, and not much farther. Says whether that
+    /// came in time.
+    pub fn lead_to(&self, mut question: impl FnMut() -> bool) -> bool {
+        within(LED, || {
+            self.signal(Signal::CONT);
+            std::thread::sleep(MOMENT);
+            self.signal(Signal::STOP);
+            question()
+        })
     }
 
     /// Its counters by name, summed over its queues.

@@ -62,7 +62,6 @@ fn messages_that_the_other_end_cannot_take_are_given_up() {
         let daemon = both_ways(&hosts, &directory, "udp", "skb");
         // A get of each family, over at least one flow.
         assert!(daemon.statistics()["udp_parted"] >= 2, "{}", daemon.log());
-        assert!(daemon.log().contains("they go one by one"));
     }
 }
 

@@ -12,6 +12,8 @@ use super::support::{Directory, files, ready, within};
 
 /// Not a whole number of sectors; large enough to be on its way when something happens.
 const SIZE: u64 = (96 << 20) + 333;
+/// How often it is tried to catch copies in the middle; none may be over by then.
+const ATTEMPTS: usize = 5;
 /// How many run at once.
 const CLIENTS: usize = 8;
 /// A process that is started, or that ends, may take so long to have, or to have given back, what it holds.
@@ -130,6 +132,31 @@ pub fn has_worker(copy: &Running) -> bool {
     })
 }
 
+/// Whether a process has a file open that has no name yet: what it gets.
+fn has_unnamed(copy: &Running) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{}/fd", copy.process())) else {
+        return false;
+    };
+    let mut targets = descriptors
+        .flatten()
+        .filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    targets.any(|to| {
+        let to = to.to_string_lossy();
+        to.starts_with('/') && to.contains("/#") && to.ends_with(" (deleted)")
+    })
+}
+
+/// Puts into this export that have begun and are not over.
+pub fn puts_under_way(export: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(export.join(".blockd")) else {
+        return 0;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".part"))
+        .count()
+}
+
 /// Waits until each has found its way, AF_XDP for so many of them: who goes by UDP has let go of the program.
 #[track_caller]
 pub fn settled(copies: &[Running], af_xdp: usize) {
@@ -232,6 +259,12 @@ fn kill_one(test: &str, victim: usize) {
     if !ready(test) {
         return;
     }
+    let caught = (0..ATTEMPTS).any(|_| try_to_kill_one(victim));
+    assert!(caught, "each time a copy was over before it was seen");
+}
+
+/// `false` when one was over too early.
+fn try_to_kill_one(victim: usize) -> bool {
     let scene = Scene::new(2);
     scene.hold_daemon();
     let mut copies = Vec::new();
@@ -239,13 +272,21 @@ fn kill_one(test: &str, victim: usize) {
         copies.push(scene.start("prefer-xdp", number));
         settled(&copies, af_xdp);
     }
-    scene.release_daemon();
-    std::thread::sleep(Duration::from_millis(30));
-    assert!(copies[victim].is_running(), "it was over too early");
+    let mut over = false;
+    let led = scene.daemon.lead_to(|| {
+        over = !copies.iter_mut().all(Running::is_running);
+        over || (puts_under_way(&scene.export) == 2 && has_unnamed(&copies[1]))
+    });
+    if over {
+        scene.release_daemon();
+        return false;
+    }
+    assert!(led, "not all have begun");
     copies[victim].signal(Signal::KILL);
     let killed = copies.remove(victim).outcome();
     assert_eq!(killed.code, None, "{killed:?}");
     assert!(scene.hosts.has_xdp(Host::Client), "the others have lost it");
+    scene.release_daemon();
     // Its queue is free for the next, at once.
     if victim < 2 {
         let next = scene.start("copy", 6).outcome();
@@ -267,6 +308,7 @@ fn kill_one(test: &str, victim: usize) {
         );
     }
     scene.assert_gone();
+    true
 }
 
 #[test]

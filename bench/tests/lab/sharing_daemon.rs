@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::sharing::settled;
+use super::sharing::{puts_under_way, settled};
 use super::support::client::{Outcome, Running, start_over};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
@@ -93,21 +93,16 @@ impl Scene {
         )
     }
 
-    /// Lets the far blockd stand still in the middle of what these copies send, each over AF_XDP.
-    fn hold(&self, copies: &[Running]) {
-        settled(copies, copies.len());
-        let parts = || {
-            let Ok(entries) = std::fs::read_dir(self.far_export.join(".blockd")) else {
-                return 0;
-            };
-            let names = entries.flatten().map(|entry| entry.file_name());
-            names
-                .filter(|name| name.to_string_lossy().ends_with(".part"))
-                .count()
-        };
-        let begun = within(Duration::from_secs(20), || parts() == copies.len());
+    /// Starts puts of the large file to the far host under these names, each over AF_XDP. The far blockd stands still in the
+    /// middle of all of them.
+    fn put_and_hold<const N: usize>(&self, puts: [(&str, &str); N]) -> [Running; N] {
+        // None is over before the last one has begun.
         self.far.signal(Signal::STOP);
+        let copies = puts.map(|(datapath, name)| self.put_out(datapath, name));
+        settled(&copies, N);
+        let begun = self.far.lead_to(|| puts_under_way(&self.far_export) == N);
         assert!(begun, "nothing is on its way");
+        copies
     }
 
     fn release(&self) {
@@ -165,8 +160,7 @@ fn blkcp_comes_and_goes_beside_blockd() {
     let near = scene.near("copy", &["--queues", "1"]);
     assert!(near.log().contains("UDP sockets for"), "{}", near.log());
     // What comes by the queue that blkcp has reaches blockd, too.
-    let out = scene.put_out("prefer-xdp", "first");
-    scene.hold(std::slice::from_ref(&out));
+    let [out] = scene.put_and_hold([("prefer-xdp", "first")]);
     scene.there_and_back("in");
     scene.release();
     scene.check("first", out, "af_xdp-copy");
@@ -190,8 +184,7 @@ fn blockd_comes_and_goes_beside_blkcp() {
         return;
     }
     let scene = Scene::new();
-    let out = scene.put_out("copy", "out");
-    scene.hold(std::slice::from_ref(&out));
+    let [out] = scene.put_and_hold([("copy", "out")]);
     // It gets the other queue; killed, it leaves blkcp its own.
     let mut killed = scene.near("copy", &[]);
     killed.signal(Signal::KILL);
@@ -218,8 +211,7 @@ fn no_queue_is_free_for_blockd() {
         return;
     }
     let scene = Scene::new();
-    let out = [scene.put_out("copy", "a"), scene.put_out("copy", "b")];
-    scene.hold(&out);
+    let out = scene.put_and_hold([("copy", "a"), ("copy", "b")]);
     let near = scene.near("prefer-xdp", &[]);
     let log = near.log();
     assert!(
@@ -257,8 +249,7 @@ fn the_allow_list_is_that_of_blockd_alone() {
     scene.check("first", out, "af_xdp-copy");
     drop(near);
     // blkcp first. The list holds on its queue as well, for blockd's port.
-    let out = scene.put_out("copy", "second");
-    scene.hold(std::slice::from_ref(&out));
+    let [out] = scene.put_and_hold([("copy", "second")]);
     let mut near = scene.near("copy", &strict);
     // Killed, it leaves its list behind, which holds for nobody: the next blockd has none.
     near.signal(Signal::KILL);
