@@ -1,5 +1,6 @@
 //! How fast ranges of a remote file are read and written: 4 KiB at random offsets one at a time and many at once, and all
-//! of it in large pieces. Makes the file; remove it afterwards.
+//! of it in large pieces, over AF_XDP in copy mode (start blockd with `--datapath copy`). Makes the file; remove it
+//! afterwards.
 //!
 //! ```text
 //! cargo run --release -p blk-client --example range_rates -- HOST:EXPORT/PATH
@@ -8,7 +9,9 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use blk_client::{ClientError, ConnectOptions, Connection, Location, OpenOptions, RemoteFile};
+use blk_client::{
+    ClientError, ConnectOptions, Connection, Datapath, Location, OpenOptions, RemoteFile,
+};
 use futures_util::future::try_join_all;
 
 const SIZE: u64 = 256 << 20;
@@ -102,7 +105,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("the file must be a remote one, as in HOST:EXPORT/PATH".into());
     };
     tokio_uring::start(async {
-        let connection = Connection::open(&path.host, &ConnectOptions::default()).await?;
+        let options = ConnectOptions {
+            datapath: Datapath::Copy,
+            ..ConnectOptions::default()
+        };
+        let connection = Connection::open(&path.host, &options).await?;
         let create = Some(0o644);
         let file = connection.open_file(&path, OpenOptions { create }).await?;
         large(&file).await?;

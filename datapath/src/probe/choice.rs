@@ -9,8 +9,9 @@ use crate::net::ethtool::driver;
 /// known.
 ///
 /// Without zero-copy mode the kernel copies each packet of an AF_XDP socket on its own, while one call moves up to 64 KiB
-/// over a UDP socket: half to a third of the rate at MTU 1500 to 65535 on veth (docs/measurements.md). And a program in native
-/// mode has the interface give up segmentation for everybody else's traffic as well.
+/// over a UDP socket. On veth UDP sockets have 4.5 to 7 times the rate of copy mode at MTU 1500, 1.3 to 1.4 times at 3498, and
+/// 1.4 to 2.7 times above (docs/measurements.md). And a program in native mode has the interface give up segmentation for
+/// everybody else's traffic as well.
 #[must_use]
 pub fn udp_instead(interface: &Interface) -> Option<String> {
     let features = XdpFeatures::of(interface.index).ok()?;
