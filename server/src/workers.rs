@@ -102,39 +102,44 @@ impl Workers {
                     entrance.give_up(config, interface, wanted.queues.len(), error)?;
                     return self.staff(config, interface, wanted, entrance, commons);
                 }
-                // Who says how many, or which, gets them, or is told.
-                Err(error) if config.queues.is_some() => return Err(error),
-                Err(error) if error.is_busy() => break,
-                // The memory that may be locked is enough for the workers so far.
-                Err(error) if config.datapath.falls_back() && error.is_no_af_xdp() => {
-                    tracing::warn!(%error, workers = number, "no more AF_XDP sockets");
+                Err(error) => {
+                    do_with_fewer(config, number, error)?;
                     break;
                 }
-                Err(error) => return Err(error),
             }
             if entrance.is_xdp() && !by_number && next > last {
                 break;
             }
         }
         let missing = self.len() < interface.rx_queues as usize;
-        let beside = match missing && self.len() < ConnectionId::WORKERS {
-            true => entrance.beside(interface)?,
-            false => None,
-        };
-        count.set((self.len() + usize::from(beside.is_some())) as u16);
-        if let Some(port) = beside {
-            let mut settings = worker_config(config, interface, wanted, self.len());
-            settings.engine.workers = count;
-            settings.cpu = wanted.spare.first().copied().or(settings.cpu);
-            self.start(settings, port, commons)?;
-            if let Some(fallback) = self.handles.last_mut() {
-                fallback.post = Post::OtherQueues;
-            }
-            self.has_fallback = true;
-        }
+        let others = entrance.is_xdp() && missing && self.len() < ConnectionId::WORKERS;
+        count.set((self.len() + usize::from(others)) as u16);
         for worker in &self.handles {
             entrance.register(worker.handle.queue(), worker.handle.xsk_fd())?;
         }
+        // Its sockets come after that: in them, a Hello of a queue that is registered later would begin a session with the wrong
+        // worker.
+        if others && let Some(port) = entrance.beside(interface)? {
+            let mut settings = worker_config(config, interface, wanted, self.len());
+            settings.engine.workers = count;
+            settings.cpu = wanted.spare.first().copied().or(settings.cpu);
+            self.start_fallback(settings, port, commons)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the one for what comes by queues that others have.
+    fn start_fallback(
+        &mut self,
+        config: WorkerConfig,
+        port: Port,
+        commons: &Commons,
+    ) -> Result<(), DaemonError> {
+        self.start(config, port, commons)?;
+        if let Some(fallback) = self.handles.last_mut() {
+            fallback.post = Post::OtherQueues;
+        }
+        self.has_fallback = true;
         Ok(())
     }
 
@@ -215,6 +220,28 @@ impl Workers {
             }
         }
         reports
+    }
+}
+
+/// Whether so many workers will do, when the next one does not start.
+///
+/// # Errors
+/// The same: they will not.
+fn do_with_fewer(
+    config: &DaemonConfig,
+    workers: usize,
+    error: DaemonError,
+) -> Result<(), DaemonError> {
+    match error {
+        // Who says how many, or which, gets them, or is told.
+        error if config.queues.is_some() => Err(error),
+        error if error.is_busy() => Ok(()),
+        // The memory that may be locked is enough for the workers so far.
+        error if config.datapath.falls_back() && error.is_no_af_xdp() => {
+            tracing::warn!(%error, workers, "no more AF_XDP sockets");
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 
