@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use blk_datapath::explain::explain;
 use blk_datapath::udp::Gate;
 use blk_xdp::{HandshakeLimit, HandshakeLimitError, Network, TableError, Tables};
 
@@ -56,41 +57,21 @@ impl Admission {
     /// # Errors
     /// [`TableError`], and the program keeps to this one. Both lists together have to find room.
     pub(crate) fn replace(&self, new: &Self, tables: &mut Tables) -> Result<(), TableError> {
-        let (added, removed) = self.difference(new);
-        let change = |tables: &mut Tables| {
-            for network in &added {
-                tables.allow(*network)?;
-            }
-            tables.enforce_allow_list(!new.allow.is_empty())?;
-            tables.set_handshake_limit(new.handshakes)?;
-            for network in &removed {
-                tables.forget(*network)?;
-            }
-            Ok(())
-        };
-        let changed = change(tables);
-        if changed.is_err() {
-            self.take_back(&added, &removed, tables);
-        }
-        changed
+        run(&self.steps(new), |step| step.take(tables))
     }
 
-    /// Undoes a change that came to half of it. What the kernel does not undo, either, is said.
-    fn take_back(&self, added: &[Network], removed: &[Network], tables: &mut Tables) {
-        let back = |tables: &mut Tables| {
-            for network in removed {
-                tables.allow(*network)?;
-            }
-            tables.enforce_allow_list(!self.allow.is_empty())?;
-            tables.set_handshake_limit(self.handshakes)?;
-            for network in added {
-                tables.forget(*network)?;
-            }
-            Ok::<(), TableError>(())
-        };
-        if let Err(error) = back(tables) {
-            tracing::error!(%error, "the allow-list is partly the new one: start blockd again");
-        }
+    /// How the tables get from this one to `new`: each step, and what undoes it.
+    fn steps(&self, new: &Self) -> Vec<(Step, Step)> {
+        let (added, removed) = self.difference(new);
+        let add = |network: &Network| (Step::Allow(*network), Step::Forget(*network));
+        let remove = |network: &Network| (Step::Forget(*network), Step::Allow(*network));
+        let enforce = |list: &Self| Step::Enforce(!list.allow.is_empty());
+        let limit = |list: &Self| Step::Limit(list.handshakes);
+        let mut steps: Vec<(Step, Step)> = added.iter().map(add).collect();
+        steps.push((enforce(new), enforce(self)));
+        steps.push((limit(new), limit(self)));
+        steps.extend(removed.iter().map(remove));
+        steps
     }
 
     /// Has the program keep to it.
@@ -103,16 +84,165 @@ impl Admission {
     }
 }
 
+/// One change of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Allow(Network),
+    Forget(Network),
+    Enforce(bool),
+    Limit(Option<HandshakeLimit>),
+}
+
+impl Step {
+    fn take(self, tables: &mut Tables) -> Result<(), TableError> {
+        match self {
+            Self::Allow(network) => tables.allow(network),
+            // Also when it was gone already.
+            Self::Forget(network) => tables.forget(network).map(|_| ()),
+            Self::Enforce(enforce) => tables.enforce_allow_list(enforce),
+            Self::Limit(limit) => tables.set_handshake_limit(limit),
+        }
+    }
+}
+
+/// Takes the steps. When one fails, those before it are undone, the last one first, and no others: in a full table, a kernel may
+/// refuse an entry that is there already (`trie_update_elem` in kernel/bpf/lpm_trie.c). What cannot be undone is said, and does
+/// not keep the rest from it.
+fn run(
+    steps: &[(Step, Step)],
+    mut take: impl FnMut(Step) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    for (done, (step, _)) in steps.iter().enumerate() {
+        let Err(error) = take(*step) else { continue };
+        let undo = steps[..done].iter().rev().map(|(_, undo)| *undo);
+        let failed: Vec<TableError> = undo.filter_map(|undo| take(undo).err()).collect();
+        if let Some(error) = failed.first() {
+            let (error, failed) = (explain(error), failed.len());
+            tracing::error!(
+                error,
+                failed,
+                "the allow-list is partly the new one: start blockd again"
+            );
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is in the tables.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Fake {
+        networks: HashSet<Network>,
+        enforced: bool,
+        limit: Option<HandshakeLimit>,
+    }
+
+    impl Fake {
+        fn of(admission: &Admission) -> Self {
+            Self {
+                networks: admission.allow.iter().copied().collect(),
+                enforced: !admission.allow.is_empty(),
+                limit: admission.handshakes,
+            }
+        }
+
+        /// As an older kernel: in a full table an entry that is there already finds no room, either.
+        fn take(&mut self, step: Step, room: usize) -> Result<(), TableError> {
+            match step {
+                Step::Allow(_) if self.networks.len() >= room => return Err(FULL),
+                Step::Allow(network) => drop(self.networks.insert(network)),
+                Step::Forget(network) => drop(self.networks.remove(&network)),
+                Step::Enforce(enforce) => self.enforced = enforce,
+                Step::Limit(limit) => self.limit = limit,
+            }
+            Ok(())
+        }
+    }
+
+    const FULL: TableError = TableError::ListFull { most: 1 };
+
+    fn admission(networks: &[&str], rate: u32) -> Admission {
+        Admission {
+            allow: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            handshakes: Admission::limit(rate).unwrap(),
+        }
+    }
+
+    /// Old and new rules.
+    fn changes() -> [(Admission, Admission); 4] {
+        let none = admission(&[], 0);
+        let old = admission(&["10.0.0.0/8", "192.0.2.7", "fd00::/64"], 100);
+        let new = admission(&["10.0.0.0/9", "fd00::/64", "192.0.2.8", "::1"], 200);
+        [
+            (old.clone(), new.clone()),
+            (new, old.clone()),
+            (none.clone(), old.clone()),
+            (old, none),
+        ]
+    }
+
+    #[test]
+    fn a_change_that_is_refused_anywhere_leaves_the_old_rules() {
+        for (old, new) in changes() {
+            let steps = old.steps(&new);
+            for refused in 0..=steps.len() {
+                let mut table = Fake::of(&old);
+                let mut number = 0;
+                let outcome = run(&steps, |step| {
+                    number += 1;
+                    match number == refused + 1 {
+                        true => Err(FULL),
+                        false => table.take(step, usize::MAX),
+                    }
+                });
+                assert_eq!(outcome.is_ok(), refused == steps.len());
+                let kept = if outcome.is_ok() { &new } else { &old };
+                assert_eq!(table, Fake::of(kept), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_finds_no_room_leaves_the_old_one() {
+        for (old, new) in changes() {
+            let both = old.allow.len() + old.difference(&new).0.len();
+            for room in old.allow.len()..=both {
+                let mut table = Fake::of(&old);
+                let outcome = run(&old.steps(&new), |step| table.take(step, room));
+                assert_eq!(outcome.is_ok(), room == both);
+                let kept = if outcome.is_ok() { &new } else { &old };
+                assert_eq!(table, Fake::of(kept), "{room}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_undone_does_not_keep_the_rest_from_it() {
+        let (old, new) = &changes()[0];
+        let stuck = Step::Forget("192.0.2.8".parse().unwrap());
+        let last = old.steps(new).len();
+        let mut table = Fake::of(old);
+        let mut number = 0;
+        let outcome = run(&old.steps(new), |step| {
+            number += 1;
+            match number == last || step == stuck {
+                true => Err(FULL),
+                false => table.take(step, usize::MAX),
+            }
+        });
+        assert!(outcome.is_err());
+        let mut expected = Fake::of(old);
+        expected.networks.insert("192.0.2.8".parse().unwrap());
+        assert_eq!(table, expected);
+    }
+
     #[test]
     fn lists_differ_by_what_only_one_has() {
-        let list = |networks: &[&str]| Admission {
-            allow: networks.iter().map(|text| text.parse().unwrap()).collect(),
-            handshakes: None,
-        };
+        let list = |networks: &[&str]| admission(networks, 0);
         let old = list(&["10.0.0.0/8", "192.0.2.7", "fd00::/64"]);
         let new = list(&["fd00::/64", "10.0.0.0/9", "10.0.0.0/8"]);
         let (added, removed) = old.difference(&new);
