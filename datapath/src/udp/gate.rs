@@ -97,9 +97,11 @@ impl Gate {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One guard: a thread that has one may wait forever for another, when somebody waits to write in between.
+        let rules = self.rules();
         f.debug_struct("Gate")
-            .field("listed", &self.rules().allowed.is_some())
-            .field("limited", &self.rules().limit.is_some())
+            .field("listed", &rules.allowed.is_some())
+            .field("limited", &rules.limit.is_some())
             .finish_non_exhaustive()
     }
 }
