@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Change;
@@ -153,13 +153,23 @@ impl StateFile {
         }
     }
 
-    /// Leaves what cannot be read to a person, under another name, at which nobody looks again; gives that.
+    /// Leaves what cannot be read to a person, under another name, at which nobody looks again; gives that. It is the first that
+    /// is free: the person may not have looked at an earlier one.
     pub(super) fn set_aside(self) -> io::Result<PathBuf> {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".unreadable");
-        let name = PathBuf::from(name);
-        fs::rename(&self.path, &name)?;
-        Ok(name)
+        let mut number = 1_u64;
+        loop {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".unreadable");
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            let name = PathBuf::from(name);
+            match renameat_with(CWD, &self.path, CWD, &name, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(name),
+                Err(rustix::io::Errno::EXIST) => number += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Writes it anew.
@@ -258,20 +268,31 @@ mod tests {
         let path = StateFile::path(directory.path(), "eth1");
         let whole = serde_json::to_vec(&saved()).unwrap();
         let other = String::from_utf8_lossy(&whole).replace("\"format\":1", "\"format\":2");
-        for bytes in [
+        let contents = [
             &whole[..whole.len() / 2],
             b"garbage",
             b"\xff\xfe",
             b"[]",
             other.as_bytes(),
-        ] {
+        ];
+        let mut kept = Vec::new();
+        for bytes in contents {
             fs::write(&path, bytes).unwrap();
             let mut file = StateFile::lock(&path, false).unwrap().unwrap();
             let error = file.read().unwrap_err();
             assert!(matches!(error, StateError::Unreadable { .. }), "{error}");
-            let aside = file.set_aside().unwrap();
-            assert_eq!(fs::read(aside).unwrap(), bytes);
+            kept.push(file.set_aside().unwrap());
             assert!(StateFile::all(directory.path()).is_empty());
+        }
+        // Each, under the first name that was free.
+        let path = path.to_str().unwrap();
+        let ends = ["", "-2", "-3", "-4", "-5"];
+        assert_eq!(
+            kept,
+            ends.map(|end| PathBuf::from(format!("{path}.unreadable{end}")))
+        );
+        for (name, bytes) in kept.iter().zip(contents) {
+            assert_eq!(fs::read(name).unwrap(), bytes);
         }
     }
 
