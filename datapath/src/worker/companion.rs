@@ -268,19 +268,22 @@ mod tests {
     fn a_port_is_reserved_on_all_addresses_of_both_families() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let remote = server.local_addr().unwrap();
-        let companions = [
-            Companion::listen(0).unwrap(),
-            Companion::connect(remote.ip(), remote).unwrap(),
-        ];
+        let kinds: [&dyn Fn() -> Companion; 2] = [&|| Companion::listen(0).unwrap(), &|| {
+            Companion::connect(remote.ip(), remote).unwrap()
+        }];
         let addresses = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"];
-        for companion in &companions {
+        for reserve in kinds {
+            let companion = reserve();
             for address in addresses {
                 assert!(!can_be_had(address, companion.port()), "{address}");
             }
-        }
-        let ports = companions.map(|companion| companion.port());
-        for port in ports {
-            assert!(addresses.iter().all(|address| can_be_had(address, port)));
+            drop(companion);
+            // What was given back, a test beside this one may get at once, but hardly each time.
+            let is_given_back = || {
+                let port = reserve().port();
+                addresses.iter().all(|address| can_be_had(address, port))
+            };
+            assert!((0..20).any(|_| is_given_back()));
         }
     }
 
