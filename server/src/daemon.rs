@@ -15,7 +15,7 @@ use blk_xdp::{Counters, CountersError, Program, TableError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::admission::Admission;
-use crate::cpus::Cpus;
+use crate::cpus::{Cpus, Placement};
 use crate::entrance::Entrance;
 use crate::error::DaemonError;
 use crate::exports::{ExportSpec, Exports};
@@ -88,18 +88,7 @@ impl Daemon {
         raise_descriptor_limit();
         let exports = Exports::open(&config.exports)?;
         let interface = Interface::by_name(&config.interface)?;
-        let queues = served(
-            config.queues.as_ref(),
-            &interface.name,
-            interface.rx_queues,
-            config.datapath != Datapath::Udp,
-        )?;
-        let cpus = Cpus {
-            allowed: allowed_cpus(),
-            online: online_cpus(),
-            near: near_cpus(&interface.name),
-        };
-        let placement = cpus.place(config.cpus.as_ref(), queues.len())?;
+        let (queues, placement) = places(config, &interface)?;
         recover_steering(&interface.name);
         let mut entrance = Entrance::open(config, &interface, queues.len())?;
 
@@ -129,17 +118,10 @@ impl Daemon {
             spare.rotate_left(1);
         }
         entrance.relieve(&request.workers, &spare);
-        let (steering, steering_notes) = match (config.steer, entrance.is_xdp()) {
-            (false, _) => (None, Vec::new()),
-            (true, false) => (None, vec![NO_STEERING.to_owned()]),
-            // Not before: a card may start anew when it gets a program, or a zero-copy socket.
-            (true, true) => match Steering::set(&interface, &request) {
-                // Not set, rather than not served.
-                Err(error @ (StateError::Io { .. } | StateError::Unreadable { .. })) => {
-                    (None, vec![format!("nothing is set: {}", explain(&error))])
-                }
-                outcome => outcome?,
-            },
+        // Not before: a card may start anew when it gets a program, or a zero-copy socket.
+        let (steering, steering_notes) = match config.steer {
+            true => steer(&interface, entrance.is_xdp(), &request)?,
+            false => (None, Vec::new()),
         };
         let summary = summary(config, &interface, &workers, entrance.reason());
         Ok(Self {
@@ -236,6 +218,44 @@ fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// The queues that are served, and where.
+fn places(
+    config: &DaemonConfig,
+    interface: &Interface,
+) -> Result<(Vec<u32>, Placement), DaemonError> {
+    let queues = served(
+        config.queues.as_ref(),
+        &interface.name,
+        interface.rx_queues,
+        config.datapath != Datapath::Udp,
+    )?;
+    let cpus = Cpus {
+        allowed: allowed_cpus(),
+        online: online_cpus(),
+        near: near_cpus(&interface.name),
+    };
+    let placement = cpus.place(config.cpus.as_ref(), queues.len())?;
+    Ok((queues, placement))
+}
+
+/// Sets the card for the workers, and tells what was not set.
+fn steer(
+    interface: &Interface,
+    is_xdp: bool,
+    request: &Request,
+) -> Result<(Option<Steering>, Vec<String>), StateError> {
+    if !is_xdp {
+        return Ok((None, vec![NO_STEERING.to_owned()]));
+    }
+    match Steering::set(interface, request) {
+        // Not set, rather than not served.
+        Err(error @ (StateError::Io { .. } | StateError::Unreadable { .. })) => {
+            Ok((None, vec![format!("nothing is set: {}", explain(&error))]))
+        }
+        outcome => outcome,
     }
 }
 

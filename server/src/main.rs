@@ -167,14 +167,18 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
-    let arguments = match (parsed.command, parsed.serve) {
-        (Some(Command::Gc(arguments)), _) => return gc_command::run(&arguments),
-        (Some(Command::Probe(arguments)), _) => return probe_command::run(&arguments),
-        (Some(Command::Restore(arguments)), _) => return restore_command::run(&arguments),
-        (None, Some(arguments)) => arguments,
+    match (parsed.command, parsed.serve) {
+        (Some(Command::Gc(arguments)), _) => gc_command::run(&arguments),
+        (Some(Command::Probe(arguments)), _) => probe_command::run(&arguments),
+        (Some(Command::Restore(arguments)), _) => restore_command::run(&arguments),
+        (None, Some(arguments)) => run(arguments),
         // Never: what is required is there, or the usage was shown.
-        (None, None) => return fail("nothing to do: see blockd --help", 2),
-    };
+        (None, None) => fail("nothing to do: see blockd --help", 2),
+    }
+}
+
+/// Serves from start to end.
+fn run(arguments: ServeArguments) -> ExitCode {
     // Signals are caught before anything is attached, so that none of them can leave something behind.
     let signals = match catch_signals() {
         Ok(signals) => signals,
