@@ -169,7 +169,7 @@ impl Link {
         }
     }
 
-    /// Takes note of a session whose packets go alone from now on. An AF_XDP socket has no messages of several.
+    /// Takes note of a session whose packets begin to go alone. An AF_XDP socket has no messages of several.
     pub fn note_parted(&mut self) {
         match self {
             Self::Xsk(_) => {}

@@ -2,9 +2,11 @@
 
 use blk_proto::net::{self, Path};
 use blk_proto::session::{Answer, Transmit};
+use blk_proto::time::Time;
 use blk_proto::wire::{Header, PAYLOAD_OFFSET};
 use zerocopy::IntoBytes;
 
+use super::grouping::Change;
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
 use crate::link::{Link, LinkKind};
@@ -38,12 +40,13 @@ impl Engine {
                 held: &mut self.held,
                 counters: &mut self.counters,
             };
+            sender.begin_turn(peer, now);
             let mut sent = 0;
             while sent < burst && sender.send_next(peer, now) {
                 sent += 1;
             }
             busy |= sent > 0;
-            sender.watch_messages(peer, sent);
+            sender.end_turn(peer);
         }
         let kicked = self.link.kick(&self.umem);
         if let Err(error) = &kicked
@@ -80,25 +83,37 @@ impl Engine {
 }
 
 impl Sender<'_> {
-    /// Looks whether packets that went to the kernel together arrive.
-    fn watch_messages(&mut self, peer: &mut Peer, sent: usize) {
+    /// Looks whether messages of several packets arrive. An AF_XDP socket has none.
+    fn begin_turn(&mut self, peer: &mut Peer, now: Time) {
         if self.link.kind() != LinkKind::Udp {
             return;
         }
-        let (company, lost) = (&mut peer.company, peer.session.lost_packets());
-        if company.judge(lost) {
-            self.link.note_parted();
-            let (remote, together) = (peer.path.destination, company.together());
-            tracing::info!(
-                %remote, lost, together,
-                "packets sent in messages of several are lost: the other end may not take them, so they go one by one"
-            );
+        let remote = peer.path.destination;
+        match peer.company.begin_turn(now, peer.session.watched()) {
+            Some(Change::Part) => {
+                self.link.note_parted();
+                tracing::info!(
+                    %remote,
+                    "nothing arrives of messages of several packets: the other end may not take them, so packets go one by one"
+                );
+            }
+            Some(Change::Join) => {
+                tracing::info!(%remote, "messages of several packets arrive again");
+            }
+            None => {}
         }
-        company.sent(sent as u64);
+    }
+
+    /// Has the session watch what of this turn went as one message.
+    fn end_turn(&mut self, peer: &mut Peer) {
+        let known = peer.session.watched();
+        for number in peer.company.end_turn(known) {
+            peer.session.watch(number);
+        }
     }
 
     /// Sends the session's next packet; `false` when there is none, or no room for it.
-    fn send_next(&mut self, peer: &mut Peer, now: blk_proto::time::Time) -> bool {
+    fn send_next(&mut self, peer: &mut Peer, now: Time) -> bool {
         if self.link.transmit_space() == 0 || self.umem.available() == 0 {
             return false;
         }
@@ -114,9 +129,13 @@ impl Sender<'_> {
                     // A probe of what no frame holds, with more tags here than at the other end: as good as lost.
                     return true;
                 }
-                self.send_copied(grouping, |packet| {
+                let sent = self.send_copied(grouping, |packet| {
                     write_inline(&peer.path, &header, payload, packet)
-                })
+                });
+                if sent {
+                    peer.company.sent(&header);
+                }
+                sent
             }
             Some(Transmit::Block {
                 header,
@@ -131,6 +150,9 @@ impl Sender<'_> {
                 if peer.path.header_len() + span != PAYLOAD_OFFSET {
                     let sent = self.send_shifted(&peer.path, &header, &frame, grouping);
                     self.held.completed(self.umem, frame);
+                    if sent {
+                        peer.company.sent(&header);
+                    }
                     return sent;
                 }
                 let packet = self.umem.packet_mut(&mut frame);
@@ -144,7 +166,10 @@ impl Sender<'_> {
                 };
                 let len = start + span + usize::from(payload_len);
                 match self.link.transmit_held(self.umem, frame, len, grouping) {
-                    Ok(()) => self.counters.frames_sent += 1,
+                    Ok(()) => {
+                        self.counters.frames_sent += 1;
+                        peer.company.sent(&header);
+                    }
                     Err(frame) => self.held.completed(self.umem, frame),
                 }
                 true
@@ -265,7 +290,6 @@ mod tests {
     use blk_proto::session::{
         Acceptor, AcceptorConfig, CloseCode, Config, Occupancy, RetryPolicy, Session, Verdict,
     };
-    use blk_proto::time::Time;
     use blk_proto::wire::{self, HEADER_LEN, Kind, VERSION_AT};
 
     use super::*;

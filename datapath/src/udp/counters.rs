@@ -31,7 +31,7 @@ pub struct UdpCounters {
     pub sent: u64,
     /// Messages that the kernel would not cut, sent as single datagrams.
     pub unsegmented: u64,
-    /// Sessions whose packets go as single datagrams, since messages of several did not arrive.
+    /// Times that the packets of a session went over to single datagrams, since nothing arrived of messages of several.
     pub parted: u64,
     /// Datagrams that the kernel would not send: too long for the path, no route, or forbidden.
     pub refused: u64,

@@ -48,7 +48,7 @@ pub(super) fn flow(header: &[u8]) -> &[u8] {
 
 /// How many of the packets, from the first on, can go as one message: of one flow, all as long as the first but the last,
 /// which may be shorter. Each is told by its flow and the bytes of its UDP payload.
-pub(super) fn group<F: PartialEq>(mut packets: impl Iterator<Item = (F, usize)>) -> usize {
+pub(crate) fn group<F: PartialEq>(mut packets: impl Iterator<Item = (F, usize)>) -> usize {
     let Some((flow, segment)) = packets.next() else {
         return 0;
     };

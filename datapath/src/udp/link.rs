@@ -147,7 +147,7 @@ impl UdpLink {
         Ok(())
     }
 
-    /// Counts a session whose packets go alone from now on.
+    /// Counts a session whose packets begin to go alone.
     pub fn note_parted(&mut self) {
         self.counters.parted += 1;
     }

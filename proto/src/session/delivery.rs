@@ -5,6 +5,10 @@
 //! runs while something of them was sent and is not acknowledged, in flight or lost, and starts anew with all that is acknowledged.
 //! Of the control stream only what has no gap before it counts: the peer can use nothing else.
 //!
+//! A void ([`super::blocks`]) counts as acknowledged like a block. So on a path that narrows while its blocks are cut, each
+//! step of cutting that gets voids through starts the clock anew, and the end comes up to one timeout later for each.
+//! There are few sizes of blocks, and so few steps.
+//!
 //! A slow receiver is none of that: it acknowledges what arrives, and what it grants no credit for is not sent.
 
 use super::Outbox;

@@ -31,7 +31,7 @@
 //! | `credit`, `window` | the receiver's grant, and each block once |
 //! | `control` | the stream of messages, both sides |
 //! | `ack`, `ranges` | what arrived, when to say so |
-//! | `recovery`, `rtt` | what was lost |
+//! | `recovery`, `rtt`, `fate` | what was lost |
 //! | `delivery` | whether more than pings arrives |
 //! | `congestion`, `pacer` | how much may be in flight, how fast it goes out |
 //! | `pmtu` | how long a block may be, so that the path takes it |
@@ -45,6 +45,7 @@ mod congestion;
 mod control;
 mod credit;
 mod delivery;
+mod fate;
 mod handshake;
 mod id;
 mod opening;
@@ -61,9 +62,6 @@ mod transmit;
 mod types;
 mod window;
 
-use core::time::Duration;
-
-use crate::drops::DropReason;
 use crate::time::Time;
 use crate::wire::{HEADER_LEN, Packet};
 
@@ -84,6 +82,7 @@ pub use acceptor::{
     Acceptor, AcceptorConfig, AcceptorCounters, Answer, Occupancy, RetryPolicy, Verdict,
 };
 pub use config::{Config, Congestion, MIN_MAX_PAYLOAD, Parameters};
+pub use fate::Watched;
 pub use handshake::{Refusal, RefuseReason, Reset, Versions, hello_id, negotiate};
 pub use id::{ConnectionId, Generations};
 pub use stats::Stats;
@@ -470,46 +469,6 @@ impl<B> Session<B> {
                 Some(Event::Closed(reason))
             }
             _ => None,
-        }
-    }
-
-    /// Tells the sizes of the lists that it keeps, each with its name and its limit. For tests of the limits.
-    #[cfg(feature = "sim")]
-    pub fn footprint(&self, mut note: impl FnMut(&'static str, usize, usize)) {
-        self.recovery.footprint(&mut note);
-        self.acks.footprint(&mut note);
-        self.inbox.footprint(&mut note);
-        self.outbox.control.footprint(&mut note);
-        self.outbox.blocks.footprint(&mut note);
-    }
-
-    /// Packets that were sent and are lost: [`Stats::lost`] less [`Stats::spurious`].
-    #[must_use]
-    pub const fn lost_packets(&self) -> u64 {
-        let counters = &self.recovery.counters;
-        counters.lost.saturating_sub(counters.spurious)
-    }
-
-    /// Counters, and how the path looks now.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        use congestion::Controller;
-        let dropped = &self.stats.dropped;
-        Stats {
-            duplicates: dropped[DropReason::DuplicatePacket] + dropped[DropReason::DuplicateBlock],
-            lost: self.recovery.counters.lost,
-            spurious: self.recovery.counters.spurious,
-            probes: self.recovery.counters.probes,
-            payload_limit: self.payload_limit,
-            path_probes: self.outbox.pmtu.counters.probes,
-            black_holes: self.outbox.pmtu.counters.black_holes,
-            srtt: Duration::from_nanos(self.recovery.rtt.smoothed()),
-            min_rtt: Duration::from_nanos(self.recovery.rtt.min()),
-            cwnd: self.recovery.controller.window(),
-            in_flight: self.recovery.in_flight(),
-            credit: self.outbox.blocks.credit(),
-            held: self.grants.held(),
-            ..self.stats
         }
     }
 }

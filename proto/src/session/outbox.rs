@@ -2,8 +2,8 @@
 
 use super::blocks::Blocks;
 use super::control::{ControlSender, Piece};
+use super::fate::{Content, Fate};
 use super::pmtu::Pmtu;
-use super::recovery::{Content, Fate};
 
 /// Bytes of the control stream in a packet that every path takes: less than the smallest MTU of IPv6.
 const MIN_CONTROL_PAYLOAD: u16 = 1024;

@@ -19,8 +19,8 @@ use std::collections::VecDeque;
 use super::ack::Ack;
 use super::config::Congestion;
 use super::congestion::{AckSample, Chosen, Controller, FIRST_PACKET, LossSample};
+use super::fate::{Content, Fate, Watched};
 use super::pacer::Pacer;
-use super::pmtu::Probe;
 use super::ranges::RangeSet;
 use super::rtt::{GRANULARITY, Rtt};
 use super::types::Violation;
@@ -43,27 +43,6 @@ const MAX_REORDER_FACTOR: u64 = 8;
 /// to the first value at once, after 16 recoveries.)
 const CALM_ROUNDS: u32 = 16;
 
-/// What a packet carried.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// A block: its slot and number.
-    Block { slot: u32, number: u64 },
-    /// A piece of the control stream: where it begins, and its bytes.
-    Control { offset: u64, len: u16 },
-    /// Nothing; it asked for an Ack.
-    Ping,
-    /// Nothing; its length was to be tried.
-    Probe(Probe),
-}
-
-/// Learns what became of packets.
-pub(super) trait Fate {
-    /// Its packet arrived. May be told of one that was lost before, and more than once.
-    fn on_acked(&mut self, content: Content);
-    /// Its packet was lost.
-    fn on_lost(&mut self, content: Content);
-}
-
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum State {
     Outstanding,
@@ -78,6 +57,8 @@ struct Record {
     /// Bytes of UDP payload.
     size: u32,
     state: State,
+    /// What becomes of it is told.
+    watched: bool,
 }
 
 const _: () = assert!(size_of::<Record>() <= 32);
@@ -88,6 +69,7 @@ pub(super) struct Counters {
     pub(super) lost: u64,
     pub(super) spurious: u64,
     pub(super) probes: u64,
+    pub(super) watched: Watched,
 }
 
 /// The sending side's view of packets in flight.
@@ -249,6 +231,7 @@ impl Recovery {
             content,
             size,
             state: State::Outstanding,
+            watched: false,
         });
         if self.in_flight == 0 {
             self.busy_since = self.last_sent;
@@ -260,6 +243,14 @@ impl Recovery {
         }
         self.pacer.on_sent(self.last_sent, u64::from(size));
         number
+    }
+
+    /// From now on [`Counters::watched`] tells of this packet, unless it is forgotten.
+    pub(super) fn watch(&mut self, number: u64) {
+        let at = number.checked_sub(self.base);
+        if let Some(record) = at.and_then(|at| self.records.get_mut(usize::try_from(at).ok()?)) {
+            record.watched = true;
+        }
     }
 
     /// Takes in an Ack.
@@ -362,6 +353,7 @@ impl Recovery {
                         State::Acked => continue,
                     }
                     record.state = State::Acked;
+                    self.counters.watched.arrived += u64::from(record.watched);
                     fate.on_acked(record.content);
                 }
             });
@@ -411,6 +403,7 @@ impl Recovery {
                 record.state = State::Lost;
                 self.outstanding -= 1;
                 self.in_flight -= u64::from(record.size);
+                self.counters.watched.lost += u64::from(record.watched);
                 // A probe was too long; that says nothing about congestion (RFC 8899, section 3, item 7).
                 if !matches!(record.content, Content::Probe(_)) {
                     self.counters.lost += 1;

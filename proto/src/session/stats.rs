@@ -1,8 +1,10 @@
-//! Counters of a session.
+//! What a session tells of itself.
 
 use core::time::Duration;
 
-use crate::drops::Drops;
+use super::congestion::Controller;
+use super::{Session, Watched};
+use crate::drops::{DropReason, Drops};
 
 /// What a session has done so far, and how its path looks now.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -55,4 +57,49 @@ pub struct Stats {
     pub credit: u64,
     /// Blocks received and not yet released with [`super::Session::release_credit`].
     pub held: u64,
+}
+
+impl<B> Session<B> {
+    /// Tells the sizes of the lists that it keeps, each with its name and its limit. For tests of the limits.
+    #[cfg(feature = "sim")]
+    pub fn footprint(&self, mut note: impl FnMut(&'static str, usize, usize)) {
+        self.recovery.footprint(&mut note);
+        self.acks.footprint(&mut note);
+        self.inbox.footprint(&mut note);
+        self.outbox.control.footprint(&mut note);
+        self.outbox.blocks.footprint(&mut note);
+    }
+
+    /// Has [`Self::watched`] tell what becomes of this packet: Control, Data or Probe, lately given out.
+    pub fn watch(&mut self, packet_number: u64) {
+        self.recovery.watch(packet_number);
+    }
+
+    /// What became of all packets that were ever watched.
+    #[must_use]
+    pub const fn watched(&self) -> Watched {
+        self.recovery.counters.watched
+    }
+
+    /// Counters, and how the path looks now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let dropped = &self.stats.dropped;
+        Stats {
+            duplicates: dropped[DropReason::DuplicatePacket] + dropped[DropReason::DuplicateBlock],
+            lost: self.recovery.counters.lost,
+            spurious: self.recovery.counters.spurious,
+            probes: self.recovery.counters.probes,
+            payload_limit: self.payload_limit,
+            path_probes: self.outbox.pmtu.counters.probes,
+            black_holes: self.outbox.pmtu.counters.black_holes,
+            srtt: Duration::from_nanos(self.recovery.rtt.smoothed()),
+            min_rtt: Duration::from_nanos(self.recovery.rtt.min()),
+            cwnd: self.recovery.controller.window(),
+            in_flight: self.recovery.in_flight(),
+            credit: self.outbox.blocks.credit(),
+            held: self.grants.held(),
+            ..self.stats
+        }
+    }
 }

@@ -9,8 +9,8 @@ use crate::wire::{self, FLAG_ACK_NOW, HEADER_LEN, Header, Kind};
 
 use super::blocks::Outgoing;
 use super::control::Piece;
+use super::fate::Content;
 use super::pmtu::Probe;
-use super::recovery::Content;
 use super::timers::RETRY_INTERVAL;
 use super::{CLOSE_LEN, Outbox, Session, State, Transmit};
 

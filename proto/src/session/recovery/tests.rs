@@ -85,6 +85,24 @@ fn acknowledged_packets_are_told_once() {
 }
 
 #[test]
+fn of_watched_packets_it_is_told_what_becomes_of_them() {
+    let mut test = Test::new();
+    test.send(5);
+    for number in [1, 2, 3, 99] {
+        test.recovery.watch(number);
+    }
+    test.now += RTT;
+    test.ack(&[(3, 5)]).unwrap();
+    let told = |arrived, lost| Watched { arrived, lost };
+    assert_eq!(test.recovery.counters.watched, told(1, 0));
+    test.timeout();
+    assert_eq!(test.log.lost, [0, 1, 2]);
+    assert_eq!(test.recovery.counters.watched, told(1, 2));
+    test.ack(&[(2, 5)]).unwrap();
+    assert_eq!(test.recovery.counters.watched, told(2, 2), "late");
+}
+
+#[test]
 fn an_overtaken_packet_is_lost_after_the_reordering_window() {
     let mut test = Test::new();
     test.send(3);

@@ -8,6 +8,8 @@ mod path;
 mod restart;
 mod transfer;
 
+use core::time::Duration;
+
 use super::*;
 use crate::net::Ecn;
 use crate::wire::{self, Header, Kind};
