@@ -154,8 +154,12 @@ mod tests {
         fn take(&mut self, step: Step, room: usize) -> Result<(), TableError> {
             match step {
                 Step::Allow(_) if self.networks.len() >= room => return Err(FULL),
-                Step::Allow(network) => drop(self.networks.insert(network)),
-                Step::Forget(network) => drop(self.networks.remove(&network)),
+                Step::Allow(network) => {
+                    assert!(self.networks.insert(network), "{network} was there")
+                }
+                Step::Forget(network) => {
+                    assert!(self.networks.remove(&network), "{network} was not")
+                }
                 Step::Enforce(enforce) => self.enforced = enforce,
                 Step::Limit(limit) => self.limit = limit,
             }
