@@ -9,7 +9,7 @@ use blk_datapath::dump::Taps;
 use blk_datapath::link::Datapath;
 use blk_datapath::udp::UdpCounters;
 use blk_proto::message::{Reply, Request};
-use blk_proto::net::Vlans;
+use blk_proto::net::{Path, Vlans};
 use blk_proto::session::Stats;
 use tokio::sync::{Mutex, oneshot};
 
@@ -17,7 +17,7 @@ use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::remote_file::{Limits, Link};
 use crate::service::Command;
-use crate::setup::{Ground, more_telling, on_thread, prepare, resettle, resolve};
+use crate::setup::{Ground, more_telling, on_thread, prepare, resolve, restart_on_own_queue};
 
 /// Most flows of a connection.
 pub const FLOWS_MAX: u16 = 8;
@@ -138,15 +138,17 @@ impl Connection {
         remote: SocketAddr,
         options: &ConnectOptions,
     ) -> Result<Self, ClientError> {
-        let options = options.clone();
-        let (home, path, ground) = on_thread(move || prepare(remote, &options)).await?;
-        // Dropped before the ground, also on the way out of here.
-        let ground = ground;
-        let mut home = home;
-        home.connect(path);
-        home.connected().await?;
+        let (home, ground) = Self::begin(remote, options).await?;
         let (home, ground) = match home.statistics().await {
-            Ok((_, link)) if link.strays > 0 => Self::resettle(home, ground).await?,
+            Ok((_, link)) if link.strays > 0 => {
+                match Self::begin_on_own_queue(home, ground).await {
+                    Ok(begun) => begun,
+                    Err(error) => {
+                        tracing::info!(%error, "no better port");
+                        Self::begin(remote, options).await?
+                    }
+                }
+            }
             _ => (home, ground),
         };
         Ok(Self {
@@ -160,10 +162,30 @@ impl Connection {
         })
     }
 
+    /// The first flow, and its session.
+    async fn begin(
+        remote: SocketAddr,
+        options: &ConnectOptions,
+    ) -> Result<(Flow, Ground), ClientError> {
+        let options = options.clone();
+        let (flow, path, ground) = on_thread(move || prepare(remote, &options)).await?;
+        Self::greet(flow, Some(path), ground).await
+    }
+
     /// The first flow again, with a port whose packets come by its queue, should there be one.
-    async fn resettle(flow: Flow, ground: Ground) -> Result<(Flow, Ground), ClientError> {
-        let (flow, path, ground) = on_thread(move || resettle(flow, ground)).await?;
-        let ground = ground;
+    async fn begin_on_own_queue(flow: Flow, ground: Ground) -> Result<(Flow, Ground), ClientError> {
+        let restarted = on_thread(move || restart_on_own_queue(flow, ground)).await;
+        let (flow, path, ground) = restarted?;
+        Self::greet(flow, path, ground).await
+    }
+
+    /// Opens the session of a flow on this path, if it has none yet.
+    async fn greet(
+        flow: Flow,
+        path: Option<Path>,
+        ground: Ground,
+    ) -> Result<(Flow, Ground), ClientError> {
+        // Dropped before the ground, also on the way out of here.
         let mut flow = flow;
         if let Some(path) = path {
             flow.connect(path);

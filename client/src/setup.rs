@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use blk_datapath::link::{Datapath, LinkKind};
-use blk_datapath::net::Interface;
+use blk_datapath::net::{Interface, is_card};
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_proto::net::Path;
 use blk_proto::session::MIN_MAX_PAYLOAD;
@@ -111,21 +111,25 @@ fn begin(
         way,
         shuffled: false,
     };
-    let (flow, path, link) = ground.start_flow(0)?;
+    let (flow, path, link) = ground.start_flow(0, None)?;
     ground.datapath.queue = flow.queue();
     ground.datapath.mode = link.name();
     Ok((flow, path, ground))
 }
 
-/// Makes another first flow of one whose packets come by other queues: one with a port whose packets come by its own. `None` for the path: no
-/// such port was found, and it is the flow that there was.
-pub fn resettle(
+/// Starts the first flow again with a port whose packets come by its queue. Without a path: there is no such port, and it is
+/// the flow that there was.
+pub fn restart_on_own_queue(
     flow: Flow,
     mut ground: Ground,
 ) -> Result<(Flow, Option<Path>, Ground), ClientError> {
     ground.shuffled = true;
-    let (flow, path) = ground.settle(0, flow)?;
+    let (flow, changed) = ground.find_own_queue(0, flow)?;
     ground.datapath.queue = flow.queue();
+    let path = changed.map(|(path, link)| {
+        ground.datapath.mode = link.name();
+        path
+    });
     Ok((flow, path, ground))
 }
 
@@ -150,7 +154,7 @@ impl Ground {
         let mut started = Vec::new();
         let asked = self.options.flows.is_some();
         for number in 1..self.way.spread(workers, asked, reached) {
-            match self.start_settled(number) {
+            match self.start_other(number) {
                 Ok((mut flow, path)) => {
                     flow.connect(path);
                     started.push(flow);
@@ -165,37 +169,49 @@ impl Ground {
         Ok(started)
     }
 
-    /// Starts a flow, and where ports decide about queues, with a port whose packets come by its queue.
-    fn start_settled(&self, number: u16) -> Result<(Flow, Path), ClientError> {
-        let (flow, path, _) = self.start_flow(number)?;
-        if !self.shuffled {
+    /// Starts a flow that is not the first; where ports decide about queues, with a port whose packets come by its own.
+    fn start_other(&self, number: u16) -> Result<(Flow, Path), ClientError> {
+        let (flow, path, _) = self.start_flow(number, None)?;
+        if !self.shuffled && !is_card(&self.interface.name) {
             return Ok((flow, path));
         }
-        let (flow, other) = self.settle(number, flow)?;
-        Ok((flow, other.unwrap_or(path)))
+        let (flow, changed) = self.find_own_queue(number, flow)?;
+        Ok((flow, changed.map_or(path, |(path, _)| path)))
     }
 
-    /// Starts a flow again with a port whose packets come by its queue, where there is one; with the new path then.
-    fn settle(&self, number: u16, flow: Flow) -> Result<(Flow, Option<Path>), ClientError> {
-        let port = self
-            .way
-            .port_of_queue(&self.interface, flow.queue(), self.remote);
+    /// Starts a flow again with a port whose packets come by its queue, if there is one; with the new path and link then.
+    fn find_own_queue(
+        &self,
+        number: u16,
+        flow: Flow,
+    ) -> Result<(Flow, Option<(Path, LinkKind)>), ClientError> {
+        let queue = flow.queue();
+        let port = self.way.port_of_queue(&self.interface, queue, self.remote);
         let Some(port) = port else {
             return Ok((flow, None));
         };
         drop(flow);
+        self.way.unregister(queue, number)?;
         self.way.set_port(number, port);
-        let (flow, path, _) = self.start_flow(number)?;
-        Ok((flow, Some(path)))
+        let (flow, path, link) = match self.start_flow(number, Some(queue)) {
+            // Somebody has it meanwhile.
+            Err(error) if is_busy(&error) => self.start_flow(number, None)?,
+            outcome => outcome?,
+        };
+        Ok((flow, Some((path, link))))
     }
 
-    /// Starts the worker of a flow, over AF_XDP on the first queue that nobody has, and directs its packets
-    /// to it. The path of its packets, and its link, too.
-    fn start_flow(&self, number: u16) -> Result<(Flow, Path, LinkKind), ClientError> {
+    /// Starts the worker of a flow, over AF_XDP on this queue or the first one that nobody has, and directs its packets to it. The
+    /// path of its packets, and its link, too.
+    fn start_flow(
+        &self,
+        number: u16,
+        queue: Option<u32>,
+    ) -> Result<(Flow, Path, LinkKind), ClientError> {
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            match self.try_flow(number) {
+            match self.try_flow(number, queue) {
                 Err(ClientError::Slot(SlotError::PortElsewhere { .. })) if tries > 0 => {
                     self.way.change_port(number, self.remote)?;
                 }
@@ -204,9 +220,13 @@ impl Ground {
         }
     }
 
-    fn try_flow(&self, number: u16) -> Result<(Flow, Path, LinkKind), ClientError> {
+    fn try_flow(
+        &self,
+        number: u16,
+        queue: Option<u32>,
+    ) -> Result<(Flow, Path, LinkKind), ClientError> {
         let port = self.way.source_port(number);
-        let worker = self.start_worker(number, port)?;
+        let worker = self.start_worker(number, queue, port)?;
         let queue = worker.queue().unwrap_or(number.into());
         let (socket, link) = (worker.xsk_fd(), worker.link());
         // From here on no change of the way gets by the flow.
@@ -216,12 +236,18 @@ impl Ground {
         Ok((flow, self.way.path(number, self.remote), link))
     }
 
-    fn start_worker(&self, number: u16, port: u16) -> Result<WorkerHandle<Command>, ClientError> {
+    fn start_worker(
+        &self,
+        number: u16,
+        queue: Option<u32>,
+        port: u16,
+    ) -> Result<WorkerHandle<Command>, ClientError> {
         let (interface, options) = (&self.interface, &self.options);
-        // Over AF_XDP any queue will do; over UDP it is a name only.
-        let (first, last) = match self.way.has_queues() {
-            true => (0, interface.rx_queues.saturating_sub(1)),
-            false => (number.into(), number.into()),
+        // Over UDP it is a name only.
+        let (first, last) = match (self.way.has_queues(), queue) {
+            (true, Some(queue)) => (queue, queue),
+            (true, None) => (0, interface.rx_queues.saturating_sub(1)),
+            (false, _) => (number.into(), number.into()),
         };
         let mut config = WorkerConfig::new(&interface.name, first, interface.mtu, port, false);
         config.last_queue = last;

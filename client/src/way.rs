@@ -248,6 +248,14 @@ impl Way {
         }
     }
 
+    /// Has packets to a flow's port on a queue go to the kernel again.
+    pub(crate) fn unregister(&self, queue: u32, flow: u16) -> Result<(), ClientError> {
+        if let Self::Xdp { program, .. } = self {
+            locked(program).unregister(queue, self.source_port(flow))?;
+        }
+        Ok(())
+    }
+
     /// Gives a flow that has no worker now this port.
     pub(crate) fn set_port(&self, flow: u16, port: Arc<Companion>) {
         if let Self::Xdp { companions, .. } = self {

@@ -38,7 +38,7 @@ fn ports_are_found_whose_packets_come_by_the_flow_s_queue() {
     for number in 0..COPIES {
         let host = ["10.77.0.1", "[fd77::1]"][number % 2];
         let from = format!("{host}:data/file");
-        let words = [&from, back.to_str().expect("a plain path")];
+        let words = ["--flows", "1", &from, back.to_str().expect("a plain path")];
         let get = start_over(&hosts, Host::Client, "copy", &directory, &words).outcome();
         get.ok();
         files::assert_same(&source, &back);

@@ -16,7 +16,7 @@ const TO_THIS_HOST: u32 = 0;
 /// Longer packets are not looked at: a tap is there for answers to handshakes.
 const LENGTH_MAX: u32 = 512;
 
-/// A packet socket that gets a copy of the short packets that come in by one queue of an interface.
+/// A packet socket that gets a copy of the short UDP packets that come in by one queue of an interface.
 #[derive(Debug)]
 pub struct QueueTap {
     socket: OwnedFd,
@@ -77,17 +77,24 @@ fn queue_mapping(queue: u32, veth: bool) -> u32 {
     queue.saturating_add(u32::from(!veth))
 }
 
-/// Lets in whole what is short, is for this host, and came by a queue.
-fn filter(interface: u32, queue_mapping: u32) -> [libc::sock_filter; 10] {
-    const REFUSE: usize = 9;
+/// Lets in whole what is UDP without extension headers, short, for this host, and came by a queue.
+fn filter(interface: u32, queue_mapping: u32) -> [libc::sock_filter; 17] {
+    const REFUSE: usize = 16;
+    const IPV4: u32 = libc::ETH_P_IP as u32;
+    const IPV6: u32 = libc::ETH_P_IPV6 as u32;
     let load = |field: i32| {
         let operand = (libc::SKF_AD_OFF + field) as u32;
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, operand)
     };
-    let refuse_unless = |at: usize, value: u32| {
-        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        instruction(code, 0, (REFUSE - at - 1) as u8, value)
+    let load_ip_byte = |at: i32| {
+        let operand = (libc::SKF_NET_OFF + at) as u32;
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, operand)
     };
+    let skip_unless = |value: u32, skipped: u8| {
+        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        instruction(code, 0, skipped, value)
+    };
+    let refuse_unless = |at: usize, value: u32| skip_unless(value, (REFUSE - at - 1) as u8);
     let give = |len: u32| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, len);
     [
         load(libc::SKF_AD_IFINDEX),
@@ -96,6 +103,14 @@ fn filter(interface: u32, queue_mapping: u32) -> [libc::sock_filter; 10] {
         refuse_unless(3, queue_mapping),
         load(libc::SKF_AD_PKTTYPE),
         refuse_unless(5, TO_THIS_HOST),
+        load(libc::SKF_AD_PROTOCOL),
+        skip_unless(IPV4, 2),
+        // The protocol of an IPv4 header (RFC 791), the next header of an IPv6 one (RFC 8200).
+        load_ip_byte(9),
+        instruction(libc::BPF_JMP | libc::BPF_JA, 0, 0, 2),
+        refuse_unless(10, IPV6),
+        load_ip_byte(6),
+        refuse_unless(12, libc::IPPROTO_UDP as u32),
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0),
         instruction(
             libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K,
@@ -151,18 +166,21 @@ mod tests {
                 return eprintln!("SKIPPED: packets_of_a_queue_are_told_from_others: {error}");
             }
         };
-        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let there = receiver.local_addr().unwrap();
-        sender.send_to(&[0; LENGTH_MAX as usize], there).unwrap();
-        sender.send_to(b"short", there).unwrap();
-        receiver.recv(&mut [0; 1024]).unwrap();
-        receiver.recv(&mut [0; 1024]).unwrap();
-        let came = |tap: &QueueTap| {
-            let ports = tap.udp_ports();
-            ports.iter().filter(|&&port| port == there.port()).count()
-        };
-        assert_eq!(taps.each_ref().map(came), [1, 0], "the short one, once");
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = UdpSocket::bind(address).unwrap();
+            let sender = UdpSocket::bind(address).unwrap();
+            let there = receiver.local_addr().unwrap();
+            sender.send_to(&[0; LENGTH_MAX as usize], there).unwrap();
+            sender.send_to(b"short", there).unwrap();
+            receiver.recv(&mut [0; 1024]).unwrap();
+            receiver.recv(&mut [0; 1024]).unwrap();
+            let came = |tap: &QueueTap| {
+                let ports = tap.udp_ports();
+                ports.iter().filter(|&&port| port == there.port()).count()
+            };
+            let came = taps.each_ref().map(came);
+            assert_eq!(came, [1, 0], "the short one, once: {address}");
+        }
     }
 
     #[test]
