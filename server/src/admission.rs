@@ -39,13 +39,14 @@ impl Admission {
         Gate::new(&self.allow, self.handshakes)
     }
 
-    /// Networks that are in only one of the two lists: those in `other`, and those in this one.
+    /// Networks that are in only one of the two lists: those in `other`, and those in this one; each once, however often a list
+    /// has it. Equal networks have the same key in the tables, since a [`Network`] has no bits beyond its prefix.
     #[must_use]
     pub fn difference(&self, other: &Self) -> (Vec<Network>, Vec<Network>) {
         let not_in = |list: &[Network], those: &[Network]| {
-            let those: HashSet<&Network> = those.iter().collect();
-            let rest = list.iter().filter(|network| !those.contains(network));
-            rest.copied().collect()
+            let mut seen: HashSet<Network> = those.iter().copied().collect();
+            let rest = list.iter().copied();
+            rest.filter(|network| seen.insert(*network)).collect()
         };
         let (own, others) = (&self.allow, &other.allow);
         (not_in(others, own), not_in(own, others))
@@ -76,8 +77,10 @@ impl Admission {
 
     /// Has the program keep to it.
     pub(crate) fn enter(&self, tables: &mut Tables) -> Result<(), TableError> {
-        for network in &self.allow {
-            tables.allow(*network)?;
+        // Each once: in a full table, one that is there already may be refused.
+        let (networks, _) = Self::default().difference(self);
+        for network in networks {
+            tables.allow(network)?;
         }
         tables.enforce_allow_list(!self.allow.is_empty())?;
         tables.set_handshake_limit(self.handshakes)
@@ -176,16 +179,31 @@ mod tests {
         }
     }
 
+    /// Three networks, each in more than one place and spelling.
+    const TWICE: [&str; 7] = [
+        "10.0.0.0/8",
+        "192.0.2.9",
+        "fd00:1::/64",
+        "::ffff:10.0.0.0/104",
+        "192.0.2.9/32",
+        "192.0.2.9",
+        "fd00:1:0::/64",
+    ];
+
     /// Old and new rules.
-    fn changes() -> [(Admission, Admission); 4] {
+    fn changes() -> [(Admission, Admission); 7] {
         let none = admission(&[], 0);
         let old = admission(&["10.0.0.0/8", "192.0.2.7", "fd00::/64"], 100);
         let new = admission(&["10.0.0.0/9", "fd00::/64", "192.0.2.8", "::1"], 200);
+        let repeated = admission(&TWICE, 0);
         [
             (old.clone(), new.clone()),
-            (new, old.clone()),
+            (new.clone(), old.clone()),
             (none.clone(), old.clone()),
-            (old, none),
+            (old.clone(), none.clone()),
+            (old, repeated.clone()),
+            (repeated.clone(), new),
+            (none, repeated),
         ]
     }
 
@@ -213,8 +231,9 @@ mod tests {
     #[test]
     fn a_list_that_finds_no_room_leaves_the_old_one() {
         for (old, new) in changes() {
-            let both = old.allow.len() + old.difference(&new).0.len();
-            for room in old.allow.len()..=both {
+            let held = Fake::of(&old).networks.len();
+            let both = held + old.difference(&new).0.len();
+            for room in held..=both {
                 let mut table = Fake::of(&old);
                 let outcome = run(&old.steps(&new), |step| table.take(step, room));
                 assert_eq!(outcome.is_ok(), room == both);
@@ -253,6 +272,19 @@ mod tests {
         assert_eq!(added, list(&["10.0.0.0/9"]).allow);
         assert_eq!(removed, list(&["192.0.2.7"]).allow);
         assert_eq!(old.difference(&old), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_a_list_repeats_is_one_step() {
+        let none = Admission::default();
+        let list = admission(&TWICE, 0);
+        let once = admission(&TWICE[..3], 0).allow;
+        assert_eq!(none.difference(&list), (once.clone(), vec![]));
+        assert_eq!(list.difference(&none), (vec![], once));
+        // It fits exactly, and what is there already would be refused.
+        let mut table = Fake::of(&none);
+        run(&none.steps(&list), |step| table.take(step, 3)).unwrap();
+        assert_eq!(table, Fake::of(&list));
     }
 
     #[test]
