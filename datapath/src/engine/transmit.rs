@@ -106,9 +106,8 @@ impl Sender<'_> {
 
     /// Has the session watch what of this turn went as one message.
     fn end_turn(&mut self, peer: &mut Peer) {
-        let known = peer.session.watched();
-        for number in peer.company.end_turn(known) {
-            peer.session.watch(number);
+        if let Some(message) = peer.company.end_turn() {
+            peer.session.watch(message);
         }
     }
 

@@ -23,11 +23,12 @@ pub(super) trait Fate {
     fn on_lost(&mut self, content: Content);
 }
 
-/// What became of the packets that were watched ([`super::Session::watch`]).
+/// What became of the packets that are watched ([`super::Session::watch`]). Each one is in one of the counts, or its fate is open.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// So many are known to have arrived, those among them that counted as lost before.
+    /// So many are known to have arrived.
     pub arrived: u64,
-    /// So many counted as lost. Each one was, as soon as something that was sent after it had arrived, and it had not.
+    /// So many count as lost: something that was sent after them has arrived, and they have not. One that arrives late is taken out
+    /// again.
     pub lost: u64,
 }

@@ -57,7 +57,7 @@ struct Record {
     /// Bytes of UDP payload.
     size: u32,
     state: State,
-    /// What becomes of it is told.
+    /// What becomes of it is told, unless it is below [`Recovery::watched_from`].
     watched: bool,
 }
 
@@ -109,6 +109,8 @@ pub(super) struct Recovery {
     /// When the packet at the cursor is lost; it was overtaken.
     loss_deadline: Option<u64>,
     last_sent: u64,
+    /// Marks of packets below this number are of earlier times.
+    watched_from: u64,
     probe_count: u32,
     peer_ack_delay: u64,
     pub(super) rtt: Rtt,
@@ -140,6 +142,7 @@ impl Recovery {
             calm: 0,
             loss_deadline: None,
             last_sent: 0,
+            watched_from: 0,
             probe_count: 0,
             peer_ack_delay,
             rtt: Rtt::new(),
@@ -245,11 +248,18 @@ impl Recovery {
         number
     }
 
-    /// From now on [`Counters::watched`] tells of this packet, unless it is forgotten.
-    pub(super) fn watch(&mut self, number: u64) {
-        let at = number.checked_sub(self.base);
-        if let Some(record) = at.and_then(|at| self.records.get_mut(usize::try_from(at).ok()?)) {
-            record.watched = true;
+    /// From now on [`Counters::watched`] tells of those of these packets that are outstanding, and of no others. They were sent after
+    /// those that were watched before.
+    pub(super) fn watch(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.counters.watched = Watched::default();
+        self.watched_from = self.next();
+        for number in numbers {
+            let at = number.checked_sub(self.base);
+            let record = at.and_then(|at| self.records.get_mut(usize::try_from(at).ok()?));
+            if let Some(record) = record.filter(|record| record.state == State::Outstanding) {
+                record.watched = true;
+                self.watched_from = self.watched_from.min(number);
+            }
         }
     }
 
@@ -333,6 +343,7 @@ impl Recovery {
             self.acked.insert(run, |new| {
                 for number in new.start.max(base)..new.end {
                     let record = &mut records[(number - base) as usize];
+                    let watched = u64::from(record.watched && number >= self.watched_from);
                     match record.state {
                         State::Outstanding => {
                             packets += 1;
@@ -340,6 +351,7 @@ impl Recovery {
                         }
                         State::Lost => {
                             overtaken = true;
+                            self.counters.watched.lost -= watched;
                             // As a probe's loss neither counted nor went to the controller, it is not taken back.
                             if !matches!(record.content, Content::Probe(_)) {
                                 spurious += 1;
@@ -353,7 +365,7 @@ impl Recovery {
                         State::Acked => continue,
                     }
                     record.state = State::Acked;
-                    self.counters.watched.arrived += u64::from(record.watched);
+                    self.counters.watched.arrived += watched;
                     fate.on_acked(record.content);
                 }
             });
@@ -403,7 +415,8 @@ impl Recovery {
                 record.state = State::Lost;
                 self.outstanding -= 1;
                 self.in_flight -= u64::from(record.size);
-                self.counters.watched.lost += u64::from(record.watched);
+                let watched = record.watched && self.cursor >= self.watched_from;
+                self.counters.watched.lost += u64::from(watched);
                 // A probe was too long; that says nothing about congestion (RFC 8899, section 3, item 7).
                 if !matches!(record.content, Content::Probe(_)) {
                     self.counters.lost += 1;

@@ -70,12 +70,13 @@ impl<B> Session<B> {
         self.outbox.blocks.footprint(&mut note);
     }
 
-    /// Has [`Self::watched`] tell what becomes of this packet: Control, Data or Probe, lately given out.
-    pub fn watch(&mut self, packet_number: u64) {
-        self.recovery.watch(packet_number);
+    /// Has [`Self::watched`] tell what becomes of these packets, and no longer of others. They are Control, Data or Probe, given out
+    /// after those of earlier calls, and nothing is known of them yet.
+    pub fn watch(&mut self, packet_numbers: impl IntoIterator<Item = u64>) {
+        self.recovery.watch(packet_numbers);
     }
 
-    /// What became of all packets that were ever watched.
+    /// What became so far of the packets that the last call of [`Self::watch`] named.
     #[must_use]
     pub const fn watched(&self) -> Watched {
         self.recovery.counters.watched

@@ -88,9 +88,7 @@ fn acknowledged_packets_are_told_once() {
 fn of_watched_packets_it_is_told_what_becomes_of_them() {
     let mut test = Test::new();
     test.send(5);
-    for number in [1, 2, 3, 99] {
-        test.recovery.watch(number);
-    }
+    test.recovery.watch([1, 2, 3, 99]);
     test.now += RTT;
     test.ack(&[(3, 5)]).unwrap();
     let told = |arrived, lost| Watched { arrived, lost };
@@ -99,7 +97,44 @@ fn of_watched_packets_it_is_told_what_becomes_of_them() {
     assert_eq!(test.log.lost, [0, 1, 2]);
     assert_eq!(test.recovery.counters.watched, told(1, 2));
     test.ack(&[(2, 5)]).unwrap();
-    assert_eq!(test.recovery.counters.watched, told(2, 2), "late");
+    assert_eq!(test.recovery.counters.watched, told(2, 1), "late");
+    test.ack(&[(2, 5)]).unwrap();
+    assert_eq!(test.recovery.counters.watched, told(2, 1), "told once");
+}
+
+#[test]
+fn of_packets_that_were_watched_before_nothing_is_told() {
+    let mut test = Test::new();
+    test.send(4);
+    test.recovery.watch([0, 1, 2]);
+    test.now += RTT;
+    test.ack(&[(3, 4)]).unwrap();
+    test.timeout();
+    let told = |arrived, lost| Watched { arrived, lost };
+    assert_eq!(test.recovery.counters.watched, told(0, 3));
+    test.send(4);
+    test.recovery.watch([4, 5, 6]);
+    assert_eq!(test.recovery.counters.watched, told(0, 0));
+    // All of the first ones arrive after all, with one of the others.
+    test.now += RTT;
+    test.ack(&[(0, 5)]).unwrap();
+    assert_eq!(test.log.acked, [3, 0, 1, 2, 4]);
+    assert_eq!(test.recovery.counters.watched, told(1, 0));
+}
+
+#[test]
+fn of_packets_that_were_watched_before_no_loss_is_told() {
+    let mut test = Test::new();
+    test.send(3);
+    test.recovery.watch([0, 1]);
+    test.send(3);
+    test.recovery.watch([3, 4]);
+    test.now += RTT;
+    test.ack(&[(5, 6)]).unwrap();
+    test.timeout();
+    assert_eq!(test.log.lost, [0, 1, 2, 3, 4]);
+    let lost = test.recovery.counters.watched.lost;
+    assert_eq!(lost, 2, "of the second message");
 }
 
 #[test]
