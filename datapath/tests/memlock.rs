@@ -37,6 +37,7 @@ fn a_low_memlock_limit_costs_speed_only() {
     let mut umem = Umem::anonymous(64).expect("memory");
     let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
     queue.set_gather_min(0);
+    queue.register().expect("the limit is no error");
     assert!(!queue.is_registered());
     // The second run has a partial frame within, so it takes the copy buffers.
     for (offset, lengths) in [(0, [3072u16; 10].as_slice()), (30_720, &[512, 100, 412])] {

@@ -59,7 +59,7 @@ pub(super) struct Parts {
     pub(super) copies: CopyBuffers,
     pub(super) slots: Vec<Slot>,
     /// Keeps the frames mapped.
-    _memory: Memory,
+    memory: Memory,
 }
 
 /// Disk operations of one worker. Bound to the thread that made it (its ring allows no other).
@@ -100,11 +100,10 @@ impl DiskQueue {
             return Err(DiskError::Depth { depth });
         }
         let slots = depth + POLLS_MAX as u32;
-        let mut copies =
-            CopyBuffers::new().map_err(|source| crate::ring::RingError::Map { source })?;
+        let copies = CopyBuffers::new().map_err(|source| crate::ring::RingError::Map { source })?;
         // One request per slot, and one more to cancel them: the submission queue cannot overflow. (`Ring::set_threads` submits when
         // it is full.)
-        let ring = Ring::new((slots + 1).next_power_of_two(), umem.memory(), &mut copies)?;
+        let ring = Ring::new((slots + 1).next_power_of_two())?;
         let slot = || Slot {
             vectors: vectors(),
             work: Work::Idle,
@@ -117,7 +116,7 @@ impl DiskQueue {
                 ring,
                 copies,
                 slots: (0..slots).map(|_| slot()).collect(),
-                _memory: umem.memory().clone(),
+                memory: umem.memory().clone(),
             }),
             idle: (0..slots).rev().collect(),
             starved: VecDeque::with_capacity(depth as usize),
@@ -136,6 +135,22 @@ impl DiskQueue {
             threads: ThreadLimit::new(),
             events: Vec::with_capacity(slots as usize),
         })
+    }
+
+    /// Registers the frames with the ring now. Without, the first operation that goes past the page cache does: who only reads
+    /// files that are in the cache never needs it.
+    ///
+    /// # Errors
+    /// The kernel refuses, for another reason than the memlock limit.
+    pub fn register(&mut self) -> Result<(), DiskError> {
+        let Parts {
+            ring,
+            copies,
+            memory,
+            ..
+        } = &mut *self.parts;
+        // SAFETY: `Parts` has a handle on each mapping and drops the ring first.
+        Ok(unsafe { ring.register(memory, copies) }?)
     }
 
     /// From how many bytes a frame on average, direct files are read and written without a copy; 0 for always. Without,
@@ -213,6 +228,11 @@ impl DiskQueue {
         };
         match Operation::plan((kind, way), file, offset, frames, tag, &self.cost) {
             Ok(operation) => {
+                if operation.is_direct()
+                    && let Err(error) = self.register()
+                {
+                    tracing::warn!(%error, "disk operations cost more CPU");
+                }
                 self.begin_read(&operation);
                 self.busy.add(operation.file.device());
                 let waits = operation.waits_for_cache();

@@ -14,7 +14,7 @@
 use blk_proto::geometry::GRID;
 use blk_proto::time::Time;
 
-use super::checksum::combine;
+use super::checksum::Joiner;
 
 /// Runs within a chunk end on multiples of this where they can: pages, and blocks of most file systems.
 const RUN_ALIGNMENT: u64 = 4096;
@@ -69,6 +69,7 @@ pub struct Gather<B> {
     run_blocks: usize,
     waiting: usize,
     open: Vec<Chunk<B>>,
+    joiner: Joiner,
     spare: Vec<Vec<Piece<B>>>,
 }
 
@@ -91,6 +92,7 @@ impl<B> Gather<B> {
             run_blocks: run_blocks.max(1),
             waiting: 0,
             open: Vec::new(),
+            joiner: Joiner::default(),
             spare: Vec::new(),
         }
     }
@@ -144,7 +146,7 @@ impl<B> Gather<B> {
             chunk.opened = now;
             let count = aligned(&chunk.pieces, self.run_blocks);
             self.waiting -= count;
-            runs.push(chunk.take_front(count));
+            runs.push(chunk.take_front(count, &mut self.joiner));
         }
         Ok(())
     }
@@ -198,7 +200,7 @@ impl<B> Gather<B> {
             } else {
                 aligned(&chunk.pieces, self.run_blocks)
             };
-            runs.push(chunk.take_front(count));
+            runs.push(chunk.take_front(count, &mut self.joiner));
         }
         if self.spare.len() < 8 {
             self.spare.push(chunk.pieces);
@@ -235,7 +237,7 @@ impl<B> Chunk<B> {
     }
 
     /// The first `count` pieces, which follow each other.
-    fn take_front(&mut self, count: usize) -> Run<B> {
+    fn take_front(&mut self, count: usize, joiner: &mut Joiner) -> Run<B> {
         let offset = self.pieces.first().map_or(self.front, |piece| piece.offset);
         let mut run = Run {
             offset,
@@ -248,7 +250,7 @@ impl<B> Chunk<B> {
             run.crc = if run.len == 0 {
                 piece.crc
             } else {
-                combine(run.crc, piece.crc, len)
+                joiner.combine(run.crc, piece.crc, len)
             };
             run.len += len;
             run.blocks.push(piece.block);

@@ -49,7 +49,7 @@ use blk_proto::session::{
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
 
-pub use checksum::{FileChecksum, combine, hole};
+pub use checksum::{FileChecksum, Joiner, combine, hole};
 pub use config::{EngineConfig, EngineCounters, Headcount, Seed};
 pub use coverage::{ByteRange, Claim, ClaimedRun, Coverage, WriteObserver};
 pub use cutting::{Cutter, READ_MAX, ReadPlan};
@@ -121,6 +121,8 @@ pub struct Engine {
     /// Since the last look at the ring the worker slept, so there may be wake-ups although no operation is in flight.
     slept: bool,
     wakeups: Vec<u64>,
+    /// For the CRCs of runs that were read.
+    joiner: Joiner,
     scratch: Scratch,
 }
 
@@ -167,6 +169,7 @@ impl Engine {
             transmit_refused: false,
             slept: false,
             wakeups: Vec::new(),
+            joiner: Joiner::default(),
             scratch: Scratch::default(),
         }
     }

@@ -10,7 +10,7 @@ use super::cutting::READ_MAX;
 use super::cutting::ReadPlan;
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
-use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS, combine};
+use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS};
 use crate::disk::{Completion, ReadWay, Ways};
 use crate::umem::{Disk, Frame};
 
@@ -133,7 +133,7 @@ impl Engine {
         for frame in spent.drain(..) {
             let len = frame.len() as u64;
             let crc = crc32fast::hash(self.umem.payload(&frame));
-            run_crc = combine(run_crc, crc, len);
+            run_crc = self.joiner.combine(run_crc, crc, len);
             outbound.push_ready(ReadyBlock { offset, crc, frame });
             offset += len;
         }

@@ -1,7 +1,8 @@
 //! One io_uring, as a worker uses it: submissions by one thread, completions run when that thread asks.
 //!
-//! Buffer 0 of the ring is the UMEM, buffer 1 the copy buffers. Registered once, their pages stay pinned, so
-//! an operation costs no page lookups: `WRITEV_FIXED` takes half the CPU of `WRITEV`.
+//! Buffer 0 of the ring is the UMEM, buffer 1 the copy buffers. Once they are registered, their pages stay pinned, so
+//! an operation costs no page lookups: `WRITEV_FIXED` takes half the CPU of `WRITEV`. But it makes all of them resident, some
+//! 30 ms for 100 MiB, so who may never need them registered does without until it does ([`Ring::register`]).
 
 mod buffers;
 mod probe;
@@ -94,36 +95,62 @@ fn build(entries: u32) -> Result<IoUring, RingError> {
         .map_err(|source| RingError::from_setup(source, entries))
 }
 
+/// Whether the buffers are registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Registered {
+    /// Nobody needed it so far.
+    NotYet,
+    Yes,
+    /// The memlock limit forbids it.
+    No,
+}
+
 /// The ring. Bound to the thread that made it.
 pub(crate) struct Ring {
     ring: IoUring,
     capabilities: Capabilities,
     /// Whether buffers 0 and 1 are registered.
-    registered: bool,
+    registered: Registered,
     /// `SINGLE_ISSUER`: no other thread may enter the ring.
     not_send: PhantomData<*mut ()>,
 }
 
 impl Ring {
-    /// A ring of `entries` submissions (a power of two) with `memory` and `copies` registered.
-    ///
-    /// Over the memlock limit the buffers stay unregistered, which is logged and shown by
-    /// [`registered`](Self::registered): operations then work the slower way.
-    pub(crate) fn new(
-        entries: u32,
-        memory: &Memory,
-        copies: &mut CopyBuffers,
-    ) -> Result<Self, RingError> {
+    /// A ring of `entries` submissions (a power of two), without registered buffers.
+    pub(crate) fn new(entries: u32) -> Result<Self, RingError> {
         let ring = build(entries)?;
-        let registered = register(&ring, memory, copies)?;
         let mut ring = Self {
             capabilities: Capabilities::probe(&ring),
             ring,
-            registered,
+            registered: Registered::NotYet,
             not_send: PhantomData,
         };
         ring.set_threads(1);
         Ok(ring)
+    }
+
+    /// Registers `memory` and `copies`, unless that was tried before.
+    ///
+    /// Over the memlock limit the buffers stay unregistered, which is logged and shown by
+    /// [`registered`](Self::registered): operations then work the slower way.
+    ///
+    /// # Safety
+    ///
+    /// Both mappings must outlive the ring.
+    pub(crate) unsafe fn register(
+        &mut self,
+        memory: &Memory,
+        copies: &mut CopyBuffers,
+    ) -> Result<(), RingError> {
+        if self.registered != Registered::NotYet {
+            return Ok(());
+        }
+        self.registered = Registered::No;
+        // SAFETY: the caller's promise.
+        if unsafe { register(&self.ring, memory, copies) }? {
+            self.registered = Registered::Yes;
+        }
+        Ok(())
     }
 
     /// Lets the kernel use so many threads (io-wq) for operations that cannot be submitted without waiting; four for each
@@ -145,12 +172,12 @@ impl Ring {
 
     /// Whether the buffers are registered.
     pub(crate) fn registered(&self) -> bool {
-        self.registered
+        self.registered == Registered::Yes
     }
 
     /// Whether vectored operations use the registered UMEM.
     pub(crate) fn vectored_fixed(&self) -> bool {
-        self.registered && self.capabilities.vectored_fixed
+        self.registered() && self.capabilities.vectored_fixed
     }
 
     /// A gather write from frames at `offset`.
@@ -202,7 +229,7 @@ impl Ring {
         len: u32,
         offset: u64,
     ) -> squeue::Entry {
-        if self.registered {
+        if self.registered() {
             opcode::WriteFixed::new(fd, address, len, COPY_BUFFERS)
                 .offset(offset)
                 .build()
@@ -219,7 +246,7 @@ impl Ring {
         len: u32,
         offset: u64,
     ) -> squeue::Entry {
-        if self.registered {
+        if self.registered() {
             opcode::ReadFixed::new(fd, address, len, COPY_BUFFERS)
                 .offset(offset)
                 .build()
@@ -293,7 +320,15 @@ fn soft(result: io::Result<usize>) -> io::Result<()> {
 }
 
 /// Registers UMEM and copy buffers; `false` when the memlock limit forbids it.
-fn register(ring: &IoUring, memory: &Memory, copies: &mut CopyBuffers) -> Result<bool, RingError> {
+///
+/// # Safety
+///
+/// Both mappings must outlive the ring.
+unsafe fn register(
+    ring: &IoUring,
+    memory: &Memory,
+    copies: &mut CopyBuffers,
+) -> Result<bool, RingError> {
     let buffers = [
         libc::iovec {
             iov_base: memory.base().cast(),
@@ -305,7 +340,7 @@ fn register(ring: &IoUring, memory: &Memory, copies: &mut CopyBuffers) -> Result
         },
     ];
     let len = memory.len() + copies.len();
-    // SAFETY: both mappings outlive the ring: `DiskQueue` owns a handle on each and drops the ring first.
+    // SAFETY: the caller's promise.
     match unsafe { ring.submitter().register_buffers(&buffers) } {
         Ok(()) => Ok(true),
         Err(source) if source.raw_os_error() == Some(libc::ENOMEM) => {

@@ -232,7 +232,11 @@ fn build(config: &WorkerConfig, port: &Port) -> Result<Engine, WorkerError> {
         }
         Port::Udp(_) => Umem::anonymous(config.frames)?,
     };
-    let disk = DiskQueue::new(&umem, config.disk_depth)?;
+    let mut disk = DiskQueue::new(&umem, config.disk_depth)?;
+    if config.engine.accept {
+        // A server will need it; not while somebody waits.
+        disk.register()?;
+    }
     let mut link = match port {
         Port::Companion(_) => Link::Xsk(Box::new(XskSocket::open(&config.xsk(), &mut umem)?)),
         Port::Udp(port) => {
