@@ -174,6 +174,11 @@ impl Engine {
         }
     }
 
+    /// Whether its frames lie in huge pages.
+    pub fn has_huge_pages(&self) -> bool {
+        self.umem.is_huge()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<EngineEvent> {
         self.events.pop_front()

@@ -2,7 +2,7 @@
 
 use std::{io, num::NonZeroU32, ptr, sync::Arc};
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 use xsk_rs::{
     FrameDesc,
     config::{FrameSize, QueueSize, UmemConfig},
@@ -10,12 +10,23 @@ use xsk_rs::{
 
 use super::{CHUNK, HEADROOM, PACKET_START, UmemError};
 
+/// A huge page on x86-64, and on ARM with pages of 4 KiB (Documentation/admin-guide/mm/hugetlbpage.rst).
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Whether a mapping of so many bytes may lie in huge pages. They are used where enough of them are reserved
+/// (`vm.nr_hugepages`): mmap(2) says so at once. Transparent ones are not asked for: the kernel may have to move memory
+/// about for them first, which costs more than they save.
+fn fills_huge_pages(len: usize) -> bool {
+    len.is_multiple_of(HUGE_PAGE)
+}
+
 /// A shared handle on the mapping. It stays mapped (and, for AF_XDP, registered) while any handle lives, so
 /// sockets, disk queues and the UMEM may be dropped in any order.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     base: *mut u8,
     len: usize,
+    is_huge: bool,
     owner: Owner,
 }
 
@@ -54,12 +65,21 @@ impl Memory {
             .comp_queue_size(ring(completion)?)
             .build()
             .map_err(|error| UmemError::Config(error.to_string()))?;
-        let (umem, mut descriptors) = xsk_rs::Umem::new(config, frames, false)
-            .map_err(|error| UmemError::from_create(&error, frames.get()))?;
+        let len = frames.get() as usize * CHUNK;
+        let huge = fills_huge_pages(len)
+            .then(|| xsk_rs::Umem::new(config, frames, true).ok())
+            .flatten();
+        let is_huge = huge.is_some();
+        let (umem, mut descriptors) = match huge {
+            Some(made) => made,
+            None => xsk_rs::Umem::new(config, frames, false)
+                .map_err(|error| UmemError::from_create(&error, frames.get()))?,
+        };
         let base = base_address(&umem, &mut descriptors)?;
         let memory = Self {
             base,
-            len: frames.get() as usize * CHUNK,
+            len,
+            is_huge,
             owner: Owner::Xdp(umem),
         };
         Ok((memory, descriptors))
@@ -68,10 +88,24 @@ impl Memory {
     /// Maps `frames` chunks of anonymous memory.
     pub(super) fn anonymous(frames: NonZeroU32) -> Result<Self, UmemError> {
         let len = frames.get() as usize * CHUNK;
-        let mut map = MmapMut::map_anon(len).map_err(|source| UmemError::Map { len, source })?;
+        let huge = fills_huge_pages(len)
+            .then(|| {
+                MmapOptions::new()
+                    .len(len)
+                    .huge(Some(HUGE_PAGE.ilog2() as u8))
+                    .map_anon()
+                    .ok()
+            })
+            .flatten();
+        let is_huge = huge.is_some();
+        let mut map = match huge {
+            Some(map) => map,
+            None => MmapMut::map_anon(len).map_err(|source| UmemError::Map { len, source })?,
+        };
         Ok(Self {
             base: map.as_mut_ptr(),
             len,
+            is_huge,
             owner: Owner::Anonymous {
                 _map: Arc::new(map),
             },
@@ -82,6 +116,11 @@ impl Memory {
     #[inline]
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
+    }
+
+    /// Whether it lies in huge pages.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.is_huge
     }
 
     /// Bytes mapped.

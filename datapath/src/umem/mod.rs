@@ -429,6 +429,11 @@ impl Umem {
         self.address(frame, PAYLOAD_START)
     }
 
+    /// Whether the frames lie in huge pages, of which enough were reserved.
+    pub fn is_huge(&self) -> bool {
+        self.memory.is_huge()
+    }
+
     /// Sizes of the fill and the completion ring, entries; 0 for anonymous memory.
     pub fn rings(&self) -> (u32, u32) {
         self.rings

@@ -29,6 +29,8 @@ pub struct WorkerReport {
     pub link: LinkStatistics,
     /// Sessions.
     pub sessions: usize,
+    /// Whether its frames lie in huge pages.
+    pub huge_pages: bool,
     /// How it has spent its time.
     pub activity: Activity,
 }
@@ -43,6 +45,7 @@ impl WorkerReport {
             disk: engine.disk_counters(),
             link: engine.link_statistics().unwrap_or_default(),
             sessions: engine.sessions(),
+            huge_pages: engine.has_huge_pages(),
             activity: *activity,
         }
     }
@@ -58,12 +61,15 @@ impl fmt::Display for WorkerReport {
             disk,
             link,
             sessions,
+            huge_pages,
             activity,
         } = self;
         write!(
             out,
-            "{activity} payload_in={} payload_out={} ",
-            counters.payload_received, counters.payload_sent,
+            "{activity} huge_pages={} payload_in={} payload_out={} ",
+            u8::from(*huge_pages),
+            counters.payload_received,
+            counters.payload_sent,
         )?;
         write!(
             out,
