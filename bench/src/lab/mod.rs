@@ -119,6 +119,18 @@ impl Directory {
         self.mounts.push(mount.clone());
         mount
     }
+
+    /// A file system in memory below it, of so many MiB, mounted.
+    pub fn memory(&mut self, name: &str, mebibytes: u64) -> PathBuf {
+        let mount = self.subdirectory(name);
+        must(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
+                .arg(&mount),
+        );
+        self.mounts.push(mount.clone());
+        mount
+    }
 }
 
 impl Drop for Directory {

@@ -1,61 +1,190 @@
 //! Two hosts and the files of both.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use blk_bench::lab::hosts::{Host, Hosts, Link};
 use blk_bench::lab::{Directory, files};
 
-/// The server's address.
-pub const SERVER: &str = "10.77.0.1";
+use super::far_files::{FarFiles, Local};
+use super::tools::{Server, Tool};
+
+/// The server's address in the lab.
+const SERVER: &str = "10.77.0.1";
+/// What the client gets.
+pub const GET: &str = "get";
+/// What the client puts.
+pub const PUT: &str = "put";
+/// What is read and written at random.
+pub const RANDOM: &str = "random";
+
+/// Where commands run.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a network namespace.
+    Namespace(String),
+    /// On this machine, as it is.
+    Here,
+}
+
+impl Place {
+    /// A command that runs there, under the process id that it is started with.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        match self {
+            Self::Namespace(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(program);
+                command
+            }
+            Self::Here => Command::new(program),
+        }
+    }
+}
+
+/// The end that serves a directory.
+#[derive(Debug)]
+pub struct Far {
+    /// Where its servers run.
+    pub place: Place,
+    /// The address that they listen on.
+    pub address: String,
+    /// The interfaces that blockd serves.
+    pub interfaces: Vec<String>,
+    /// The directory.
+    pub export: PathBuf,
+    /// For settings and logs.
+    pub home: PathBuf,
+}
+
+/// The end that copies.
+#[derive(Debug)]
+pub struct Near {
+    /// Where its clients run.
+    pub place: Place,
+    /// The server's address.
+    pub server: String,
+    /// What it puts.
+    pub source: PathBuf,
+    /// Where gets come to.
+    pub got: PathBuf,
+    /// The server's directory as the server calls it.
+    pub export: PathBuf,
+    /// For keys and other files.
+    pub home: PathBuf,
+    /// MTU of the interface that leads to the server.
+    pub mtu: u32,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+impl Near {
+    /// `HOST:PORT` of the server.
+    pub fn at(&self, port: u16) -> String {
+        format!("{}:{port}", self.server)
+    }
+}
 
 /// Everything is removed when it is dropped.
 pub struct Scene {
-    /// The two hosts.
-    pub hosts: Hosts,
-    /// What the client puts.
-    pub source: PathBuf,
-    /// The server's directory: puts come to `put` in it, `get` is what is got.
-    pub export: PathBuf,
-    /// Where gets come to.
-    pub got: PathBuf,
-    /// Bytes of the file.
-    pub size: u64,
-    /// For settings and logs.
+    /// The end that copies.
+    pub near: Near,
+    /// The end that serves, when it is for this process to start servers there.
+    pub far: Option<Far>,
+    /// The server's files.
+    pub far_files: Box<dyn FarFiles>,
+    /// For settings, logs and files.
     pub directory: Directory,
+    // The hosts go after what runs on them.
+    _hosts: Option<Hosts>,
 }
 
 impl Scene {
     /// Hosts joined by a veth pair with this MTU, and a file of this size at both.
-    pub fn new(mtu: u32, size: u64) -> Self {
+    pub fn lab(mtu: u32, size: u64) -> Self {
         let directory = Directory::new();
         let export = directory.subdirectory("export");
-        let source = directory.join("source");
-        files::write(&source, size, 1);
-        std::fs::copy(&source, export.join("get")).expect("cannot copy the file");
         let hosts = Hosts::up(Link::of(mtu));
-        let got = directory.join("got");
-        Self {
-            hosts,
-            source,
-            export,
-            got,
+        let place = |host| Place::Namespace(hosts.namespace(host));
+        let near = Near {
+            place: place(Host::Client),
+            server: SERVER.to_owned(),
+            source: directory.join("source"),
+            got: directory.join("got"),
+            export: export.clone(),
+            home: directory.subdirectory("home"),
+            mtu,
             size,
+        };
+        let far = Far {
+            place: place(Host::Server),
+            address: SERVER.to_owned(),
+            interfaces: vec![Host::Server.interface().to_owned()],
+            export: export.clone(),
+            home: directory.subdirectory("home"),
+        };
+        files::write(&near.source, size, 1);
+        std::fs::copy(&near.source, export.join(GET)).expect("cannot copy the file");
+        Self {
+            near,
+            far: Some(far),
+            far_files: Box::new(Local { export }),
             directory,
+            _hosts: Some(hosts),
         }
     }
 
-    /// Where puts come to.
-    pub fn put(&self) -> PathBuf {
-        self.export.join("put")
+    /// A server that somebody else has started.
+    pub fn elsewhere(near: Near, far_files: Box<dyn FarFiles>, directory: Directory) -> Self {
+        Self {
+            near,
+            far: None,
+            far_files,
+            directory,
+            _hosts: None,
+        }
     }
 
-    /// A command on the client.
-    pub fn client(&self, program: &str) -> std::process::Command {
-        self.hosts.command(Host::Client, program)
+    /// Starts the tool's server, where it is for this process to do so.
+    pub fn serve(&self, tool: &dyn Tool) -> Option<Server> {
+        let far = self.far.as_ref()?;
+        Some(Server::start(tool.server(far)?, far))
     }
 
-    /// A command on the server.
-    pub fn server(&self, program: &str) -> std::process::Command {
-        self.hosts.command(Host::Server, program)
+    /// The server's directory. For work that is measured on one machine only.
+    ///
+    /// # Panics
+    /// When the server is elsewhere.
+    pub fn export(&self) -> &Path {
+        let far = self.far.as_ref();
+        &far.expect("this work has both ends on one machine").export
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A client that is nowhere.
+    pub fn near() -> Near {
+        Near {
+            place: Place::Here,
+            server: "192.0.2.1".to_owned(),
+            source: PathBuf::from("/tmp/source"),
+            got: PathBuf::from("/tmp/got"),
+            export: PathBuf::from("/srv"),
+            home: PathBuf::from("/tmp"),
+            mtu: 1500,
+            size: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn commands_run_where_they_shall() {
+        let words = |place: Place| format!("{:?}", place.command("x"));
+        assert_eq!(words(Place::Here), r#""x""#);
+        let lab = Place::Namespace("blk-1".to_owned());
+        assert_eq!(words(lab), r#""ip" "netns" "exec" "blk-1" "x""#);
+        assert_eq!(near().at(80), "192.0.2.1:80");
     }
 }

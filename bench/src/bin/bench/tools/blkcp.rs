@@ -1,19 +1,47 @@
-//! blkcp and blockd.
+//! blkcp and blockd; at random reads and writes, the client library.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
 
+use anyhow::{Context, Result};
 use blk_bench::lab::binary;
-use blk_bench::lab::hosts::Host;
-use blk_bench::lab::within;
+use serde::Deserialize;
 
-use super::{Direction, Kind, Server, Tool};
-use crate::scene::{SERVER, Scene};
+use super::{Copy, Direction, Kind, Load, Ready, Service, Told, Tool};
+use crate::inside;
+use crate::latencies::Latencies;
+use crate::scene::{Far, GET, Near, PUT, RANDOM};
+use crate::work::Work;
+use crate::work::random::{Access, Job};
+
+/// The protocol's usual port.
+pub const PORT: u16 = 7440;
 
 /// Both ends over one data path.
+#[derive(Debug, Clone, Copy)]
 pub struct Blkcp {
     /// As `--datapath` has it.
     pub datapath: &'static str,
+}
+
+/// What of the summary counts here.
+#[derive(Deserialize)]
+struct Summary {
+    zero_copy_bytes: u64,
+    copied_bytes: u64,
+}
+
+impl Blkcp {
+    fn command(&self, near: &Near) -> Command {
+        let mut command = near.place.command(binary("blkcp"));
+        command.args(["--json", "--datapath", self.datapath]);
+        command
+    }
+}
+
+/// `HOST:EXPORT/PATH`.
+pub fn remote(near: &Near, name: &str) -> String {
+    format!("{}:data/{name}", near.server)
 }
 
 impl Tool for Blkcp {
@@ -29,34 +57,90 @@ impl Tool for Blkcp {
         &[]
     }
 
-    fn serve(&self, _: Direction, scene: &Scene) -> Server {
-        let log = scene.directory.join("blockd.log");
-        let file = std::fs::File::create(&log).expect("cannot make the log of blockd");
-        let export = format!("data={}", scene.export.display());
-        let child = scene
-            .hosts
-            .command(Host::Server, binary("blockd"))
-            .args(["--interface", Host::Server.interface()])
-            .args(["--datapath", self.datapath, "--export", &export])
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("cannot share the log of blockd"))
-            .stderr(file)
-            .spawn()
-            .expect("cannot start blockd");
-        let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        let ready = within(Duration::from_secs(15), || said().contains("blockd: ready"));
-        let server = Server(child);
-        assert!(ready, "blockd is not ready:\n{}", said());
-        server
+    fn works(&self) -> &'static [Work] {
+        &Work::ALL
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.hosts.command(Host::Client, binary("blkcp"));
-        command.args(["--json", "--datapath", self.datapath]);
+    fn server(&self, far: &Far) -> Option<Service> {
+        let mut command = far.place.command(binary("blockd"));
+        for interface in &far.interfaces {
+            command.args(["--interface", interface]);
+        }
+        let export = format!("data={}", far.export.display());
+        command.args(["--datapath", self.datapath, "--export", &export]);
+        Some(Service {
+            command,
+            port: PORT,
+            ready: Ready::Says("blockd: ready"),
+        })
+    }
+
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = self.command(near);
         match direction {
-            Direction::Put => command.arg(&scene.source).arg(format!("{SERVER}:data/put")),
-            Direction::Get => command.arg(format!("{SERVER}:data/get")).arg(&scene.got),
+            Direction::Put => command.arg(&near.source).arg(remote(near, PUT)),
+            Direction::Get => command.arg(remote(near, GET)).arg(&near.got),
         };
+        Some(Copy {
+            command,
+            told,
+            leaves_file: true,
+        })
+    }
+
+    fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
+        let mut command = self.command(near);
+        command.arg("--recursive");
+        match way {
+            Direction::Put => command.arg(local).arg(remote(near, name)),
+            Direction::Get => command.arg(remote(near, name)).arg(local),
+        };
+        Some(command)
+    }
+
+    fn syncs(&self) -> bool {
+        true
+    }
+
+    fn random(&self, job: &Job, near: &Near) -> Option<Load> {
+        let mut command = near.place.command(inside::program());
+        let write = (job.access == Access::Write).then_some("--write");
         command
+            .args(["random-load", "--datapath", self.datapath])
+            .args(["--depth", &job.depth.to_string()])
+            .args(["--seconds", &job.seconds.to_string()])
+            .args(["--size", &job.size.to_string()])
+            .args(write)
+            .args([&near.server, RANDOM]);
+        Some(Load {
+            command,
+            read: Latencies::of_ours,
+        })
+    }
+}
+
+/// From the line that `--json` prints.
+fn told(output: &str) -> Result<Told> {
+    let line = output.lines().last().unwrap_or_default();
+    let summary: Summary =
+        serde_json::from_str(line).with_context(|| format!("not a summary of blkcp: {line}"))?;
+    let written = summary.zero_copy_bytes + summary.copied_bytes;
+    Ok(Told {
+        copies: (written > 0).then(|| summary.copied_bytes as f64 / written as f64),
+        ..Told::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_the_copies() {
+        let line = r#"{"files":1,"bytes":400,"zero_copy_bytes":300,"copied_bytes":100,"queue":0}"#;
+        assert_eq!(told(line).unwrap().copies, Some(0.25));
+        let none = r#"{"zero_copy_bytes":0,"copied_bytes":0}"#;
+        assert_eq!(told(none).unwrap().copies, None);
+        assert!(told("").is_err() && told("{}").is_err());
     }
 }

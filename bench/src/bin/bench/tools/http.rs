@@ -1,9 +1,8 @@
 //! nginx and curl: a PUT over WebDAV, and a GET with sendfile.
 
-use std::process::Command;
-
-use super::{Direction, Server, Tool, at};
-use crate::scene::Scene;
+use super::{Copy, Direction, Service, Tool};
+use crate::scene::{Far, GET, Near, PUT};
+use crate::work::Work;
 
 const PORT: u16 = 8080;
 
@@ -19,10 +18,14 @@ impl Tool for Http {
         &["nginx", "curl"]
     }
 
-    fn serve(&self, _: Direction, scene: &Scene) -> Server {
-        let (export, home) = (scene.export.display(), scene.directory.join("nginx"));
+    fn works(&self) -> &'static [Work] {
+        &[Work::Put, Work::Get, Work::ColdGet]
+    }
+
+    fn server(&self, far: &Far) -> Option<Service> {
+        let (export, home) = (far.export.display(), far.home.join("nginx"));
         std::fs::create_dir_all(&home).expect("cannot make a directory");
-        let (home, address) = (home.display(), at(PORT));
+        let (home, address) = (home.display(), format!("{}:{PORT}", far.address));
         let settings = format!(
             "user root; worker_processes auto; pid {home}/pid; error_log stderr;\n\
              events {{ worker_connections 64; }}\n\
@@ -33,24 +36,21 @@ impl Tool for Http {
                server {{ listen {address}; root {export}; dav_methods PUT; }}\n\
              }}\n"
         );
-        let path = scene.directory.join("nginx.conf");
+        let path = far.home.join("nginx.conf");
         std::fs::write(&path, settings).expect("cannot write the settings of nginx");
-        let mut command = scene.server("nginx");
+        let mut command = far.place.command("nginx");
         command.arg("-c").arg(path).args(["-g", "daemon off;"]);
-        Server::start(&mut command, PORT, scene)
+        Some(Service::tcp(command, PORT))
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.client("curl");
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = near.place.command("curl");
         command.args(["--silent", "--show-error", "--fail"]);
-        let url = |name: &str| format!("http://{}/{name}", at(PORT));
+        let url = |name: &str| format!("http://{}/{name}", near.at(PORT));
         match direction {
-            Direction::Put => command
-                .arg("--upload-file")
-                .arg(&scene.source)
-                .arg(url("put")),
-            Direction::Get => command.arg("--output").arg(&scene.got).arg(url("get")),
+            Direction::Put => command.arg("--upload-file").arg(&near.source).arg(url(PUT)),
+            Direction::Get => command.arg("--output").arg(&near.got).arg(url(GET)),
         };
-        command
+        Some(Copy::silent(command))
     }
 }

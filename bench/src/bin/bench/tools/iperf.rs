@@ -1,9 +1,8 @@
 //! iperf3: what one TCP connection carries when nobody reads or writes files.
 
-use std::process::Command;
-
-use super::{Direction, Kind, Server, Tool};
-use crate::scene::{SERVER, Scene};
+use super::{Copy, Direction, Kind, Service, Tool};
+use crate::scene::{Far, Near};
+use crate::work::Work;
 
 const PORT: u16 = 5201;
 
@@ -23,23 +22,27 @@ impl Tool for Iperf {
         &["iperf3"]
     }
 
-    fn writes(&self) -> bool {
-        false
+    fn works(&self) -> &'static [Work] {
+        &[Work::Put, Work::Get]
     }
 
-    fn serve(&self, _: Direction, scene: &Scene) -> Server {
-        let mut command = scene.server("iperf3");
-        command.args(["--server", "--one-off", "--port", &PORT.to_string()]);
-        Server::start(&mut command, PORT, scene)
+    fn server(&self, far: &Far) -> Option<Service> {
+        let mut command = far.place.command("iperf3");
+        command.args(["--server", "--port", &PORT.to_string()]);
+        Some(Service::tcp(command, PORT))
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.client("iperf3");
-        let (port, bytes) = (PORT.to_string(), scene.size.to_string());
-        command.args(["--client", SERVER, "--port", &port, "--bytes", &bytes]);
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = near.place.command("iperf3");
+        let (port, bytes) = (PORT.to_string(), near.size.to_string());
+        command.args(["--client", &near.server, "--port", &port, "--bytes", &bytes]);
         if direction == Direction::Get {
             command.arg("--reverse");
         }
-        command
+        let leaves_file = false;
+        Some(Copy {
+            leaves_file,
+            ..Copy::silent(command)
+        })
     }
 }

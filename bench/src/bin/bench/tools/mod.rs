@@ -1,23 +1,30 @@
-//! The tools that are compared: each serves a directory on one host and copies on the other.
+//! The tools that are compared: each serves a directory on one host and works on it from the other.
 
+mod blast;
 mod blkcp;
+mod disk;
 mod http;
 mod iperf;
 mod nbd;
+mod rclone;
 mod rsync;
 mod scp;
+mod server;
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use blk_bench::lab::hosts::Host;
-use blk_bench::lab::{daemon, within};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::Result;
 use serde::Serialize;
 
-use super::scene::{SERVER, Scene};
+use super::latencies::Latencies;
+use super::scene::{Far, Near};
+use super::work::Work;
+use super::work::random::Job;
+
+pub use blkcp::remote;
+pub use disk::Disk;
+pub use server::{Ready, Server, Service};
 
 /// Which way the file goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,8 +54,48 @@ pub enum Kind {
     Ours,
     /// Another tool for the same work.
     Peer,
-    /// Less work: what the network alone gives.
+    /// Less work: what the network or the disk alone gives.
     Ceiling,
+}
+
+/// A copy of one file.
+pub struct Copy {
+    /// What does it.
+    pub command: Command,
+    /// What its standard output tells.
+    pub told: fn(&str) -> Result<Told>,
+    /// Whether there is a file afterwards that is a copy.
+    pub leaves_file: bool,
+}
+
+impl Copy {
+    /// By a tool that tells nothing.
+    pub fn silent(command: Command) -> Self {
+        Self {
+            command,
+            told: |_| Ok(Told::default()),
+            leaves_file: true,
+        }
+    }
+}
+
+/// What a tool says of its own work.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Told {
+    /// How long it took, where its start and end are none of the work.
+    pub seconds: Option<f64>,
+    /// How much it was, when not the whole file.
+    pub bytes: Option<u64>,
+    /// How often a byte was copied in user space.
+    pub copies: Option<f64>,
+}
+
+/// Random reads or writes for some seconds.
+pub struct Load {
+    /// What does it.
+    pub command: Command,
+    /// Reads what it prints.
+    pub read: fn(&str) -> Result<Latencies>,
 }
 
 /// A tool.
@@ -61,18 +108,39 @@ pub trait Tool {
     }
     /// The programs that it is made of.
     fn programs(&self) -> &'static [&'static str];
-    /// Which ways it goes.
-    fn directions(&self) -> &'static [Direction] {
-        &[Direction::Put, Direction::Get]
+    /// What it can be measured at.
+    fn works(&self) -> &'static [Work];
+    /// What serves; `None`: nothing has to. Tools with the same port have the same server.
+    fn server(&self, far: &Far) -> Option<Service>;
+    /// Whether the target of a put has to be there, in its size.
+    fn wants_target(&self) -> bool {
+        false
     }
-    /// Whether it leaves a file.
-    fn writes(&self) -> bool {
+    /// Whether it works between two machines without more preparations.
+    fn goes_far(&self) -> bool {
         true
     }
-    /// Starts its server, and waits until it serves.
-    fn serve(&self, direction: Direction, scene: &Scene) -> Server;
-    /// The command that copies.
-    fn client(&self, direction: Direction, scene: &Scene) -> Command;
+    /// In how many runs it takes part at most.
+    fn most_runs(&self) -> u32 {
+        u32::MAX
+    }
+    /// Copies the file.
+    fn copy(&self, _: Direction, _: &Near) -> Option<Copy> {
+        None
+    }
+    /// Copies a directory with all below it: from a local directory to a name below the server's directory, or the
+    /// reverse.
+    fn tree(&self, _: Direction, _local: &Path, _remote: &str, _: &Near) -> Option<Command> {
+        None
+    }
+    /// Whether a tree is durable when the command ends.
+    fn syncs(&self) -> bool {
+        false
+    }
+    /// Reads or writes at random.
+    fn random(&self, _: &Job, _: &Near) -> Option<Load> {
+        None
+    }
 }
 
 /// All of them.
@@ -81,16 +149,42 @@ pub fn all() -> Vec<Box<dyn Tool>> {
         // UDP sockets, as the lab's veth has no zero-copy.
         Box::new(blkcp::Blkcp { datapath: "auto" }),
         Box::new(blkcp::Blkcp { datapath: "copy" }),
-        Box::new(nbd::Nbd { connections: 1 }),
-        Box::new(nbd::Nbd { connections: 4 }),
+        Box::new(nbd::Copies::hot(1)),
+        Box::new(nbd::Copies::hot(4)),
+        Box::new(nbd::Copies::cold(1)),
+        Box::new(nbd::Copies::cold(4)),
+        Box::new(nbd::Blocks),
         Box::new(http::Http),
         Box::new(rsync::Rsync),
+        Box::new(rclone::Rclone),
         Box::new(scp::Scp),
         Box::new(iperf::Iperf),
+        Box::new(Disk),
+        Box::new(blast::Blast),
     ]
 }
 
-/// Whether a program can be started. One with a slash in its name is looked for there.
+/// The tools that are asked for by their names or the beginnings of them, and are installed.
+pub fn chosen(names: &[String]) -> Vec<Box<dyn Tool>> {
+    let mut tools = all();
+    tools.retain(|tool| is_wanted(&tool.name(), names));
+    tools.retain(|tool| {
+        let programs = tool.programs().iter();
+        let missing = programs.copied().find(|program| !is_installed(program));
+        if let Some(program) = missing {
+            let name = tool.name();
+            eprintln!("bench: SKIPPED: {name}: {program} is not installed");
+        }
+        missing.is_none()
+    });
+    tools
+}
+
+fn is_wanted(name: &str, names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|wanted| name.starts_with(wanted.as_str()))
+}
+
+/// Whether a program can be started.
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -98,48 +192,90 @@ pub fn is_installed(program: &str) -> bool {
         .any(|directory| directory.join(program).is_file())
 }
 
-/// A server that runs. Ended when dropped.
-pub struct Server(Child);
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-impl Server {
-    /// Starts a command on the server; it serves when somebody listens on this TCP port.
-    ///
-    /// # Panics
-    /// When it does not within ten seconds, with where it wrote why.
-    pub fn start(command: &mut Command, port: u16, scene: &Scene) -> Self {
-        let log = scene.directory.join("server.log");
-        let file = File::create(&log).expect("cannot make the log of the server");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("cannot share the log"))
-            .stderr(file)
-            .spawn();
-        let mut server = Self(child.expect("cannot start the server"));
-        let filter = format!("sport = :{port}");
-        let listens = || {
-            let mut ss = scene.hosts.command(Host::Server, "ss");
-            let listening = ss.args(["-Hltn", &filter]).output().expect("cannot run ss");
-            !listening.stdout.is_empty()
-        };
-        let ready = within(Duration::from_secs(10), || {
-            listens() || server.0.try_wait().is_ok_and(|ended| ended.is_some())
-        });
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        assert!(ready && listens(), "{command:?} does not serve:\n{said}");
-        server
-    }
-}
+    use super::*;
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-        if daemon::wait(&mut self.0, Duration::from_secs(5)).is_none() {
-            daemon::end(&mut self.0, "a server");
+    #[test]
+    fn every_tool_has_a_name_of_its_own_programs_and_work() {
+        let tools = all();
+        let names: BTreeSet<_> = tools.iter().map(|tool| tool.name()).collect();
+        assert_eq!(names.len(), tools.len());
+        for known in [
+            "blkcp auto",
+            "blkcp copy",
+            "nbdkit",
+            "nginx",
+            "rsync",
+            "rclone",
+            "scp",
+            "iperf3",
+            "fio",
+            "AF_XDP",
+        ] {
+            let starts = |name: &String| name.starts_with(known);
+            assert!(names.iter().any(starts), "{known} is not among {names:?}");
+        }
+        for tool in &tools {
+            assert!(!tool.works().is_empty(), "{}", tool.name());
+            let needs_others = tool.kind() == Kind::Peer;
+            assert!(
+                !needs_others || !tool.programs().is_empty(),
+                "{}",
+                tool.name()
+            );
         }
     }
-}
 
-/// `HOST:PORT` of the server.
-fn at(port: u16) -> String {
-    format!("{SERVER}:{port}")
+    #[test]
+    fn every_work_has_a_tool_of_ours_and_those_that_are_compared_a_peer() {
+        let tools = all();
+        let has = |work, kind| {
+            let can = |tool: &&Box<dyn Tool>| tool.kind() == kind && tool.works().contains(&work);
+            tools.iter().any(|tool| can(&tool))
+        };
+        for work in Work::ALL {
+            assert!(has(work, Kind::Ours), "{work:?}");
+            let alone = matches!(work, Work::Clients | Work::Idle);
+            assert_eq!(has(work, Kind::Peer), !alone, "{work:?}");
+        }
+    }
+
+    #[test]
+    fn tools_do_what_they_say() {
+        let near = crate::scene::tests::near();
+        for tool in all() {
+            let works = tool.works();
+            for (work, direction) in [(Work::Put, Direction::Put), (Work::Get, Direction::Get)] {
+                let copies = tool.copy(direction, &near).is_some();
+                // The copy of one that is for cold files only is asked for the same.
+                let says = works.contains(&work)
+                    || (works.contains(&Work::ColdGet) && direction == Direction::Get);
+                assert!(!says || copies, "{} {work:?}", tool.name());
+            }
+            let job = Job::ALL[0];
+            assert_eq!(
+                tool.random(&job.lasting(1, 1 << 20), &near).is_some(),
+                works.contains(&Work::Random),
+                "{}",
+                tool.name()
+            );
+            assert_eq!(
+                tool.tree(Direction::Put, Path::new("/a"), "b", &near)
+                    .is_some(),
+                works.contains(&Work::Small),
+                "{}",
+                tool.name()
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_their_beginnings() {
+        let names = ["nbdkit".to_owned(), "blkcp auto".to_owned()];
+        assert!(is_wanted("nbdkit + fio", &names) && is_wanted("blkcp auto", &names));
+        assert!(!is_wanted("blkcp copy", &names) && is_wanted("anything", &[]));
+    }
 }

@@ -1,54 +1,125 @@
-//! nbdkit and nbdcopy: the network block device.
+//! nbdkit, the network block device, with nbdcopy for whole files and fio for random blocks.
 
-use std::fs::File;
-use std::process::Command;
+use super::{Copy, Direction, Load, Service, Tool};
+use crate::latencies::Latencies;
+use crate::scene::{Far, GET, Near, PUT, RANDOM};
+use crate::work::Work;
+use crate::work::random::Job;
 
-use super::{Direction, Server, Tool, at};
-use crate::scene::{SERVER, Scene};
+/// For files that are in the page cache, and stay there.
+const HOT_PORT: u16 = 10809;
+/// For files that shall not be there.
+const COLD_PORT: u16 = 10810;
 
-const PORT: u16 = 10809;
-
-/// With so many connections.
-pub struct Nbd {
-    pub connections: u32,
+/// The file plugin, over a whole directory.
+fn server(far: &Far, port: u16) -> Service {
+    let mut command = far.place.command("nbdkit");
+    command
+        .args(["--foreground", "--ipaddr", &far.address])
+        .args(["--port", &port.to_string(), "file"])
+        .arg(format!("dir={}", far.export.display()));
+    if port == COLD_PORT {
+        command.args(["cache=none", "fadvise=sequential"]);
+    }
+    Service::tcp(command, port)
 }
 
-impl Tool for Nbd {
+fn url(near: &Near, port: u16, name: &str) -> String {
+    format!("nbd://{}/{name}", near.at(port))
+}
+
+/// nbdcopy.
+pub struct Copies {
+    connections: u32,
+    port: u16,
+}
+
+impl Copies {
+    /// With so many connections, by way of the page cache.
+    pub fn hot(connections: u32) -> Self {
+        let port = HOT_PORT;
+        Self { connections, port }
+    }
+
+    /// The same with a server that leaves nothing in the page cache.
+    pub fn cold(connections: u32) -> Self {
+        let port = COLD_PORT;
+        Self { connections, port }
+    }
+}
+
+impl Tool for Copies {
     fn name(&self) -> String {
-        format!("nbdkit + nbdcopy, {} connection(s)", self.connections)
+        let cache = if self.port == COLD_PORT {
+            " (cache=none)"
+        } else {
+            ""
+        };
+        let connections = self.connections;
+        format!("nbdkit{cache} + nbdcopy, {connections} connection(s)")
     }
 
     fn programs(&self) -> &'static [&'static str] {
         &["nbdkit", "nbdcopy"]
     }
 
-    fn serve(&self, direction: Direction, scene: &Scene) -> Server {
-        let mut command = scene.server("nbdkit");
-        let port = PORT.to_string();
-        command.args(["--foreground", "--ipaddr", SERVER, "--port", &port]);
-        match direction {
-            Direction::Put => {
-                let file = File::create(scene.put()).expect("cannot make the file");
-                file.set_len(scene.size).expect("cannot size the file");
-                command.arg("file").arg(scene.put());
-            }
-            Direction::Get => {
-                let file = scene.export.join("get");
-                command.args(["--readonly", "file"]).arg(file);
-            }
+    fn works(&self) -> &'static [Work] {
+        if self.port == COLD_PORT {
+            &[Work::ColdGet]
+        } else {
+            &[Work::Put, Work::Get]
         }
-        Server::start(&mut command, PORT, scene)
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.client("nbdcopy");
+    fn server(&self, far: &Far) -> Option<Service> {
+        Some(server(far, self.port))
+    }
+
+    fn wants_target(&self) -> bool {
+        true
+    }
+
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = near.place.command("nbdcopy");
         let connections = format!("--connections={}", self.connections);
-        let remote = format!("nbd://{}", at(PORT));
         command.args(["--flush", &connections]);
         match direction {
-            Direction::Put => command.arg(&scene.source).arg(remote),
-            Direction::Get => command.arg(remote).arg(&scene.got),
+            Direction::Put => command.arg(&near.source).arg(url(near, self.port, PUT)),
+            Direction::Get => command.arg(url(near, self.port, GET)).arg(&near.got),
         };
+        Some(Copy::silent(command))
+    }
+}
+
+/// fio's nbd engine, with one connection.
+pub struct Blocks;
+
+impl Tool for Blocks {
+    fn name(&self) -> String {
+        "nbdkit + fio".to_owned()
+    }
+
+    fn programs(&self) -> &'static [&'static str] {
+        &["nbdkit", "fio"]
+    }
+
+    fn works(&self) -> &'static [Work] {
+        &[Work::Random]
+    }
+
+    fn server(&self, far: &Far) -> Option<Service> {
+        Some(server(far, HOT_PORT))
+    }
+
+    fn random(&self, job: &Job, near: &Near) -> Option<Load> {
+        let mut command = near.place.command("fio");
         command
+            .args(job.fio())
+            .arg("--ioengine=nbd")
+            .arg(format!("--uri={}", url(near, HOT_PORT, RANDOM)));
+        Some(Load {
+            command,
+            read: Latencies::of_fio,
+        })
     }
 }

@@ -1,14 +1,20 @@
 //! The rsync daemon.
 
+use std::path::Path;
 use std::process::Command;
 
-use super::{Direction, Server, Tool, at};
-use crate::scene::Scene;
+use super::{Copy, Direction, Service, Tool};
+use crate::scene::{Far, GET, Near, PUT};
+use crate::work::Work;
 
 const PORT: u16 = 8730;
 
 /// Without its delta algorithm, which would only cost here.
 pub struct Rsync;
+
+fn url(near: &Near, name: &str) -> String {
+    format!("rsync://{}/data/{name}", near.at(PORT))
+}
 
 impl Tool for Rsync {
     fn name(&self) -> String {
@@ -19,28 +25,44 @@ impl Tool for Rsync {
         &["rsync"]
     }
 
-    fn serve(&self, _: Direction, scene: &Scene) -> Server {
+    fn works(&self) -> &'static [Work] {
+        &[Work::Put, Work::Get, Work::ColdGet, Work::Small]
+    }
+
+    fn server(&self, far: &Far) -> Option<Service> {
         let settings = format!(
-            "use chroot = no\nuid = root\ngid = root\n[data]\npath = {}\nread only = no\n",
-            scene.export.display()
+            "use chroot = no\nuid = root\ngid = root\naddress = {}\n[data]\npath = {}\nread only = no\n",
+            far.address,
+            far.export.display()
         );
-        let path = scene.directory.join("rsyncd.conf");
+        let path = far.home.join("rsyncd.conf");
         std::fs::write(&path, settings).expect("cannot write the settings of rsync");
-        let mut command = scene.server("rsync");
+        let mut command = far.place.command("rsync");
         command
             .args(["--daemon", "--no-detach", "--port", &PORT.to_string()])
             .arg(format!("--config={}", path.display()));
-        Server::start(&mut command, PORT, scene)
+        Some(Service::tcp(command, PORT))
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.client("rsync");
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = near.place.command("rsync");
         command.arg("--whole-file");
-        let url = |name: &str| format!("rsync://{}/data/{name}", at(PORT));
         match direction {
-            Direction::Put => command.arg(&scene.source).arg(url("put")),
-            Direction::Get => command.arg(url("get")).arg(&scene.got),
+            Direction::Put => command.arg(&near.source).arg(url(near, PUT)),
+            Direction::Get => command.arg(url(near, GET)).arg(&near.got),
         };
-        command
+        Some(Copy::silent(command))
+    }
+
+    fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
+        let mut command = near.place.command("rsync");
+        // What is in the directory comes into the other one.
+        let (local, remote) = (format!("{}/", local.display()), url(near, name) + "/");
+        command.arg("--archive");
+        match way {
+            Direction::Put => command.args([local, remote]),
+            Direction::Get => command.args([remote, local]),
+        };
+        Some(command)
     }
 }

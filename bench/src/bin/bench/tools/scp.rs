@@ -1,12 +1,13 @@
 //! scp: the only one of them that encrypts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use blk_bench::lab::must;
 
-use super::{Direction, Server, Tool};
-use crate::scene::{SERVER, Scene};
+use super::{Copy, Direction, Service, Tool};
+use crate::scene::{Far, GET, Near, PUT};
+use crate::work::Work;
 
 const PORT: u16 = 2222;
 
@@ -22,8 +23,17 @@ impl Tool for Scp {
         &["sshd", "scp", "ssh-keygen"]
     }
 
-    fn serve(&self, _: Direction, scene: &Scene) -> Server {
-        let key = key(scene);
+    fn works(&self) -> &'static [Work] {
+        &[Work::Put, Work::Get, Work::ColdGet]
+    }
+
+    // The key would have to get to the other machine.
+    fn goes_far(&self) -> bool {
+        false
+    }
+
+    fn server(&self, far: &Far) -> Option<Service> {
+        let key = key(&far.home);
         if !key.exists() {
             must(
                 Command::new("ssh-keygen")
@@ -34,44 +44,38 @@ impl Tool for Scp {
         // Where sshd of Debian gives up its privileges.
         std::fs::create_dir_all("/run/sshd").expect("cannot make /run/sshd");
         let settings = format!(
-            "Port {PORT}\nListenAddress {SERVER}\nHostKey {0}\nAuthorizedKeysFile {0}.pub\nStrictModes no\nUsePAM no\n\
+            "Port {PORT}\nListenAddress {}\nHostKey {1}\nAuthorizedKeysFile {1}.pub\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n",
+            far.address,
             key.display()
         );
-        let path = scene.directory.join("sshd_config");
+        let path = far.home.join("sshd_config");
         std::fs::write(&path, settings).expect("cannot write the settings of sshd");
-        let mut command = scene.server("/usr/sbin/sshd");
+        let mut command = far.place.command("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f"]).arg(path);
-        Server::start(&mut command, PORT, scene)
+        Some(Service::tcp(command, PORT))
     }
 
-    fn client(&self, direction: Direction, scene: &Scene) -> Command {
-        let mut command = scene.client("scp");
+    fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
+        let mut command = near.place.command("scp");
         command
-            .args([
-                "-q",
-                "-c",
-                "aes128-gcm@openssh.com",
-                "-P",
-                &PORT.to_string(),
-            ])
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
+            .args(["-q", "-c", "aes128-gcm@openssh.com"])
+            .args(["-P", &PORT.to_string()])
+            .args(["-o", "StrictHostKeyChecking=no"])
+            .args(["-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "LogLevel=ERROR", "-i"])
-            .arg(key(scene));
-        let remote = |name: &str| format!("root@{SERVER}:{}", scene.export.join(name).display());
+            .arg(key(&near.home));
+        let remote =
+            |name: &str| format!("root@{}:{}", near.server, near.export.join(name).display());
         match direction {
-            Direction::Put => command.arg(&scene.source).arg(remote("put")),
-            Direction::Get => command.arg(remote("get")).arg(&scene.got),
+            Direction::Put => command.arg(&near.source).arg(remote(PUT)),
+            Direction::Get => command.arg(remote(GET)).arg(&near.got),
         };
-        command
+        Some(Copy::silent(command))
     }
 }
 
-fn key(scene: &Scene) -> PathBuf {
-    scene.directory.join("key")
+/// Both ends have the same home in the lab.
+fn key(home: &Path) -> PathBuf {
+    home.join("key")
 }

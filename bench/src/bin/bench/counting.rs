@@ -1,0 +1,103 @@
+//! System calls of client and server, in a run of their own: to count costs time.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use blk_bench::lab::daemon;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::figures::{Measure, Sample};
+use super::measure::{self, Source};
+use super::scene::Scene;
+use super::tools::{Direction, Tool, is_installed};
+
+const EVENT: &str = "raw_syscalls:sys_enter";
+
+/// Counts those of one copy with perf; `None`, and a word about it, where that cannot be done.
+pub fn system_calls(tool: &dyn Tool, direction: Direction, scene: &Scene) -> Option<Sample> {
+    if let Some(why) = obstacle() {
+        eprintln!("bench: SKIPPED: system calls: {why}");
+        return None;
+    }
+    measure::prepare(tool, direction, Source::Hot, scene);
+    let server = scene.serve(tool)?;
+    let [ours, theirs] =
+        ["client", "server"].map(|end| scene.directory.join(&format!("{end}.perf")));
+    let client = tool.copy(direction, &scene.near)?.command;
+    let mut watcher = watch(server.id(), &theirs);
+    // It says nothing when it has begun.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut counted = perf(&ours);
+    counted
+        .arg("--")
+        .arg(client.get_program())
+        .args(client.get_args());
+    let status = counted.stdout(Stdio::null()).stdin(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "{counted:?}");
+    let _ = kill_process(Pid::from_child(&watcher), Signal::INT);
+    let ended = daemon::wait(&mut watcher, Duration::from_secs(5));
+    assert!(ended.is_some(), "perf does not end");
+    drop(server);
+    measure::compare(direction, scene);
+    let read = |path: &Path| count(&std::fs::read_to_string(path).unwrap_or_default());
+    let (ours, theirs) = (read(&ours)?, read(&theirs)?);
+    let gigabytes = scene.near.size as f64 / 1e9;
+    let rate = (ours + theirs) as f64 / gigabytes;
+    Some(Sample::from([(Measure::SyscallsPerGigabyte, rate)]))
+}
+
+fn obstacle() -> Option<String> {
+    if !is_installed("perf") {
+        return Some("perf is not installed".to_owned());
+    }
+    let mut trial = Command::new("perf");
+    let trial = trial.args(["stat", "-e", EVENT, "true"]).output();
+    match trial {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!(
+            "perf cannot count {EVENT}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) => Some(format!("perf: {error}")),
+    }
+}
+
+fn perf(report: &Path) -> Command {
+    let mut command = Command::new("perf");
+    command
+        .args(["stat", "-x", ",", "-e", EVENT, "-o"])
+        .arg(report);
+    command
+}
+
+/// Counts those of a running process until it is interrupted.
+fn watch(process: u32, report: &Path) -> Child {
+    let mut command = perf(report);
+    command
+        .args(["-p", &process.to_string()])
+        .stdout(Stdio::null());
+    command.spawn().expect("cannot run perf")
+}
+
+/// The number in what `perf stat -x ,` writes: `COUNT,UNIT,EVENT,...`.
+fn count(report: &str) -> Option<u64> {
+    let line = report.lines().find(|line| line.contains(EVENT))?;
+    line.split(',').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_perf() {
+        let report = "# started on Sun Nov 22\n\n51234,,raw_syscalls:sys_enter,1000,100.00,,\n";
+        assert_eq!(count(report), Some(51_234));
+        assert_eq!(
+            count("<not counted>,,raw_syscalls:sys_enter,0,100.00,,"),
+            None
+        );
+        assert_eq!(count(""), None);
+    }
+}
