@@ -324,8 +324,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Counters by name, summed.
-fn sums(text: &str) -> BTreeMap<String, u64> {
+/// Counters by name (`NAME=VALUE`), summed.
+pub fn sums(text: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for word in text.split_whitespace() {
         if let Some((name, value)) = word.split_once('=')

@@ -1,5 +1,6 @@
-//! System calls of client and server, in a run of their own: to count costs time.
+//! System calls of client and server, and what blockd counts, in a run of their own: to count costs time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use super::measure::{self, Source};
 use super::scene::Scene;
 use super::tools::{Direction, Tool, is_installed};
 
+/// Bytes of a whole block in a frame.
+const BLOCK: u64 = 3584;
 const EVENT: &str = "raw_syscalls:sys_enter";
 
 /// Counts those of one copy with perf; `None`, and a word about it, where that cannot be done.
@@ -38,13 +41,28 @@ pub fn system_calls(tool: &dyn Tool, direction: Direction, scene: &Scene) -> Opt
     let _ = kill_process(Pid::from_child(&watcher), Signal::INT);
     let ended = daemon::wait(&mut watcher, Duration::from_secs(5));
     assert!(ended.is_some(), "perf does not end");
+    let counters = server.counters();
     drop(server);
     measure::compare(direction, scene);
     let read = |path: &Path| count(&std::fs::read_to_string(path).unwrap_or_default());
     let (ours, theirs) = (read(&ours)?, read(&theirs)?);
     let gigabytes = scene.near.size as f64 / 1e9;
     let rate = (ours + theirs) as f64 / gigabytes;
-    Some(Sample::from([(Measure::SyscallsPerGigabyte, rate)]))
+    Some(Sample::from([
+        (Measure::SyscallsPerGigabyte, rate),
+        (
+            Measure::BlockdMovesPerByte,
+            moves(&counters, scene.near.size),
+        ),
+    ]))
+}
+
+/// How often blockd copied a byte within memory because a packet did not come, or could not go, as expected: at most, since
+/// not all blocks are whole.
+fn moves(counters: &BTreeMap<String, u64>, size: u64) -> f64 {
+    let names = ["blocks_moved", "blocks_shifted", "udp_copied"];
+    let blocks: u64 = names.iter().filter_map(|name| counters.get(*name)).sum();
+    (blocks * BLOCK) as f64 / size as f64
 }
 
 fn obstacle() -> Option<String> {
@@ -89,6 +107,13 @@ fn count(report: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moved_blocks_are_bytes() {
+        let counters = daemon::sums("blocks_moved=3 blocks_shifted=1 other=9 blocks_moved=1");
+        let size = 10 * BLOCK;
+        assert!((moves(&counters, size) - 0.5).abs() < 1e-9);
+    }
 
     #[test]
     fn reports_of_perf() {

@@ -21,6 +21,8 @@ pub enum Measure {
     SyscallsPerGigabyte,
     /// How often a byte was copied in user space, as both programs count it.
     CopiesPerByte,
+    /// How often blockd moved a byte within memory besides, because a packet was other than expected.
+    BlockdMovesPerByte,
     /// The rate over that of fio in the same round.
     OfDisk,
     /// Files per second.

@@ -1,5 +1,6 @@
 //! A tool's server while it runs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -98,8 +99,22 @@ impl Server {
         self.child.id()
     }
 
+    /// The counters of blockd by name, summed over its workers.
+    ///
+    /// # Panics
+    /// When it does not tell them within some seconds.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        let before = self.said().len();
+        self.signal(Signal::USR1);
+        // It prints all of it in one write.
+        let told = || self.said()[before..].contains(" dropped=");
+        let told = within(Duration::from_secs(5), told);
+        assert!(told, "blockd tells no statistics:\n{}", self.said());
+        daemon::sums(&self.said()[before..])
+    }
+
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 }
