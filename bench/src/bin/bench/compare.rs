@@ -1,5 +1,7 @@
 //! In the lab: two hosts on this machine, at each MTU.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use anyhow::Result;
 
 use super::figures::{Board, Figure};
@@ -15,7 +17,7 @@ pub fn in_the_lab(
     tools: &[Box<dyn Tool>],
     amounts: &Amounts,
     save: &dyn Fn(&[Figure]) -> Result<()>,
-) -> Result<Vec<Figure>> {
+) -> Result<Board> {
     let mut board = Board::default();
     for mtu in mtus {
         let works = works.iter().copied();
@@ -26,10 +28,10 @@ pub fn in_the_lab(
         let mut scene = Scene::lab(*mtu, amounts.size);
         on(&mut scene, &works, tools, amounts, &mut board, save)?;
     }
-    Ok(board.figures)
+    Ok(board)
 }
 
-/// Measures these works between the hosts of a scene.
+/// Measures these works between the hosts of a scene. One that fails ends them, but not those of the next scene.
 pub fn on(
     scene: &mut Scene,
     works: &[Work],
@@ -44,13 +46,21 @@ pub fn on(
             .map(AsRef::as_ref)
             .filter(|tool| tool.works().contains(work))
             .collect();
-        work.run(&mut Bench {
-            scene,
-            tools: &can,
-            amounts,
-            board,
-        });
+        let mtu = scene.near.mtu;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            work.run(&mut Bench {
+                scene: &mut *scene,
+                tools: &can,
+                amounts,
+                board: &mut *board,
+            });
+        }));
         save(&board.figures)?;
+        if done.is_err() {
+            // It has said why. What it left is of no use to other work.
+            board.failed.push(format!("{} at MTU {mtu}", work.word()));
+            break;
+        }
     }
     Ok(())
 }

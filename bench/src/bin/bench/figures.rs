@@ -137,6 +137,8 @@ pub fn best<'a>(figures: &'a [Figure], of: &Figure, kind: Kind) -> Option<&'a Fi
 pub struct Board {
     /// What has come so far.
     pub figures: Vec<Figure>,
+    /// What could not be measured to its end.
+    pub failed: Vec<String>,
 }
 
 /// Whose sample it is.

@@ -72,7 +72,6 @@ fn lab(arguments: &Arguments) -> Result<()> {
     output.save(&[])?;
     let save = |figures: &[Figure]| output.save(figures);
     let works = arguments.works();
-    let figures = compare::in_the_lab(&arguments.mtu, &works, &tools, &amounts, &save)?;
-    output.print(&figures);
-    Ok(())
+    let board = compare::in_the_lab(&arguments.mtu, &works, &tools, &amounts, &save)?;
+    output.print(&board)
 }

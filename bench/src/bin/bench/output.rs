@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::drawings;
-use super::figures::Figure;
+use super::figures::{Board, Figure};
 use super::machine::{self, Machine};
 use super::options::Amounts;
 use super::table;
@@ -23,8 +23,17 @@ pub struct Output<'a> {
 
 impl Output<'_> {
     /// Prints the tables.
-    pub fn print(&self, figures: &[Figure]) {
-        print!("{}", self.text(figures));
+    ///
+    /// # Errors
+    /// When they are not whole, since something has failed.
+    pub fn print(&self, board: &Board) -> Result<()> {
+        print!("{}", self.text(&board.figures));
+        let failed = board.failed.join(", ");
+        ensure!(
+            failed.is_empty(),
+            "not measured to its end, for the reason above: {failed}"
+        );
+        Ok(())
     }
 
     fn text(&self, figures: &[Figure]) -> String {

@@ -12,6 +12,8 @@ use super::tools::{Server, Tool};
 
 /// The server's address in the lab.
 const SERVER: &str = "10.77.0.1";
+/// No client takes so many seconds: one that does hangs.
+const LIMIT: &str = "900";
 /// What the client gets.
 pub const GET: &str = "get";
 /// What the client puts.
@@ -79,6 +81,13 @@ pub struct Near {
 }
 
 impl Near {
+    /// A command that runs there, and ends in a failure when it takes too long.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.place.command("timeout");
+        command.args(["--kill-after=5", LIMIT]).arg(program);
+        command
+    }
+
     /// `HOST:PORT` of the server.
     pub fn at(&self, port: u16) -> String {
         format!("{}:{port}", self.server)
@@ -185,6 +194,10 @@ pub mod tests {
         assert_eq!(words(Place::Here), r#""x""#);
         let lab = Place::Namespace("blk-1".to_owned());
         assert_eq!(words(lab), r#""ip" "netns" "exec" "blk-1" "x""#);
+        assert_eq!(
+            format!("{:?}", near().command("x")),
+            r#""timeout" "--kill-after=5" "900" "x""#
+        );
         assert_eq!(near().at(80), "192.0.2.1:80");
     }
 }

@@ -38,7 +38,7 @@ impl Tool for Blast {
     }
 
     fn copy(&self, _: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command(inside::program());
+        let mut command = near.command(inside::program());
         command.args(["blast-send", "blk1", &near.server]);
         Some(Copy {
             command,

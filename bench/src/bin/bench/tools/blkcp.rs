@@ -33,7 +33,7 @@ struct Summary {
 
 impl Blkcp {
     fn command(&self, near: &Near) -> Command {
-        let mut command = near.place.command(binary("blkcp"));
+        let mut command = near.command(binary("blkcp"));
         command.args(["--json", "--datapath", self.datapath]);
         command
     }
@@ -103,7 +103,7 @@ impl Tool for Blkcp {
     }
 
     fn random(&self, job: &Job, near: &Near) -> Option<Load> {
-        let mut command = near.place.command(inside::program());
+        let mut command = near.command(inside::program());
         let write = (job.access == Access::Write).then_some("--write");
         command
             .args(["random-load", "--datapath", self.datapath])

@@ -23,7 +23,7 @@ const SEQUENTIAL: [&str; 5] = [
 impl Disk {
     /// Reads the whole file that is got.
     pub fn read(near: &Near) -> Copy {
-        let mut command = near.place.command("fio");
+        let mut command = near.command("fio");
         let file = near.export.join(GET);
         command
             .args(SEQUENTIAL)
@@ -38,7 +38,7 @@ impl Disk {
 
     /// Writes a file of the same size, where gets come to.
     fn write(near: &Near) -> Copy {
-        let mut command = near.place.command("fio");
+        let mut command = near.command("fio");
         command
             .args(SEQUENTIAL)
             .args(["--rw=write", "--end_fsync=1", "--output-format=json"])
@@ -86,7 +86,7 @@ impl Tool for Disk {
     }
 
     fn random(&self, job: &Job, near: &Near) -> Option<Load> {
-        let mut command = near.place.command("fio");
+        let mut command = near.command("fio");
         command
             .args(job.fio())
             .args(["--ioengine=io_uring", "--direct=1"])

@@ -44,7 +44,7 @@ impl Tool for Http {
     }
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command("curl");
+        let mut command = near.command("curl");
         command.args(["--silent", "--show-error", "--fail"]);
         let url = |name: &str| format!("http://{}/{name}", near.at(PORT));
         match direction {

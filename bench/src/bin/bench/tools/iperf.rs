@@ -33,7 +33,7 @@ impl Tool for Iperf {
     }
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command("iperf3");
+        let mut command = near.command("iperf3");
         let (port, bytes) = (PORT.to_string(), near.size.to_string());
         command.args(["--client", &near.server, "--port", &port, "--bytes", &bytes]);
         if direction == Direction::Get {

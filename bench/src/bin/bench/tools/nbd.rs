@@ -80,7 +80,7 @@ impl Tool for Copies {
     }
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command("nbdcopy");
+        let mut command = near.command("nbdcopy");
         let connections = format!("--connections={}", self.connections);
         command.args(["--flush", &connections]);
         match direction {
@@ -112,7 +112,7 @@ impl Tool for Blocks {
     }
 
     fn random(&self, job: &Job, near: &Near) -> Option<Load> {
-        let mut command = near.place.command("fio");
+        let mut command = near.command("fio");
         command
             .args(job.fio())
             .arg("--ioengine=nbd")

@@ -48,7 +48,7 @@ impl Tool for Rclone {
     }
 
     fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
-        let mut command = near.place.command("rclone");
+        let mut command = near.command("rclone");
         command.args(["copy", "--config="]).args([
             "--transfers",
             TRANSFERS,

@@ -45,7 +45,7 @@ impl Tool for Rsync {
     }
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command("rsync");
+        let mut command = near.command("rsync");
         command.arg("--whole-file");
         match direction {
             Direction::Put => command.arg(&near.source).arg(url(near, PUT)),
@@ -55,7 +55,7 @@ impl Tool for Rsync {
     }
 
     fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
-        let mut command = near.place.command("rsync");
+        let mut command = near.command("rsync");
         // What is in the directory comes into the other one.
         let (local, remote) = (format!("{}/", local.display()), url(near, name) + "/");
         command.arg("--archive");

@@ -57,7 +57,7 @@ impl Tool for Scp {
     }
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
-        let mut command = near.place.command("scp");
+        let mut command = near.command("scp");
         command
             .args(["-q", "-c", "aes128-gcm@openssh.com"])
             .args(["-P", &PORT.to_string()])

@@ -77,8 +77,7 @@ pub fn measure(arguments: &ClientArguments) -> Result<()> {
     for name in [GET, RANDOM] {
         scene.far_files.remove(name);
     }
-    output.print(&board.figures);
-    Ok(())
+    output.print(&board)
 }
 
 /// MTU of the interface that leads there.

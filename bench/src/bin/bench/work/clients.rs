@@ -76,7 +76,7 @@ fn one(tool: &dyn Tool, count: u32, scene: &Scene) -> Sample {
     let (before, started) = (busy(scene), Instant::now());
     let clients: Vec<_> = (0..count)
         .map(|number| {
-            let mut client: Command = scene.near.place.command(binary("blkcp"));
+            let mut client: Command = scene.near.command(binary("blkcp"));
             client
                 .args(["--quiet", "--datapath", "auto"])
                 .arg(&source)

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Bench, Work};
 use crate::figures::{Measure, Sample};
@@ -85,7 +86,7 @@ fn share_of_cpu(server: &Server, time: Duration) -> f64 {
 fn program(tool: &dyn Tool, scene: &Scene, reads: u32, pause: u32) -> std::process::Command {
     let name = tool.name();
     let datapath = name.rsplit(' ').next().unwrap_or("auto");
-    let mut command = scene.near.place.command(inside::program());
+    let mut command = scene.near.command(inside::program());
     command
         .args(["first-bytes", "--datapath", datapath])
         .args(["--rounds", &reads.to_string()])
@@ -108,7 +109,8 @@ fn connected(tool: &dyn Tool, scene: &Scene, server: &Server, amounts: &Amounts)
         client.try_wait().is_ok_and(|end| end.is_none()),
         "the client that shall do nothing has ended"
     );
-    let _ = client.kill();
+    // Not a kill, which would leave behind what `timeout` runs.
+    let _ = kill_process(Pid::from_child(&client), Signal::TERM);
     let _ = client.wait();
     share
 }
