@@ -82,9 +82,12 @@ impl Default for Joiner {
 impl Joiner {
     /// As [`combine`].
     pub fn combine(&mut self, first: u32, second: u32, len: u64) -> u32 {
+        if len == 0 {
+            return first;
+        }
         if len != self.len {
             self.others += 1;
-            if self.others < WORTH || len == 0 {
+            if self.others < WORTH {
                 return combine(first, second, len);
             }
             self.learn(len);
@@ -166,6 +169,7 @@ mod tests {
     #[test]
     fn a_joiner_learns_the_length_that_comes_often() {
         let mut joiner = Joiner::default();
+        assert_eq!(joiner.combine(5, 0, 0), 5, "nothing behind it");
         let mut learnt = Vec::new();
         for round in 0..300_u64 {
             let len = match round {

@@ -2,7 +2,7 @@
 //!
 //! Buffer 0 of the ring is the UMEM, buffer 1 the copy buffers. Once they are registered, their pages stay pinned, so
 //! an operation costs no page lookups: `WRITEV_FIXED` takes half the CPU of `WRITEV`. But it makes all of them resident, some
-//! 30 ms for 100 MiB, so who may never need them registered does without until it does ([`Ring::register`]).
+//! 30 ms for 100 MiB, so who may never need them registered does without until it does (`Ring::register`).
 
 mod buffers;
 mod probe;

@@ -1,8 +1,13 @@
 //! The memory behind a UMEM, and the only place where its base address is known.
 
-use std::{io, num::NonZeroU32, ptr, sync::Arc};
+use std::{
+    io,
+    num::NonZeroU32,
+    ptr,
+    sync::{Arc, LazyLock},
+};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 use xsk_rs::{
     FrameDesc,
     config::{FrameSize, QueueSize, UmemConfig},
@@ -14,10 +19,31 @@ use super::{CHUNK, HEADROOM, PACKET_START, UmemError};
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Whether a mapping of so many bytes may lie in huge pages. They are used where enough of them are reserved
-/// (`vm.nr_hugepages`): mmap(2) says so at once. Transparent ones are not asked for: the kernel may have to move memory
-/// about for them first, which costs more than they save.
+/// (`vm.nr_hugepages`). Transparent ones are not asked for: the kernel may have to move memory about for them first, which
+/// costs more than they save.
 fn fills_huge_pages(len: usize) -> bool {
-    len.is_multiple_of(HUGE_PAGE)
+    // xsk-rs takes those of the default size.
+    static ARE_DEFAULT: LazyLock<bool> = LazyLock::new(|| {
+        let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let size = told
+            .lines()
+            .find_map(|line| line.strip_prefix("Hugepagesize:"));
+        size.is_some_and(|size| size.trim() == format!("{} kB", HUGE_PAGE >> 10))
+    });
+    len.is_multiple_of(HUGE_PAGE) && *ARE_DEFAULT
+}
+
+/// Memory in huge pages. All of it is there from the start: mmap(2) succeeds where a control group or a NUMA node refuses
+/// the pages, and then the first touch would be a SIGBUS.
+fn map_huge(len: usize) -> Option<MmapMut> {
+    let bits = HUGE_PAGE.ilog2() as u8;
+    let map = MmapOptions::new()
+        .len(len)
+        .huge(Some(bits))
+        .map_anon()
+        .ok()?;
+    map.advise(Advice::PopulateWrite).ok()?;
+    Some(map)
 }
 
 /// A shared handle on the mapping. It stays mapped (and, for AF_XDP, registered) while any handle lives, so
@@ -88,15 +114,7 @@ impl Memory {
     /// Maps `frames` chunks of anonymous memory.
     pub(super) fn anonymous(frames: NonZeroU32) -> Result<Self, UmemError> {
         let len = frames.get() as usize * CHUNK;
-        let huge = fills_huge_pages(len)
-            .then(|| {
-                MmapOptions::new()
-                    .len(len)
-                    .huge(Some(HUGE_PAGE.ilog2() as u8))
-                    .map_anon()
-                    .ok()
-            })
-            .flatten();
+        let huge = fills_huge_pages(len).then(|| map_huge(len)).flatten();
         let is_huge = huge.is_some();
         let mut map = match huge {
             Some(map) => map,
