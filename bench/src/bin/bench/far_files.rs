@@ -84,6 +84,12 @@ pub fn warm(path: &Path) {
     copy(&mut file, &mut sink()).expect("the file can be read");
 }
 
+/// Writes what of a file is not on the disk yet: that is not the work of who is measured next.
+pub fn sync(path: &Path) {
+    let file = File::open(path).expect("the file is there");
+    file.sync_all().expect("cannot sync");
+}
+
 /// Takes a file out of the page cache: what is dirty stays there, so it is written first.
 pub fn cool(path: &Path) {
     let file = File::open(path).expect("the file is there");

@@ -20,7 +20,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// MTUs of the lab, one after the other
-    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_values_t = [1500, 3498, 9000, 65535])]
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_values_t = [1500, 3498, 9000, 65535], value_parser = clap::value_parser!(u32).range(1280..=65535))]
     pub mtu: Vec<u32>,
     /// What is measured; large files at all MTUs, the rest at 9000 (cold-get and random also at 1500), or at the first MTU
     /// when these are not asked for [default: all]
@@ -70,7 +70,7 @@ pub struct Sizes {
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub idle: Option<u32>,
     /// Seconds of silence before a first read [default: 1]
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=20))]
     pub pause: Option<u32>,
 }
 

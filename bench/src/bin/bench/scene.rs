@@ -7,7 +7,7 @@ use std::process::Command;
 use blk_bench::lab::hosts::{Host, Hosts, Link};
 use blk_bench::lab::{Directory, files};
 
-use super::far_files::{FarFiles, Local};
+use super::far_files::{FarFiles, Local, sync};
 use super::tools::{Server, Tool};
 
 /// The server's address in the lab.
@@ -134,6 +134,9 @@ impl Scene {
         };
         files::write(&near.source, size, 1);
         std::fs::copy(&near.source, export.join(GET)).expect("cannot copy the file");
+        for file in [&near.source, &export.join(GET)] {
+            sync(file);
+        }
         Self {
             near,
             far: Some(far),

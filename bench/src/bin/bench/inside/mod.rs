@@ -38,7 +38,7 @@ pub enum Inside {
     /// First reads after pauses through the client library
     #[command(hide = true)]
     FirstBytes(first_bytes::Arguments),
-    /// Send packets over AF_XDP as fast as they go, for a second
+    /// Send packets over AF_XDP as fast as they go, for some seconds
     #[command(hide = true)]
     BlastSend(blast::Arguments),
     /// Count packets that come over AF_XDP

@@ -45,7 +45,8 @@ impl Tool for Http {
 
     fn copy(&self, direction: Direction, near: &Near) -> Option<Copy> {
         let mut command = near.command("curl");
-        command.args(["--silent", "--show-error", "--fail"]);
+        // -q comes first: no ~/.curlrc.
+        command.args(["-q", "--noproxy", "*", "--silent", "--show-error", "--fail"]);
         let url = |name: &str| format!("http://{}/{name}", near.at(PORT));
         match direction {
             Direction::Put => command.arg("--upload-file").arg(&near.source).arg(url(PUT)),

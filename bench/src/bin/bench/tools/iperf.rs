@@ -29,6 +29,7 @@ impl Tool for Iperf {
     fn server(&self, far: &Far) -> Option<Service> {
         let mut command = far.place.command("iperf3");
         command.args(["--server", "--port", &PORT.to_string()]);
+        command.args(["--bind", &far.address]);
         Some(Service::tcp(command, PORT))
     }
 

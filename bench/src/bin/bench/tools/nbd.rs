@@ -16,6 +16,8 @@ fn server(far: &Far, port: u16) -> Service {
     let mut command = far.place.command("nbdkit");
     command
         .args(["--foreground", "--ipaddr", &far.address])
+        // As many as requests at once in random work; the default is 16.
+        .args(["--threads", "32"])
         .args(["--port", &port.to_string(), "file"])
         .arg(format!("dir={}", far.export.display()));
     if port == COLD_PORT {

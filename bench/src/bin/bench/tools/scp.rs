@@ -1,4 +1,4 @@
-//! scp: the only one of them that encrypts.
+//! scp, which encrypts, as rclone over SFTP does and the others do not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

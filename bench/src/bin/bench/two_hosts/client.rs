@@ -9,7 +9,7 @@ use blk_bench::lab::{Directory, files, must};
 
 use super::remote::Remote;
 use crate::compare;
-use crate::far_files::FarFiles;
+use crate::far_files::{FarFiles, sync};
 use crate::figures::{Board, Figure};
 use crate::machine::Machine;
 use crate::options::Common;
@@ -63,6 +63,7 @@ pub fn measure(arguments: &ClientArguments) -> Result<()> {
     };
     let machine = Machine::here(&near.home);
     files::write(&near.source, amounts.size, 1);
+    sync(&near.source);
     remote.fill(GET, amounts.size);
     let mut scene = Scene::elsewhere(near, Box::new(remote), directory);
     let mut board = Board::default();

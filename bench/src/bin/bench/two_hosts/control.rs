@@ -115,8 +115,8 @@ pub fn answer(stream: TcpStream, export: &Path, largest: u64) -> Result<()> {
             .parse()
             .and_then(|wish| carry_out(&wish, export, largest));
         match done {
-            Ok(number) => writeln!(writer, "ok {number}")?,
-            Err(error) => writeln!(writer, "error {error:#}")?,
+            Ok(number) => writer.write_all(format!("ok {number}\n").as_bytes())?,
+            Err(error) => writer.write_all(format!("error {error:#}\n").as_bytes())?,
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use blk_bench::lab::Directory;
-use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::consts::{SIGHUP, TERM_SIGNALS};
 
 use super::control::{self, PORT};
 use crate::far_files::{FarFiles, Local};
@@ -42,16 +42,16 @@ pub struct ServerArguments {
 /// Serves until its time is over, or a signal comes.
 pub fn serve(arguments: &ServerArguments) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in TERM_SIGNALS {
-        signal_hook::flag::register(*signal, Arc::clone(&stop))?;
+    // Also when the terminal goes: the servers take a SIGHUP for something else.
+    for &signal in TERM_SIGNALS.iter().chain([&SIGHUP]) {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let export = arguments.export.canonicalize();
     let export = export.with_context(|| format!("cannot serve {}", arguments.export.display()))?;
+    let is_empty = std::fs::read_dir(&export).map(|mut entries| entries.next().is_none());
     ensure!(
-        [GET, PUT, RANDOM]
-            .iter()
-            .all(|name| !export.join(name).exists()),
-        "{} has a file called {GET}, {PUT} or {RANDOM}, which would be overwritten: give an empty directory",
+        is_empty.with_context(|| format!("cannot read {}", export.display()))?,
+        "{} is not empty: what the servers leave there is removed at the end, so give an empty directory",
         export.display()
     );
     let directory = Directory::new();

@@ -7,7 +7,7 @@ use blk_bench::lab::{binary, files};
 use blk_datapath::worker::WorkerConfig;
 
 use super::{Bench, Work};
-use crate::far_files::warm;
+use crate::far_files::{sync, warm};
 use crate::figures::{Measure, Sample};
 use crate::measure::busy;
 use crate::options::Amounts;
@@ -71,6 +71,7 @@ fn one(tool: &dyn Tool, count: u32, scene: &Scene) -> Sample {
     let size = scene.near.size / u64::from(count);
     let source = scene.directory.join("share");
     files::write(&source, size, u64::from(count));
+    sync(&source);
     warm(&source);
     let server = scene.serve(tool).expect("blockd is started here");
     let (before, started) = (busy(scene), Instant::now());

@@ -83,6 +83,8 @@ fn one(tool: &dyn Tool, way: Direction, local: &Path, remote: &str, bench: &Benc
     let command = tool.tree(way, local, remote, &scene.near);
     let mut command = command.expect("asked for what it does");
     command.stdin(Stdio::null()).stdout(Stdio::null());
+    // What earlier copies and comparisons left to be written is not this tool's.
+    sync_file_system(scene.export());
     let (before, started) = (busy(scene), Instant::now());
     let status = command.status().expect("cannot run the client");
     assert!(status.success(), "{} failed: {command:?}", tool.name());
