@@ -101,7 +101,7 @@ enum Registered {
     /// Nobody needed it so far.
     NotYet,
     Yes,
-    /// The memlock limit forbids it.
+    /// The kernel refused, as over the memlock limit.
     No,
 }
 

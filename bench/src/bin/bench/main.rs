@@ -63,13 +63,7 @@ fn lab(arguments: &Arguments) -> Result<()> {
     let amounts = arguments.common.sizes.amounts();
     let directory = Directory::new();
     let machine = Machine::here(&directory.join("."));
-    let output = Output {
-        amounts: &amounts,
-        machine: &machine,
-        directory: arguments.common.out.as_deref(),
-    };
-    // A directory that cannot be written to is found out at once.
-    output.save(&[])?;
+    let output = Output::begin(&amounts, &machine, arguments.common.out.as_deref())?;
     let save = |figures: &[Figure]| output.save(figures);
     let works = arguments.works();
     let board = compare::in_the_lab(&arguments.mtu, &works, &tools, &amounts, &save)?;

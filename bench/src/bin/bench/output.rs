@@ -14,14 +14,29 @@ use super::table;
 #[derive(Debug)]
 pub struct Output<'a> {
     /// How much was measured.
-    pub amounts: &'a Amounts,
+    amounts: &'a Amounts,
     /// On which machine.
-    pub machine: &'a Machine,
+    machine: &'a Machine,
     /// The directory for everything, if there is one.
-    pub directory: Option<&'a Path>,
+    directory: Option<&'a Path>,
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
+    /// Nothing is measured yet; a directory that cannot be written to is found out at once.
+    pub fn begin(
+        amounts: &'a Amounts,
+        machine: &'a Machine,
+        directory: Option<&'a Path>,
+    ) -> Result<Self> {
+        let output = Self {
+            amounts,
+            machine,
+            directory,
+        };
+        output.save(&[])?;
+        Ok(output)
+    }
+
     /// Prints the tables.
     ///
     /// # Errors

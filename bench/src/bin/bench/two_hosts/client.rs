@@ -67,12 +67,7 @@ pub fn measure(arguments: &ClientArguments) -> Result<()> {
     remote.fill(GET, amounts.size);
     let mut scene = Scene::elsewhere(near, Box::new(remote), directory);
     let mut board = Board::default();
-    let output = Output {
-        amounts: &amounts,
-        machine: &machine,
-        directory: arguments.common.out.as_deref(),
-    };
-    output.save(&[])?;
+    let output = Output::begin(&amounts, &machine, arguments.common.out.as_deref())?;
     let save = |figures: &[Figure]| output.save(figures);
     compare::on(&mut scene, &works, &tools, &amounts, &mut board, &save)?;
     for name in [GET, RANDOM] {
