@@ -1,13 +1,17 @@
 //! Spreads packets over the round trip, so that a window does not arrive at a queue in one burst.
 //!
 //! A token bucket, kept as the time at which it is full again (the generic cell rate algorithm of ATM): each packet
-//! moves that time on by its share of a second, and a packet may go while the time is not in the future. An idle sender
-//! may send a burst at once: 16 packets or 1 ms of the rate, so that a worker that polls, or sleeps for 100 us, keeps up.
+//! moves that time on by its share of a second. An idle sender may send a burst at once: 16 packets or 1 ms of the rate, so
+//! that a worker that polls, or sleeps for 100 us, keeps up. One that is held back goes on with a quantum at once, which is 1 ms of
+//! the rate and 64 KiB at most, as TCP of Linux does (net/ipv4/tcp_output.c, `tcp_tso_autosize`): waking up for every packet
+//! costs more than sending it.
 
 /// A burst is at least so many packets.
 const BURST_PACKETS: u64 = 16;
 /// And so long at the sending rate.
 const BURST_TIME: u64 = 1_000_000;
+/// What is sent at once by one that was held back: so many bytes at most, and no more than [`BURST_TIME`].
+const QUANTUM: u64 = 64 << 10;
 /// With a shorter round trip than this, a burst is a whole window: the window alone does it.
 const LEAST_RTT: u64 = 1_000_000;
 /// Fraction bits of the cost of a byte.
@@ -20,6 +24,10 @@ pub(super) struct Pacer {
     cost: u64,
     /// Nanoseconds that may be sent at once.
     burst: u64,
+    /// Nanoseconds that may be sent ahead of time, between two rests.
+    quantum: u64,
+    /// It has sent its quantum, and waits until that is paid for.
+    rests: bool,
     /// When all that was sent is paid for.
     paid_at: u64,
 }
@@ -29,6 +37,8 @@ impl Pacer {
         Self {
             cost: 0,
             burst: 0,
+            quantum: 0,
+            rests: false,
             paid_at: 0,
         }
     }
@@ -37,10 +47,12 @@ impl Pacer {
     pub(super) fn set(&mut self, rate: u64, srtt: u64, packet_size: u64) {
         if srtt < LEAST_RTT {
             self.cost = 0;
+            self.rests = false;
             return;
         }
         self.cost = (1_000_000_000 << SHIFT) / rate.max(1);
         self.burst = self.price(BURST_PACKETS * packet_size).max(BURST_TIME);
+        self.quantum = self.price(QUANTUM).min(BURST_TIME);
     }
 
     fn price(&self, bytes: u64) -> u64 {
@@ -49,14 +61,16 @@ impl Pacer {
 
     /// When the next packet may go, if not now.
     pub(super) fn blocked_until(&self, now: u64) -> Option<u64> {
-        (self.cost != 0 && self.paid_at > now).then_some(self.paid_at)
+        let ahead = if self.rests { 0 } else { self.quantum };
+        (self.cost != 0 && self.paid_at > now.saturating_add(ahead)).then_some(self.paid_at)
     }
 
     /// A packet goes out.
     pub(super) fn on_sent(&mut self, now: u64, bytes: u64) {
         if self.cost != 0 {
-            let idle_since = now.saturating_sub(self.burst);
+            let idle_since = now.saturating_sub(self.burst - self.quantum);
             self.paid_at = self.paid_at.max(idle_since) + self.price(bytes);
+            self.rests = self.paid_at > now.saturating_add(self.quantum);
         }
     }
 }
@@ -88,7 +102,7 @@ mod tests {
         let first = send(&mut pacer, 1000 * MS, 1000 * MS + 1, 1);
         assert!((100..=102).contains(&first), "{first}");
         let sent = send(&mut pacer, 1000 * MS, 1100 * MS, MS / 10);
-        assert!((9_950..=10_050).contains(&sent), "{sent}");
+        assert!((9_900..=10_050).contains(&sent), "{sent}");
     }
 
     #[test]
@@ -100,13 +114,35 @@ mod tests {
     }
 
     #[test]
+    fn who_was_held_back_goes_on_with_a_quantum() {
+        let mut pacer = Pacer::new();
+        // 64 KiB in a bit more than half a millisecond.
+        pacer.set(100_000 * SIZE, 10 * MS, SIZE);
+        let mut now = 1000 * MS;
+        send(&mut pacer, now, now + 1, 1);
+        for _ in 0..100 {
+            now = pacer.blocked_until(now).unwrap();
+            let sent = send(&mut pacer, now, now + 1, 1);
+            assert!((65..=67).contains(&sent), "{sent}");
+        }
+        assert!((1064 * MS..1068 * MS).contains(&now), "{now}");
+        // A slow one goes on packet by packet.
+        pacer.set(1000 * SIZE, 10 * MS, SIZE);
+        for _ in 0..100 {
+            now = pacer.blocked_until(now).unwrap();
+            let sent = send(&mut pacer, now, now + 1, 1);
+            assert!(sent <= 2, "{sent}");
+        }
+    }
+
+    #[test]
     fn a_slow_path_gets_short_bursts() {
         let mut pacer = Pacer::new();
         pacer.set(100 * SIZE, 10 * MS, SIZE);
         assert_eq!(send(&mut pacer, 10_000 * MS, 10_000 * MS + 1, 1), 17);
         assert_eq!(
             pacer.blocked_until(10_000 * MS).map(|at| at / MS),
-            Some(10_010)
+            Some(10_011)
         );
     }
 
