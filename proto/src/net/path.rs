@@ -156,10 +156,8 @@ impl Path {
             _ => return Err(WriteError::MixedFamilies),
         };
         self.write_ethernet(ethernet, ethertype);
-        udp[..2].copy_from_slice(&self.source.port().to_be_bytes());
-        udp[2..4].copy_from_slice(&self.destination.port().to_be_bytes());
-        udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
-        udp[6..].fill(0);
+        let words = [self.source.port(), self.destination.port(), udp_len, 0];
+        udp.copy_from_slice(words.map(u16::to_be_bytes).as_flattened());
         Ok(len)
     }
 
@@ -211,17 +209,19 @@ fn write_ipv4(
     let total_len = udp_len
         .checked_add(IPV4_LEN as u16)
         .ok_or(WriteError::PayloadTooLong)?;
-    out.fill(0);
-    out[0] = 0x45;
-    out[1] = ecn as u8;
-    out[2..4].copy_from_slice(&total_len.to_be_bytes());
-    out[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
-    out[8] = HOP_LIMIT;
-    out[9] = PROTOCOL_UDP;
-    out[12..16].copy_from_slice(&source.octets());
-    out[16..20].copy_from_slice(&destination.octets());
-    let checksum = checksum::finish(checksum::sum(out, 0));
-    out[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+    // Made at its full, constant length: what writes a header for every packet is not to call memset for it.
+    let mut header = [0; IPV4_LEN];
+    header[0] = 0x45;
+    header[1] = ecn as u8;
+    header[2..4].copy_from_slice(&total_len.to_be_bytes());
+    header[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
+    header[8] = HOP_LIMIT;
+    header[9] = PROTOCOL_UDP;
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..20].copy_from_slice(&destination.octets());
+    let checksum = checksum::finish(checksum::sum(&header, 0));
+    header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+    out.copy_from_slice(&header);
     Ok(())
 }
 
