@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use blk_bench::lab::daemon;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::figures::{Measure, Sample};
 use super::measure::{self, Source};
-use super::scene::Scene;
+use super::running::Running;
+use super::sample::{Measure, Sample};
+use super::scene::{ENDS_WITH_US, Scene};
 use super::tools::{Direction, Tool, is_installed};
 
 /// Bytes of a whole block in a frame.
@@ -19,12 +19,15 @@ const EVENT: &str = "raw_syscalls:sys_enter";
 
 /// Counts those of one copy with perf; `None`, and a word about it, where that cannot be done.
 pub fn system_calls(tool: &dyn Tool, direction: Direction, scene: &Scene) -> Option<Sample> {
+    // The server's process has to be on this machine.
+    scene.far.as_ref()?;
     if let Some(why) = obstacle() {
         eprintln!("bench: SKIPPED: system calls: {why}");
         return None;
     }
     measure::prepare(tool, direction, Source::Hot, scene);
-    let server = scene.serve(tool)?;
+    let serving = scene.serve(tool);
+    let server = serving.process();
     let [ours, theirs] =
         ["client", "server"].map(|end| scene.directory.join(&format!("{end}.perf")));
     let client = tool.copy(direction, &scene.near)?.command;
@@ -38,11 +41,9 @@ pub fn system_calls(tool: &dyn Tool, direction: Direction, scene: &Scene) -> Opt
         .args(client.get_args());
     let status = counted.stdout(Stdio::null()).stdin(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{counted:?}");
-    let _ = kill_process(Pid::from_child(&watcher), Signal::INT);
-    let ended = daemon::wait(&mut watcher, Duration::from_secs(5));
-    assert!(ended.is_some(), "perf does not end");
+    assert!(watcher.end(Signal::INT).is_some(), "perf does not end");
     let counters = server.counters();
-    drop(server);
+    drop(serving);
     measure::compare(direction, scene);
     let read = |path: &Path| count(&std::fs::read_to_string(path).unwrap_or_default());
     let (ours, theirs) = (read(&ours)?, read(&theirs)?);
@@ -82,20 +83,21 @@ fn obstacle() -> Option<String> {
 }
 
 fn perf(report: &Path) -> Command {
-    let mut command = Command::new("perf");
+    let mut command = Command::new("setpriv");
     command
-        .args(["stat", "-x", ",", "-e", EVENT, "-o"])
+        .args(ENDS_WITH_US)
+        .args(["perf", "stat", "-x", ",", "-e", EVENT, "-o"])
         .arg(report);
     command
 }
 
 /// Counts those of a running process until it is interrupted.
-fn watch(process: u32, report: &Path) -> Child {
+fn watch(process: u32, report: &Path) -> Running {
     let mut command = perf(report);
     command
         .args(["-p", &process.to_string()])
         .stdout(Stdio::null());
-    command.spawn().expect("cannot run perf")
+    Running::start(&mut command)
 }
 
 /// The number in what `perf stat -x ,` writes: `COUNT,UNIT,EVENT,...`.
@@ -106,6 +108,8 @@ fn count(report: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use blk_bench::lab::daemon;
+
     use super::*;
 
     #[test]

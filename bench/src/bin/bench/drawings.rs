@@ -1,7 +1,8 @@
 //! Which figures are drawn, and how.
 
 use super::chart::{Bar, Group, Scale, svg};
-use super::figures::{Figure, Measure};
+use super::figures::Figure;
+use super::sample::Measure;
 use super::work::Work;
 
 /// A file name and its content, of each drawing that has something to show.

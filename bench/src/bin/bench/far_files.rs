@@ -22,7 +22,22 @@ pub trait FarFiles {
     /// Takes it out of the page cache.
     fn cool(&self, name: &str);
     /// Seconds that the CPUs of another machine were not idle; 0 on this one, which are counted anyway.
-    fn busy_seconds(&self) -> f64;
+    fn busy_seconds(&self) -> f64 {
+        0.0
+    }
+    /// The same, and the seconds of it that were spent in user mode on something else, and stolen.
+    fn cpu(&self) -> [f64; 3] {
+        [0.0; 3]
+    }
+    /// Waits until the disk of another machine is at rest: whether it is. On this one it is waited for anyway.
+    fn settle(&self) -> bool {
+        true
+    }
+    /// Starts the server of this tool on another machine, and ends the one that ran there before. On this one
+    /// [`Scene::serve`](super::scene::Scene::serve) does so.
+    fn serve(&self, _tool: &str) {}
+    /// Ends it.
+    fn stop(&self) {}
     /// # Panics
     /// When it differs from a file of this end.
     fn assert_same(&self, name: &str, with: &Path);
@@ -67,10 +82,6 @@ impl FarFiles for Local {
 
     fn cool(&self, name: &str) {
         cool(&self.export.join(name));
-    }
-
-    fn busy_seconds(&self) -> f64 {
-        0.0
     }
 
     fn assert_same(&self, name: &str, with: &Path) {

@@ -1,66 +1,13 @@
 //! What was measured.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::sample::{Measure, Sample};
 use super::tools::Kind;
 use super::work::Work;
-
-/// A quantity, with its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// From the start of the client to the end of the last fsync.
-    Seconds,
-    /// 10^9 bytes per second.
-    GigabytesPerSecond,
-    /// CPU time of the machine (both machines, where there are two) that was not idle.
-    CpuSecondsPerGigabyte,
-    /// System calls of client and server, from a run of their own that is not timed.
-    SyscallsPerGigabyte,
-    /// How often a byte was copied in user space, as both programs count it.
-    CopiesPerByte,
-    /// How often blockd moved a byte within memory besides, because a packet was other than expected.
-    BlockdMovesPerByte,
-    /// The rate over that of fio in the same round.
-    OfDisk,
-    /// Files per second.
-    FilesPerSecond,
-    /// As [`CpuSecondsPerGigabyte`](Self::CpuSecondsPerGigabyte), for 100,000 files.
-    CpuSecondsPer100kFiles,
-    /// Reads or writes per second.
-    OperationsPerSecond,
-    /// Half of the operations took no longer.
-    P50Microseconds,
-    /// 99 % of them.
-    P99Microseconds,
-    /// 99.9 % of them.
-    P999Microseconds,
-    /// As [`CpuSecondsPerGigabyte`](Self::CpuSecondsPerGigabyte), for an operation.
-    CpuMicrosecondsPerOperation,
-    /// The total rate over that of one client in the same round.
-    OfOneClient,
-    /// Most resident memory that the server had.
-    PeakMemoryMebibytes,
-    /// Frames that the server has by its configuration.
-    FramesMebibytes,
-    /// CPU time of the idle server, of one CPU.
-    IdleCpuPercent,
-    /// The same while a client is connected that does nothing.
-    ConnectedIdleCpuPercent,
-    /// First read after a pause, the median.
-    FirstReadP50Microseconds,
-    /// First read after a pause, the slowest.
-    FirstReadMaxMicroseconds,
-    /// From nothing to the first byte: connect, open, read; the median.
-    ConnectP50Microseconds,
-    /// The same, the slowest.
-    ConnectMaxMicroseconds,
-}
-
-/// One run.
-pub type Sample = BTreeMap<Measure, f64>;
 
 /// Minimum, median and maximum.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +32,7 @@ impl Spread {
 }
 
 /// A tool at one kind of work, at one MTU.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Figure {
     /// The work.
     pub work: Work,
@@ -101,19 +48,41 @@ pub struct Figure {
     pub samples: Vec<Sample>,
 }
 
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Figure", 7)?;
+        fields.serialize_field("work", &self.work)?;
+        fields.serialize_field("case", &self.case)?;
+        fields.serialize_field("tool", &self.tool)?;
+        fields.serialize_field("kind", &self.kind)?;
+        fields.serialize_field("mtu", &self.mtu)?;
+        fields.serialize_field("disturbed_runs", &self.disturbed())?;
+        fields.serialize_field("samples", &self.samples)?;
+        fields.end()
+    }
+}
+
 impl Figure {
     /// Over the runs that have this measure.
     pub fn spread(&self, measure: Measure) -> Option<Spread> {
-        let values = self
-            .samples
-            .iter()
-            .filter_map(|sample| sample.get(&measure));
-        Spread::of(values.copied().collect())
+        let values = self.samples.iter().filter_map(|sample| sample.get(measure));
+        Spread::of(values.collect())
     }
 
     /// The median, of the runs that have this measure.
     pub fn median(&self, measure: Measure) -> Option<f64> {
         self.spread(measure).map(|spread| spread.median)
+    }
+
+    /// The data paths that its runs took.
+    pub fn datapaths(&self) -> BTreeSet<&str> {
+        let samples = self.samples.iter();
+        samples.filter_map(|s| s.datapath.as_deref()).collect()
+    }
+
+    /// How many of its runs were beside other load.
+    pub fn disturbed(&self) -> usize {
+        self.samples.iter().filter(|s| s.is_disturbed()).count()
     }
 
     /// Whether they are of the same work, and may be compared.
@@ -132,13 +101,41 @@ pub fn best<'a>(figures: &'a [Figure], of: &Figure, kind: Kind) -> Option<&'a Fi
         .max_by(|a, b| median(a).total_cmp(&median(b)))
 }
 
-/// Figures that are being gathered, in the order in which their first samples come.
+/// Figures that are being gathered, in the order in which they are expected, or their first samples come.
 #[derive(Debug, Default)]
 pub struct Board {
     /// What has come so far.
     pub figures: Vec<Figure>,
     /// What could not be measured to its end.
-    pub failed: Vec<String>,
+    pub failures: Vec<Failure>,
+}
+
+/// What could not be measured to its end.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Failure {
+    /// The work.
+    pub work: Work,
+    /// Which case of it; empty where there is one.
+    pub case: String,
+    /// The tool's name; empty where it was none of a tool's.
+    pub tool: String,
+    /// MTU of the link.
+    pub mtu: u32,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} at MTU {}", self.work.word(), self.mtu)?;
+        for word in [&self.case, &self.tool] {
+            if !word.is_empty() {
+                write!(out, ", {word}")?;
+            }
+        }
+        let first = self.reason.lines().next().unwrap_or_default();
+        write!(out, ": {first}")
+    }
 }
 
 /// Whose sample it is.
@@ -159,21 +156,46 @@ pub struct Label<'a> {
 impl Board {
     /// Adds a sample.
     pub fn add(&mut self, label: Label<'_>, sample: Sample) {
-        let found = self.figures.iter_mut().find(|figure| {
+        self.expect(label).samples.push(sample);
+    }
+
+    /// The figure of these samples, whose place is here from now on.
+    pub fn expect(&mut self, label: Label<'_>) -> &mut Figure {
+        let found = self.figures.iter().position(|figure| {
             (figure.work, figure.case.as_str(), figure.mtu) == (label.work, label.case, label.mtu)
                 && figure.tool == label.tool
         });
-        match found {
-            Some(figure) => figure.samples.push(sample),
-            None => self.figures.push(Figure {
+        let place = found.unwrap_or(self.figures.len());
+        if found.is_none() {
+            self.figures.push(Figure {
                 work: label.work,
                 case: label.case.to_owned(),
                 tool: label.tool.to_owned(),
                 kind: label.kind,
                 mtu: label.mtu,
-                samples: vec![sample],
-            }),
+                samples: Vec::new(),
+            });
         }
+        &mut self.figures[place]
+    }
+
+    /// Keeps what has failed, and why.
+    pub fn fail(&mut self, label: Label<'_>, reason: String) {
+        self.failures.push(Failure {
+            work: label.work,
+            case: label.case.to_owned(),
+            tool: label.tool.to_owned(),
+            mtu: label.mtu,
+            reason,
+        });
+    }
+
+    /// Whether this tool has failed at this work and MTU, in any case of it.
+    pub fn has_failed(&self, label: Label<'_>) -> bool {
+        self.failures.iter().any(|failure| {
+            (failure.work, failure.mtu, failure.tool.as_str())
+                == (label.work, label.mtu, label.tool)
+        })
     }
 }
 
@@ -243,9 +265,17 @@ pub mod tests {
             mtu,
         };
         for (tool, mtu) in [("a", 1500), ("b", 1500), ("a", 1500), ("a", 9000)] {
-            board.add(label(tool, mtu), Sample::new());
+            board.add(label(tool, mtu), Sample::default());
         }
         let counts: Vec<_> = board.figures.iter().map(|f| f.samples.len()).collect();
         assert_eq!(counts, [2, 1, 1]);
+        board.expect(label("c", 1500));
+        board.add(label("c", 1500), Sample::default());
+        assert_eq!(board.figures[3].samples.len(), 1);
+        board.fail(label("b", 1500), "status 1\nmore".to_owned());
+        assert!(board.has_failed(label("b", 1500)));
+        assert!(!board.has_failed(label("b", 9000)) && !board.has_failed(label("a", 1500)));
+        let words = board.failures[0].to_string();
+        assert_eq!(words, "get at MTU 1500, b: status 1");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::figures::{Measure, Sample};
+use super::sample::{Measure, Sample};
 
 /// Of random reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

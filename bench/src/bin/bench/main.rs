@@ -3,14 +3,18 @@
 //!
 //! ```text
 //!   for each MTU: two hosts in network namespaces ([scene])      or: this machine and one with `bench server` ([two_hosts])
-//!     for each kind of work ([work]): for each run: for each tool that can do it ([tools]):
-//!       start its server ─ do it, durably ─ compare ─ stop
-//!   samples ([figures]) ─> tables ([table]), drawings ([drawings]), JSON ([output])
+//!     for each kind of work ([work]): for each run: for each tool that can do it ([tools]), in changing order ([order]):
+//!       start its server ─ wait for a disk at rest ([rest]) ─ do it, durably ─ compare ─ stop
+//!   samples ([sample], [figures]) ─> tables ([table]), drawings ([drawings]), JSON ([output])
 //! ```
+//!
+//! Exit status: 0 when all of it was measured, 1 when something has failed, 2 for a wrong command line.
 
+mod attempt;
 mod chart;
 mod compare;
 mod counting;
+mod cpu;
 mod drawings;
 mod far_files;
 mod figures;
@@ -19,8 +23,12 @@ mod latencies;
 mod machine;
 mod measure;
 mod options;
+mod order;
 mod output;
 mod process;
+mod rest;
+mod running;
+mod sample;
 mod scene;
 mod table;
 mod tools;
@@ -33,7 +41,7 @@ use anyhow::{Result, ensure};
 use blk_bench::lab::Directory;
 use clap::Parser;
 
-use figures::Figure;
+use figures::Board;
 use machine::Machine;
 use options::{Arguments, Command};
 use output::Output;
@@ -64,7 +72,7 @@ fn lab(arguments: &Arguments) -> Result<()> {
     let directory = Directory::new();
     let machine = Machine::here(&directory.join("."));
     let output = Output::begin(&amounts, &machine, arguments.common.out.as_deref())?;
-    let save = |figures: &[Figure]| output.save(figures);
+    let save = |board: &Board| output.save(board);
     let works = arguments.works();
     let board = compare::in_the_lab(&arguments.mtu, &works, &tools, &amounts, &save)?;
     output.print(&board)

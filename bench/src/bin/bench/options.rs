@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use super::inside::Inside;
 use super::two_hosts::{ClientArguments, ServerArguments};
@@ -87,21 +88,27 @@ pub enum Command {
 }
 
 /// How much of everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Amounts {
     /// Runs of each kind.
     pub runs: u32,
     /// Bytes of the large file.
+    #[serde(rename = "file_bytes")]
     pub size: u64,
     /// Small files.
+    #[serde(rename = "small_files")]
     pub files: u32,
     /// Bytes of the file that is read and written at random.
+    #[serde(rename = "random_bytes")]
     pub random_size: u64,
     /// Seconds of each random load.
+    #[serde(rename = "random_seconds")]
     pub seconds: u32,
     /// Seconds for which the idle server is watched.
+    #[serde(rename = "idle_seconds")]
     pub idle: u32,
     /// Seconds of silence before a first read.
+    #[serde(rename = "pause_seconds")]
     pub pause: u32,
     /// First reads.
     pub first_reads: u32,

@@ -1,6 +1,44 @@
 //! What the kernel tells of a process (proc_pid_stat(5), proc_pid_status(5)).
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// User-mode CPU time of a process, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Its parent.
+    pub parent: u32,
+    /// Its own.
+    pub user: u64,
+    /// Of those of its descendants that have ended and were waited for.
+    pub children_user: u64,
+}
+
+impl Times {
+    fn read(stat: &str) -> Option<Self> {
+        let field = |number| field(stat, number)?.parse().ok();
+        Some(Self {
+            parent: u32::try_from(field(4)?).ok()?,
+            user: field(14)?,
+            children_user: field(16)?,
+        })
+    }
+}
+
+/// Of all processes; one that ends meanwhile may be missing.
+pub fn all_times() -> BTreeMap<u32, Times> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let processes = names.filter_map(|name| name.parse().ok());
+    processes
+        .filter_map(|process: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            Some((process, Times::read(&stat)?))
+        })
+        .collect()
+}
 
 fn read(process: u32, name: &str) -> String {
     let path = Path::new("/proc").join(process.to_string()).join(name);
@@ -13,17 +51,27 @@ pub fn cpu_seconds(process: u32) -> f64 {
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// utime and stime: fields 14 and 15; the second one is a name in parentheses that may hold anything.
+/// utime and stime.
 fn ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let mut next = || fields.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
+    let field = |number| field(stat, number)?.parse::<u64>().ok();
+    Some(field(14)? + field(15)?)
 }
 
-/// The most memory that was resident, in bytes.
+/// A field by its number in proc_pid_stat(5), from 3 on; the second one is a name in parentheses that may hold anything.
+fn field(stat: &str, number: usize) -> Option<&str> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split_whitespace().nth(number - 3)
+}
+
+/// The most memory that was resident, in bytes, without huge pages of hugetlbfs, which the kernel counts apart.
 pub fn peak_memory(process: u32) -> u64 {
     kilobytes(&read(process, "status"), "VmHWM:").expect("the kernel tells the memory") * 1024
+}
+
+/// Huge pages of hugetlbfs that it has now, in bytes; 0 of a process that has ended.
+pub fn huge_pages(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    kilobytes(&status, "HugetlbPages:").unwrap_or_default() * 1024
 }
 
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
@@ -49,13 +97,24 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 100 1 1";
         assert_eq!(ticks(stat), Some(300));
         assert_eq!(ticks("7 (a) S 1"), None);
+        let times = Times {
+            parent: 1,
+            user: 250,
+            children_user: 3,
+        };
+        let stat = stat.replace("250 50 0 0", "250 50 3 4");
+        assert_eq!(Times::read(&stat), Some(times));
+        let own = all_times()[&std::process::id()];
+        assert!(own.parent > 0);
     }
 
     #[test]
     fn memory_is_in_kilobytes() {
-        let status = "Name:\tx\nVmPeak:\t  900 kB\nVmHWM:\t  123 kB\n";
+        let status = "Name:\tx\nVmPeak:\t  900 kB\nVmHWM:\t  123 kB\nHugetlbPages:\t 4096 kB\n";
         assert_eq!(kilobytes(status, "VmHWM:"), Some(123));
+        assert_eq!(kilobytes(status, "HugetlbPages:"), Some(4096));
         assert_eq!(kilobytes(status, "VmRSS:"), None);
+        assert_eq!(huge_pages(u32::MAX), 0);
         assert!(peak_memory(std::process::id()) > 0 && cpu_seconds(std::process::id()) >= 0.0);
     }
 }

@@ -8,10 +8,14 @@ use blk_bench::lab::hosts::{Host, Hosts, Link};
 use blk_bench::lab::{Directory, files};
 
 use super::far_files::{FarFiles, Local, sync};
+use super::rest::settle;
 use super::tools::{Server, Tool};
 
 /// The server's address in the lab.
 const SERVER: &str = "10.77.0.1";
+/// A process that is told so by setpriv(1) gets a SIGTERM when the one that started it dies, however that does
+/// (PR_SET_PDEATHSIG): neither a Ctrl-C in a process group of its own nor a kill of this program leaves anything behind.
+pub const ENDS_WITH_US: [&str; 2] = ["--pdeathsig", "TERM"];
 /// No client takes so many seconds: one that does hangs.
 const LIMIT: &str = "900";
 /// What the client gets.
@@ -31,16 +35,18 @@ pub enum Place {
 }
 
 impl Place {
-    /// A command that runs there, under the process id that it is started with.
+    /// A command that runs there, under the process id that it is started with, and ends with this program.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        match self {
+        let mut command = match self {
             Self::Namespace(name) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", name]).arg(program);
+                command.args(["netns", "exec", name, "setpriv"]);
                 command
             }
-            Self::Here => Command::new(program),
-        }
+            Self::Here => Command::new("setpriv"),
+        };
+        command.args(ENDS_WITH_US).arg(program);
+        command
     }
 }
 
@@ -80,6 +86,53 @@ pub struct Near {
     pub size: u64,
 }
 
+impl Far {
+    /// `HOST:PORT` to listen on.
+    pub fn at(&self, port: u16) -> String {
+        format!("{}:{port}", bracketed(&self.address))
+    }
+}
+
+/// IPv6 addresses have colons of their own.
+fn bracketed(address: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
+}
+
+/// A tool's server. Ended when dropped.
+pub enum Serving<'a> {
+    /// This process has started it.
+    Here(Server),
+    /// On another machine.
+    There(&'a dyn FarFiles),
+    /// The tool has none.
+    Nobody,
+}
+
+impl Serving<'_> {
+    /// The process.
+    ///
+    /// # Panics
+    /// When it is not on this machine. For work that is measured on one machine only.
+    pub fn process(&self) -> &Server {
+        match self {
+            Self::Here(server) => server,
+            Self::There(_) | Self::Nobody => panic!("this work has both ends on one machine"),
+        }
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        if let Self::There(files) = self {
+            files.stop();
+        }
+    }
+}
+
 impl Near {
     /// A command that runs there, and ends in a failure when it takes too long.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
@@ -88,9 +141,14 @@ impl Near {
         command
     }
 
+    /// The server's address as it stands before a colon.
+    pub fn host(&self) -> String {
+        bracketed(&self.server)
+    }
+
     /// `HOST:PORT` of the server.
     pub fn at(&self, port: u16) -> String {
-        format!("{}:{port}", self.server)
+        format!("{}:{port}", self.host())
     }
 }
 
@@ -157,10 +215,25 @@ impl Scene {
         }
     }
 
-    /// Starts the tool's server, where it is for this process to do so.
-    pub fn serve(&self, tool: &dyn Tool) -> Option<Server> {
-        let far = self.far.as_ref()?;
-        Some(Server::start(tool.server(far)?, far))
+    /// Starts the tool's server, and no other.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn serve(&self, tool: &dyn Tool) -> Serving<'_> {
+        let Some(far) = &self.far else {
+            self.far_files.serve(&tool.name());
+            return Serving::There(self.far_files.as_ref());
+        };
+        match tool.server(far) {
+            Some(service) => Serving::Here(Server::start(service, far)),
+            None => Serving::Nobody,
+        }
+    }
+
+    /// Waits until the disks of both ends are at rest: whether they are. In the lab both have the same.
+    pub fn settle(&self) -> bool {
+        let [here, there] = [settle(&self.near.home), self.far_files.settle()];
+        here && there
     }
 
     /// The server's directory. For work that is measured on one machine only.
@@ -194,13 +267,19 @@ pub mod tests {
     #[test]
     fn commands_run_where_they_shall() {
         let words = |place: Place| format!("{:?}", place.command("x"));
-        assert_eq!(words(Place::Here), r#""x""#);
+        assert_eq!(words(Place::Here), r#""setpriv" "--pdeathsig" "TERM" "x""#);
         let lab = Place::Namespace("blk-1".to_owned());
-        assert_eq!(words(lab), r#""ip" "netns" "exec" "blk-1" "x""#);
+        assert_eq!(
+            words(lab),
+            r#""ip" "netns" "exec" "blk-1" "setpriv" "--pdeathsig" "TERM" "x""#
+        );
         assert_eq!(
             format!("{:?}", near().command("x")),
-            r#""timeout" "--kill-after=5" "900" "x""#
+            r#""setpriv" "--pdeathsig" "TERM" "timeout" "--kill-after=5" "900" "x""#
         );
         assert_eq!(near().at(80), "192.0.2.1:80");
+        let mut near = near();
+        near.server = "fd77::1".to_owned();
+        assert_eq!(near.at(80), "[fd77::1]:80");
     }
 }

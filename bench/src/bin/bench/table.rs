@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::figures::{Figure, Measure, best};
+use super::figures::{Figure, best};
 use super::options::Amounts;
+use super::sample::{MUCH_OTHER_LOAD, Measure};
 use super::tools::Kind;
 use super::work::Work;
 
@@ -24,6 +25,8 @@ enum Cell {
     Max,
     /// The median over that of the best of this kind.
     Ratio(Kind),
+    /// The data paths that were taken.
+    Datapath,
 }
 
 /// The kinds of columns.
@@ -54,6 +57,11 @@ pub mod column {
         of(heading, Cell::Max, measure, decimals)
     }
 
+    /// The data path that was taken, as the tool tells it.
+    pub const fn datapath() -> Column {
+        of("data path", Cell::Datapath, Measure::Seconds, 0)
+    }
+
     /// The median over that of the best other tool.
     pub const fn to_peer(heading: &'static str, measure: Measure) -> Column {
         of(heading, Cell::Ratio(Kind::Peer), measure, 2)
@@ -70,6 +78,10 @@ impl Column {
     fn text(&self, figure: &Figure, all: &[Figure]) -> String {
         let spread = figure.spread(self.measure);
         let value = match self.cell {
+            Cell::Datapath => {
+                let paths: Vec<&str> = figure.datapaths().into_iter().collect();
+                return paths.join(", ");
+            }
             Cell::Min => spread.map(|spread| spread.min),
             Cell::Median => spread.map(|spread| spread.median),
             Cell::Max => spread.map(|spread| spread.max),
@@ -98,8 +110,36 @@ pub fn markdown(figures: &[Figure], amounts: &Amounts) -> String {
         // Writing to a string does not fail.
         let _ = write!(text, "### {}\n\n{}\n\n", work.word(), work.note(amounts));
         text.push_str(&table(work, &own, figures));
+        text.push_str(&disturbed(&own));
     }
     text
+}
+
+/// A word about runs that were not alone; nothing when all were.
+fn disturbed(own: &[&Figure]) -> String {
+    let runs = own.iter().filter(|figure| figure.disturbed() > 0);
+    let runs: Vec<String> = runs
+        .map(|figure| {
+            let (runs, all) = (figure.disturbed(), figure.samples.len());
+            let case = if figure.case.is_empty() {
+                String::new()
+            } else {
+                format!(", {}", figure.case)
+            };
+            format!(
+                "{}{case} at MTU {} ({runs} of {all})",
+                figure.tool, figure.mtu
+            )
+        })
+        .collect();
+    if runs.is_empty() {
+        return String::new();
+    }
+    let runs = runs.join("; ");
+    format!(
+        "\nBeside other load (more than {MUCH_OTHER_LOAD} % of a CPU for other programs or other machines, or a disk that did not \
+         come to rest before): {runs}.\n"
+    )
 }
 
 fn table(work: Work, own: &[&Figure], all: &[Figure]) -> String {
@@ -145,25 +185,29 @@ mod tests {
             figure("blkcp", Kind::Ours, &[7.0]),
         ];
         figures[0].samples[0].insert(Measure::CopiesPerByte, 0.5);
+        figures[0].samples[0].datapath = Some("udp".to_owned());
+        figures[1].samples[0].insert(Measure::OtherCpuPercent, 99.0);
         figures[3].work = Work::Small;
         figures[3].case = "put".to_owned();
         figures[3].samples[0].insert(Measure::FilesPerSecond, 1234.5);
         let text = markdown(&figures, &Sizes::default().amounts());
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
         let expected = [
-            "| GB/s min | median | max | CPU s/GB | system calls/GB | copies/byte | rate / fastest peer | CPU / its |",
-            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-            "|  1500 | blkcp | 2.00 | 2.00 | 2.00 | 0.20 |  | 0.500 | 2.00 | 2.00 |",
-            "|  1500 | peer | 1.00 | 1.00 | 1.00 | 0.10 |  |  | 1.00 | 1.00 |",
-            "|  1500 | wire | 4.00 | 4.00 | 4.00 | 0.40 |  |  |  |  |",
+            "| GB/s min | median | max | CPU s/GB | system calls/GB | copies/byte | rate / fastest peer | CPU / its | data path |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            "|  1500 | blkcp | 2.00 | 2.00 | 2.00 | 0.20 |  | 0.500 | 2.00 | 2.00 | udp |",
+            "|  1500 | peer | 1.00 | 1.00 | 1.00 | 0.10 |  |  | 1.00 | 1.00 |  |",
+            "|  1500 | wire | 4.00 | 4.00 | 4.00 | 0.40 |  |  |  |  |  |",
         ];
         assert!(lines[0].ends_with(expected[0]) && lines[1].ends_with(expected[1]));
         assert_eq!(lines[2..5], expected[2..]);
         assert!(lines[5].starts_with("|   MTU | case | tool | files/s min |"));
         assert_eq!(
             lines[7],
-            "|  1500 | put | blkcp | 1234 | 1234 | 1234 |  |  |  |"
+            "|  1500 | put | blkcp | 1234 | 1234 | 1234 |  |  |  |  |"
         );
+        assert!(text.contains("come to rest before): peer at MTU 1500 (1 of 1).\n"));
+        assert_eq!(text.matches("Beside other load").count(), 1);
         assert!(text.contains("### put\n") && text.contains("\n### small\n"));
         assert!(!text.contains("### get"));
     }

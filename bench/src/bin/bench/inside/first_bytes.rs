@@ -58,8 +58,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let pause = Duration::from_secs(arguments.pause.into());
     let target = &arguments.target;
     let (mut reads, mut connects) = (Vec::new(), Vec::new());
-    block_on(async {
+    let datapath = block_on(async {
         let connection = target.connect().await?;
+        let datapath = connection.datapath().mode;
         let file = target.open(&connection).await?;
         read(&file).await?;
         for _ in 0..arguments.rounds {
@@ -78,10 +79,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             read(&file).await?;
             connects.push(nanoseconds(started));
         }
-        Ok::<_, anyhow::Error>(())
+        Ok::<_, anyhow::Error>(datapath)
     })?;
     let first = FirstBytes::of(reads, connects);
-    println!("{}", serde_json::to_string(&first)?);
+    println!("{}", super::with_datapath(&first, datapath)?);
     Ok(())
 }
 

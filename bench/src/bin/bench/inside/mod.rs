@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use blk_client::{ConnectOptions, Connection, Datapath, OpenOptions, RemoteFile, RemotePath};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 pub use first_bytes::FirstBytes;
 
@@ -56,6 +57,13 @@ impl Inside {
             Self::BlastReceive(arguments) => blast::receive(arguments),
         }
     }
+}
+
+/// A line of JSON that tells the data path too.
+fn with_datapath(report: &impl Serialize, datapath: &str) -> Result<String> {
+    let mut report = serde_json::to_value(report)?;
+    report["datapath"] = datapath.into();
+    Ok(report.to_string())
 }
 
 impl Target {

@@ -33,8 +33,9 @@ pub struct Arguments {
 
 /// Prints the latencies.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let latencies = block_on(async {
+    let (latencies, datapath) = block_on(async {
         let connection = arguments.target.connect().await?;
+        let datapath = connection.datapath().mode;
         let file = arguments.target.open(&connection).await?;
         // Neither the way to the server nor the first pages are the work.
         worker(arguments, &file, 0, Duration::from_millis(200)).await?;
@@ -44,9 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let mut times = try_join_all(workers).await?.concat();
         let latencies = Latencies::of(&mut times, started.elapsed().as_secs_f64());
         file.close().await?;
-        Ok::<_, anyhow::Error>(latencies)
+        Ok::<_, anyhow::Error>((latencies, datapath))
     })?;
-    println!("{}", serde_json::to_string(&latencies)?);
+    println!("{}", super::with_datapath(&latencies, datapath)?);
     Ok(())
 }
 

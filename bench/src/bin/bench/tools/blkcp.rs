@@ -24,6 +24,12 @@ pub struct Blkcp {
     pub datapath: &'static str,
 }
 
+/// The data path that was taken, as `blkcp --json` and the loads of this program tell it on their last line.
+#[derive(Deserialize)]
+struct Way {
+    datapath: String,
+}
+
 /// What of the summary counts here.
 #[derive(Deserialize)]
 struct Summary {
@@ -41,7 +47,7 @@ impl Blkcp {
 
 /// `HOST:EXPORT/PATH`.
 pub fn remote(near: &Near, name: &str) -> String {
-    format!("{}:data/{name}", near.server)
+    format!("{}:data/{name}", near.host())
 }
 
 impl Tool for Blkcp {
@@ -98,6 +104,11 @@ impl Tool for Blkcp {
         Some(command)
     }
 
+    fn datapath(&self, output: &str) -> Option<String> {
+        let way: Way = serde_json::from_str(output.lines().last()?).ok()?;
+        Some(way.datapath)
+    }
+
     fn syncs(&self) -> bool {
         true
     }
@@ -142,5 +153,9 @@ mod tests {
         let none = r#"{"zero_copy_bytes":0,"copied_bytes":0}"#;
         assert_eq!(told(none).unwrap().copies, None);
         assert!(told("").is_err() && told("{}").is_err());
+        let tool = Blkcp { datapath: "auto" };
+        let line = "a note\n{\"rate\":1.0,\"datapath\":\"af_xdp-copy\"}\n";
+        assert_eq!(tool.datapath(line).as_deref(), Some("af_xdp-copy"));
+        assert_eq!(tool.datapath("{}"), None);
     }
 }

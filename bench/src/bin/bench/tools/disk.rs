@@ -11,14 +11,17 @@ use crate::work::random::Job;
 /// Past the page cache.
 pub struct Disk;
 
-/// Sequential, 1 MiB, ten requests in flight: as many bytes as a transfer has at most.
-const SEQUENTIAL: [&str; 5] = [
+/// Sequential, 1 MiB, past the page cache.
+const SEQUENTIAL: [&str; 4] = [
     "--name=disk",
     "--bs=1M",
-    "--iodepth=10",
     "--direct=1",
     "--ioengine=io_uring",
 ];
+/// Reads in flight.
+pub const READS: u32 = 10;
+/// Writes in flight.
+pub const WRITES: u32 = 12;
 
 impl Disk {
     /// Reads the whole file that is got.
@@ -28,6 +31,7 @@ impl Disk {
         command
             .args(SEQUENTIAL)
             .args(["--rw=read", "--readonly", "--output-format=json"])
+            .arg(format!("--iodepth={READS}"))
             .arg(format!("--filename={}", file.display()));
         Copy {
             command,
@@ -36,12 +40,15 @@ impl Disk {
         }
     }
 
-    /// Writes a file of the same size, where gets come to.
+    /// Writes a file of the same size, where gets come to. Its blocks are reserved before, as blockd does it: that is
+    /// part of the work there, and not of fio's time.
     fn write(near: &Near) -> Copy {
         let mut command = near.command("fio");
         command
             .args(SEQUENTIAL)
             .args(["--rw=write", "--end_fsync=1", "--output-format=json"])
+            .arg("--fallocate=native")
+            .arg(format!("--iodepth={WRITES}"))
             .arg(format!("--size={}", near.size))
             // No longer there at the end.
             .arg("--unlink=1")

@@ -25,7 +25,7 @@ impl Tool for Http {
     fn server(&self, far: &Far) -> Option<Service> {
         let (export, home) = (far.export.display(), far.home.join("nginx"));
         std::fs::create_dir_all(&home).expect("cannot make a directory");
-        let (home, address) = (home.display(), format!("{}:{PORT}", far.address));
+        let (home, address) = (home.display(), far.at(PORT));
         let settings = format!(
             "user root; worker_processes auto; pid {home}/pid; error_log stderr;\n\
              events {{ worker_connections 64; }}\n\

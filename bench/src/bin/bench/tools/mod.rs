@@ -23,7 +23,7 @@ use super::work::Work;
 use super::work::random::Job;
 
 pub use blkcp::remote;
-pub use disk::Disk;
+pub use disk::{Disk, READS, WRITES};
 pub use server::{Ready, Server, Service};
 
 /// Which way the file goes.
@@ -99,7 +99,7 @@ pub struct Load {
 }
 
 /// A tool.
-pub trait Tool {
+pub trait Tool: Send {
     /// Its name, with what it was told.
     fn name(&self) -> String;
     /// What it is compared with.
@@ -131,6 +131,10 @@ pub trait Tool {
     /// Copies a directory with all below it: from a local directory to a name below the server's directory, or the
     /// reverse.
     fn tree(&self, _: Direction, _local: &Path, _remote: &str, _: &Near) -> Option<Command> {
+        None
+    }
+    /// The data path that was taken, from what a copy, a tree's copy or a load prints, where it tells.
+    fn datapath(&self, _output: &str) -> Option<String> {
         None
     }
     /// Whether a tree is durable when the command ends.

@@ -39,7 +39,7 @@ impl Tool for Rclone {
 
     fn server(&self, far: &Far) -> Option<Service> {
         let mut command = far.place.command("rclone");
-        let address = format!("{}:{PORT}", far.address);
+        let address = far.at(PORT);
         command
             .args(["serve", "sftp", "--no-auth", "--config="])
             .args(["--addr", &address])

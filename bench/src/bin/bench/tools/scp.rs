@@ -66,7 +66,7 @@ impl Tool for Scp {
             .args(["-o", "LogLevel=ERROR", "-i"])
             .arg(key(&near.home));
         let remote =
-            |name: &str| format!("root@{}:{}", near.server, near.export.join(name).display());
+            |name: &str| format!("root@{}:{}", near.host(), near.export.join(name).display());
         match direction {
             Direction::Put => command.arg(&near.source).arg(remote(PUT)),
             Direction::Get => command.arg(remote(GET)).arg(&near.got),

@@ -14,7 +14,7 @@ use crate::scene::{Far, Place};
 /// How it is known that a server serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
-    /// Somebody listens on this TCP port.
+    /// Its process listens on this TCP port.
     Listens(u16),
     /// It has said this.
     Says(&'static str),
@@ -59,7 +59,7 @@ impl Server {
         let log = far.home.join(format!("server-{}.log", service.port));
         let mut server = Self::spawn(&mut service.command, log);
         let is_ready = |server: &Self| match service.ready {
-            Ready::Listens(port) => listens(&far.place, port),
+            Ready::Listens(port) => listens(&far.place, port, server.id()),
             Ready::Says(words) => server.said().contains(words),
         };
         within(Duration::from_secs(15), || {
@@ -134,8 +134,32 @@ impl Drop for Server {
     }
 }
 
-fn listens(place: &Place, port: u16) -> bool {
+/// Whether this process listens there, and not somebody else.
+fn listens(place: &Place, port: u16, process: u32) -> bool {
     let filter = format!("sport = :{port}");
-    let listening = place.command("ss").args(["-Hltn", &filter]).output();
-    !listening.expect("cannot run ss").stdout.is_empty()
+    let listening = place.command("ss").args(["-Hltnp", &filter]).output();
+    let listening = listening.expect("cannot run ss").stdout;
+    is_listener(&String::from_utf8_lossy(&listening), process)
+}
+
+fn is_listener(sockets: &str, process: u32) -> bool {
+    sockets.contains(&format!("pid={process},"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn somebody_else_is_not_the_server() {
+        let line = r#"LISTEN 0 511 10.0.0.1:80 0.0.0.0:* users:(("nginx",pid=12,fd=6),("nginx",pid=3,fd=6))"#;
+        assert!(is_listener(line, 12) && is_listener(line, 3));
+        assert!(!is_listener(line, 1) && !is_listener(line, 2) && !is_listener("", 12));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(&Place::Here, port, std::process::id()));
+        assert!(!listens(&Place::Here, port, 1));
+    }
 }

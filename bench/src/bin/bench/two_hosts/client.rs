@@ -7,23 +7,25 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use blk_bench::lab::{Directory, files, must};
 
+use super::address::Control;
 use super::remote::Remote;
+use crate::attempt::attempt;
 use crate::compare;
 use crate::far_files::{FarFiles, sync};
-use crate::figures::{Board, Figure};
+use crate::figures::Board;
 use crate::machine::Machine;
 use crate::options::Common;
 use crate::output::Output;
 use crate::scene::{GET, Near, Place, RANDOM, Scene};
-use crate::tools;
+use crate::tools::{self, Tool};
 use crate::work::Work;
 
 /// Against which server, and what.
 #[derive(Debug, clap::Args)]
 pub struct ClientArguments {
-    /// Address of a machine with `bench server`
+    /// Address of a machine with `bench server`, as it was told to listen: ADDR, ADDR:PORT, [ADDR]:PORT
     #[arg(long, value_name = "ADDR")]
-    server: IpAddr,
+    server: Control,
     /// What is measured: put, get or random [default: all of these]
     #[arg(long, value_name = "WORK", value_delimiter = ',')]
     work: Vec<Work>,
@@ -47,18 +49,23 @@ pub fn measure(arguments: &ClientArguments) -> Result<()> {
     }
     let mut tools = tools::chosen(&arguments.common.tools);
     tools.retain(|tool| tool.goes_far());
-    ensure!(!tools.is_empty(), "no such tool, or none is installed");
     let amounts = arguments.common.sizes.amounts();
     let remote = Remote::connect(arguments.server)?;
+    let tools = served(tools, &remote)?;
+    ensure!(
+        !tools.is_empty(),
+        "no such tool, or none is installed at both ends"
+    );
+    let server = arguments.server.0.ip();
     let directory = Directory::new();
     let near = Near {
         place: Place::Here,
-        server: arguments.server.to_string(),
+        server: server.to_string(),
         source: directory.join("source"),
         got: directory.join("got"),
         export: PathBuf::new(),
         home: directory.subdirectory("home"),
-        mtu: mtu_to(arguments.server)?,
+        mtu: mtu_to(server)?,
         size: amounts.size,
     };
     let machine = Machine::here(&near.home);
@@ -68,12 +75,27 @@ pub fn measure(arguments: &ClientArguments) -> Result<()> {
     let mut scene = Scene::elsewhere(near, Box::new(remote), directory);
     let mut board = Board::default();
     let output = Output::begin(&amounts, &machine, arguments.common.out.as_deref())?;
-    let save = |figures: &[Figure]| output.save(figures);
+    let save = |board: &Board| output.save(board);
     compare::on(&mut scene, &works, &tools, &amounts, &mut board, &save)?;
     for name in [GET, RANDOM] {
-        scene.far_files.remove(name);
+        // The server does it anyway at its end.
+        let _ = attempt(|| scene.far_files.remove(name));
     }
     output.print(&board)
+}
+
+/// Those that the other end can serve; the others are named.
+fn served(tools: Vec<Box<dyn Tool>>, remote: &Remote) -> Result<Vec<Box<dyn Tool>>> {
+    let mut served = Vec::new();
+    for tool in tools {
+        let name = tool.name();
+        if remote.has(&name)? {
+            served.push(tool);
+        } else {
+            eprintln!("bench: SKIPPED: {name}: the other end does not serve it");
+        }
+    }
+    Ok(served)
 }
 
 /// MTU of the interface that leads there.

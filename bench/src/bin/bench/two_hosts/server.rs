@@ -1,28 +1,29 @@
 //! The end that serves.
 
-use std::net::{IpAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use blk_bench::lab::Directory;
 use signal_hook::consts::{SIGHUP, TERM_SIGNALS};
 
-use super::control::{self, PORT};
-use crate::far_files::{FarFiles, Local};
+use super::address::Control;
+use super::control::{self, Stage};
 use crate::scene::{Far, GET, PUT, Place, RANDOM};
-use crate::tools::{self, Server};
+use crate::tools::{self, Tool};
 use crate::work::Work;
 
 /// What it serves, and for how long.
 #[derive(Debug, clap::Args)]
 pub struct ServerArguments {
-    /// Address to listen on
+    /// Address to listen on, and the control port when it shall not be 7441: ADDR, ADDR:PORT, [ADDR]:PORT
     #[arg(long, value_name = "ADDR")]
-    listen: IpAddr,
-    /// Directory to serve; its files `get`, `put` and `random` are made and removed
+    listen: Control,
+    /// Directory to serve, which has to be empty; its files `get`, `put` and `random` are made and removed
     #[arg(long, value_name = "DIR")]
     export: PathBuf,
     /// Interface that blockd serves; may be given several times
@@ -34,7 +35,7 @@ pub struct ServerArguments {
     /// End after so many minutes
     #[arg(long, value_name = "N", default_value_t = 120)]
     minutes: u64,
-    /// Tools to serve, by their names or the beginnings of them; all by default
+    /// Tools that may be asked for, by their names or the beginnings of them; all by default
     #[arg(value_name = "TOOL")]
     tools: Vec<String>,
 }
@@ -55,67 +56,200 @@ pub fn serve(arguments: &ServerArguments) -> Result<()> {
         export.display()
     );
     let directory = Directory::new();
-    let far = Far {
-        place: Place::Here,
-        address: arguments.listen.to_string(),
-        interfaces: arguments.interface.clone(),
-        export: export.clone(),
-        home: directory.subdirectory("home"),
-    };
-    let servers = start(&far, &arguments.tools);
-    let listener = TcpListener::bind((arguments.listen, PORT))
-        .with_context(|| format!("cannot listen on port {PORT} of {}", arguments.listen))?;
+    let address = arguments.listen.0;
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot listen on {address} (is another `bench server` there?)")
+    })?;
     listener.set_nonblocking(true)?;
-    let end = Instant::now() + Duration::from_secs(60 * arguments.minutes);
-    eprintln!(
-        "bench: ready: {} servers and the control port {PORT} on {}, without any authentication, for {} minutes at most",
-        servers.len(),
-        arguments.listen,
-        arguments.minutes
+    let stage = Stage {
+        far: Far {
+            place: Place::Here,
+            address: address.ip().to_string(),
+            interfaces: arguments.interface.clone(),
+            export: export.clone(),
+            home: directory.subdirectory("home"),
+        },
+        tools: tools_to_serve(&arguments.tools),
+        largest: arguments.largest << 20,
+        running: None,
+    };
+    ensure!(
+        !stage.tools.is_empty(),
+        "no such tool, or none is installed"
     );
-    while Instant::now() < end && !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, from)) => {
-                eprintln!("bench: {from} is here");
-                stream.set_nonblocking(false)?;
-                let (export, largest) = (export.clone(), arguments.largest << 20);
-                std::thread::spawn(move || {
-                    let outcome = control::answer(stream, &export, largest);
-                    eprintln!(
-                        "bench: {from} has gone{}",
-                        outcome.map_or_else(|error| format!(": {error:#}"), |()| String::new())
-                    );
-                });
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+    let names: Vec<String> = stage.tools.iter().map(|tool| tool.name()).collect();
+    eprintln!(
+        "bench: ready: control port {address}, without any authentication, for {} minutes at most, one client at a time; on its \
+         wish one of: {}",
+        arguments.minutes,
+        names.join(", ")
+    );
+    let end = Instant::now() + Duration::from_secs(60 * arguments.minutes);
+    let outcome = accept(&listener, stage, || {
+        Instant::now() < end && !stop.load(Ordering::Relaxed)
+    });
+    clean(&export);
+    outcome
+}
+
+/// Those that work between machines.
+fn tools_to_serve(names: &[String]) -> Vec<Box<dyn Tool>> {
+    let mut tools = tools::chosen(names);
+    tools
+        .retain(|tool| tool.goes_far() && tool.works().iter().any(|work| Work::FAR.contains(work)));
+    tools
+}
+
+/// A client that is being answered.
+struct Client {
+    stream: TcpStream,
+    from: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+/// Answers one client at a time, as long as it shall. When it returns, no server runs.
+fn accept(listener: &TcpListener, stage: Stage, goes_on: impl Fn() -> bool) -> Result<()> {
+    let stage = Arc::new(Mutex::new(stage));
+    let mut client: Option<Client> = None;
+    while goes_on() {
+        let Ok((stream, from)) = listener.accept() else {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        stream.set_nonblocking(false)?;
+        if let Some(other) = client.as_ref().filter(|other| !other.thread.is_finished()) {
+            eprintln!("bench: {from} is refused: {} is here", other.from);
+            // Who has gone already need not be told.
+            let _ = control::refuse(&stream, &other.from.ip().to_string());
+            continue;
         }
+        eprintln!("bench: {from} is here");
+        let (ours, stage) = (stream.try_clone()?, Arc::clone(&stage));
+        let thread = std::thread::spawn(move || {
+            let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+            let outcome = control::answer(&ours, &mut stage);
+            let why = outcome.map_or_else(|error| format!(": {error:#}"), |()| String::new());
+            eprintln!("bench: {from} has gone{why}");
+        });
+        client = Some(Client {
+            stream,
+            from,
+            thread,
+        });
     }
-    drop(servers);
-    // Where nginx gathers what is put.
-    let _ = std::fs::remove_dir_all(export.join("temporary"));
-    let files = Local { export };
-    for name in [GET, PUT, RANDOM] {
-        files.remove(name);
+    if let Some(client) = client {
+        let _ = client.stream.shutdown(Shutdown::Both);
+        // What it has begun is brought to its end; its server ends with it.
+        let _ = client.thread.join();
     }
     Ok(())
 }
 
-/// The servers of all tools that work between machines, each once.
-fn start(far: &Far, names: &[String]) -> Vec<Server> {
-    let mut ports = Vec::new();
-    let mut servers = Vec::new();
-    for tool in tools::chosen(names) {
-        if !tool.goes_far() || !tool.works().iter().any(|work| Work::FAR.contains(work)) {
+/// Removes what was made in the directory, which was empty, and tells of everything else.
+fn clean(export: &Path) {
+    let Ok(entries) = std::fs::read_dir(export) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        if !is_ours(&name.to_string_lossy()) {
+            eprintln!(
+                "bench: left there, as it is not from here: {}",
+                path.display()
+            );
             continue;
         }
-        let Some(service) = tool.server(far) else {
-            continue;
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
         };
-        if !ports.contains(&service.port) {
-            ports.push(service.port);
-            eprintln!("bench: serving for {}: {:?}", tool.name(), service.command);
-            servers.push(Server::start(service, far));
+        if let Err(error) = removed {
+            eprintln!("bench: cannot remove {}: {error}", path.display());
         }
     }
-    servers
+}
+
+/// The files, what blockd and nginx keep beside them, and what rsync calls a file that is not whole yet.
+fn is_ours(name: &str) -> bool {
+    let files = [GET, PUT, RANDOM];
+    let unfinished = || {
+        let inner = name
+            .strip_prefix('.')
+            .and_then(|rest| rest.rsplit_once('.'));
+        inner.is_some_and(|(file, _)| files.contains(&file))
+    };
+    files.contains(&name) || [".blockd", "temporary"].contains(&name) || unfinished()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_made_here_goes() {
+        for name in [
+            "get",
+            "put",
+            "random",
+            ".blockd",
+            "temporary",
+            ".put.Xy12Zq",
+        ] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["gets", ".put", ".other.Xy12Zq", "blockd", "."] {
+            assert!(!is_ours(name), "{name}");
+        }
+        let directory = Directory::new();
+        let export = directory.subdirectory("export");
+        std::fs::create_dir_all(export.join(".blockd/journal")).unwrap();
+        for name in ["put", ".get.abc", "mine"] {
+            std::fs::write(export.join(name), b"x").unwrap();
+        }
+        clean(&export);
+        assert_eq!(blk_bench::lab::files::names(&export), ["mine"]);
+    }
+
+    #[test]
+    fn one_client_at_a_time() {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stage = Stage {
+            far: Far {
+                place: Place::Here,
+                address: "127.0.0.1".to_owned(),
+                interfaces: Vec::new(),
+                export: "/nonexistent".into(),
+                home: "/nonexistent".into(),
+            },
+            tools: Vec::new(),
+            largest: 0,
+            running: None,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let server = std::thread::spawn(move || {
+            accept(&listener, stage, || !stopped.load(Ordering::Relaxed)).is_ok()
+        });
+        let ask = |stream: &TcpStream| {
+            let mut writer: &TcpStream = stream;
+            writer.write_all(b"busy\n").unwrap();
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).unwrap();
+            line
+        };
+        let first = TcpStream::connect(address).unwrap();
+        assert!(ask(&first).starts_with("ok "));
+        let second = TcpStream::connect(address).unwrap();
+        let mut line = String::new();
+        BufReader::new(&second).read_line(&mut line).unwrap();
+        assert!(line.starts_with("error 127.0.0.1 measures here"), "{line}");
+        // The first one is still there, and is let go at the end.
+        assert!(ask(&first).starts_with("ok "));
+        stop.store(true, Ordering::Relaxed);
+        assert!(server.join().unwrap());
+    }
 }

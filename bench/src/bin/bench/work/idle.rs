@@ -4,14 +4,16 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Bench, Work};
-use crate::figures::{Measure, Sample};
+use super::Bench;
+use crate::cpu::Watch;
 use crate::inside::{self, FirstBytes};
 use crate::measure::{self, Source};
 use crate::options::Amounts;
+use crate::order;
 use crate::process::cpu_seconds;
+use crate::running::Running;
+use crate::sample::{Measure, Sample};
 use crate::scene::{GET, Scene};
 use crate::table::{Column, column};
 use crate::tools::{Direction, Kind, Server, Tool};
@@ -27,6 +29,7 @@ pub const COLUMNS: &[Column] = &[
         0,
     ),
     column::max("max us", Measure::ConnectMaxMicroseconds, 0),
+    column::datapath(),
 ];
 
 pub fn note(amounts: &Amounts) -> String {
@@ -43,18 +46,19 @@ pub fn note(amounts: &Amounts) -> String {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let ours = bench.tools.iter().filter(|tool| tool.kind() == Kind::Ours);
-    for run in 1..=bench.amounts.runs {
-        for tool in ours.clone() {
-            bench.say(Work::Idle, "", &tool.name(), run);
-            let sample = one(*tool, bench.scene, bench.amounts);
-            bench.add(Work::Idle, "", *tool, sample);
+    let (all, amounts) = (bench.tools.iter().copied(), bench.amounts);
+    let ours: Vec<&dyn Tool> = all.filter(|tool| tool.kind() == Kind::Ours).collect();
+    bench.expect("", &ours);
+    for run in 1..=amounts.runs {
+        for tool in order::of(&ours, run) {
+            bench.measure("", tool, run, |scene| one(tool, scene, amounts));
         }
     }
 }
 
 fn one(tool: &dyn Tool, scene: &Scene, amounts: &Amounts) -> Sample {
-    let server = scene.serve(tool).expect("blockd is started here");
+    let serving = scene.serve(tool);
+    let server = serving.process();
     measure::prepare(tool, Direction::Get, Source::Hot, scene);
     let copy = tool.copy(Direction::Get, &scene.near);
     let mut command = copy.expect("blkcp copies").command;
@@ -62,18 +66,21 @@ fn one(tool: &dyn Tool, scene: &Scene, amounts: &Amounts) -> Sample {
     assert!(status.is_ok_and(|status| status.success()), "{command:?}");
     // What follows a copy is none of the idling.
     std::thread::sleep(Duration::from_secs(2));
-    let idle = share_of_cpu(&server, Duration::from_secs(amounts.idle.into()));
-    let connected = connected(tool, scene, &server, amounts);
-    let first = first_bytes(tool, scene, amounts)
+    let watch = Watch::at_once(scene);
+    let idle = share_of_cpu(server, Duration::from_secs(amounts.idle.into()));
+    let connected = connected(tool, scene, server, amounts);
+    let (first, said) = first_bytes(tool, scene, amounts)
         .unwrap_or_else(|error| panic!("first reads, {}: {error:#}", tool.name()));
-    Sample::from([
+    let mut sample = Sample::from([
         (Measure::IdleCpuPercent, idle),
         (Measure::ConnectedIdleCpuPercent, connected),
         (Measure::FirstReadP50Microseconds, first.read_p50),
         (Measure::FirstReadMaxMicroseconds, first.read_max),
         (Measure::ConnectP50Microseconds, first.connect_p50),
         (Measure::ConnectMaxMicroseconds, first.connect_max),
-    ])
+    ]);
+    sample.extend(watch.stop().load());
+    sample.over(tool.datapath(&said))
 }
 
 /// Percent of one CPU.
@@ -99,25 +106,21 @@ fn program(tool: &dyn Tool, scene: &Scene, reads: u32, pause: u32) -> std::proce
 /// The share of blockd while a client is connected that reads once, and then not for a long time.
 fn connected(tool: &dyn Tool, scene: &Scene, server: &Server, amounts: &Amounts) -> f64 {
     let mut command = program(tool, scene, 1, amounts.idle + 5);
-    let mut client = command
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("cannot run this program again");
+    let mut client = Running::start(command.stdout(Stdio::null()));
     std::thread::sleep(Duration::from_secs(2));
     let share = share_of_cpu(server, Duration::from_secs(amounts.idle.into()));
     assert!(
-        client.try_wait().is_ok_and(|end| end.is_none()),
+        client.is_running(),
         "the client that shall do nothing has ended"
     );
-    // Not a kill, which would leave behind what `timeout` runs.
-    let _ = kill_process(Pid::from_child(&client), Signal::TERM);
-    let _ = client.wait();
     share
 }
 
-fn first_bytes(tool: &dyn Tool, scene: &Scene, amounts: &Amounts) -> Result<FirstBytes> {
+fn first_bytes(tool: &dyn Tool, scene: &Scene, amounts: &Amounts) -> Result<(FirstBytes, String)> {
     let mut command = program(tool, scene, amounts.first_reads, amounts.pause);
     let output = command.stderr(Stdio::inherit()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&text).with_context(|| format!("not what first-bytes prints: {text}"))
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = serde_json::from_str(&text)
+        .with_context(|| format!("not what first-bytes prints: {text}"))?;
+    Ok((first, text))
 }

@@ -4,17 +4,20 @@ mod clients;
 mod cold_get;
 mod copy;
 mod idle;
+mod load_cpu;
 pub mod random;
 mod small;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::figures::{Board, Label, Measure, Sample};
+use super::attempt::attempt;
+use super::figures::{Board, Label};
 use super::options::Amounts;
+use super::sample::{Measure, Sample};
 use super::scene::Scene;
 use super::table::Column;
-use super::tools::{Direction, Tool};
+use super::tools::{Direction, Kind, Tool};
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -38,6 +41,8 @@ pub enum Work {
 
 /// What a work is done with.
 pub struct Bench<'a> {
+    /// Which.
+    pub work: Work,
     /// The hosts and their files.
     pub scene: &'a mut Scene,
     /// What takes part, of those that can do it.
@@ -141,27 +146,78 @@ impl Work {
 }
 
 impl Bench<'_> {
-    /// Keeps a sample.
-    fn add(&mut self, work: Work, case: &str, tool: &dyn Tool, sample: Sample) {
-        let label = Label {
-            work,
+    fn label<'b>(&self, case: &'b str, tool: &'b str, kind: Kind) -> Label<'b> {
+        Label {
+            work: self.work,
             case,
-            tool: &tool.name(),
-            kind: tool.kind(),
+            tool,
+            kind,
             mtu: self.scene.near.mtu,
-        };
+        }
+    }
+
+    /// These tools will have figures in this order, whatever the order of a run.
+    fn expect(&mut self, case: &str, tools: &[&dyn Tool]) {
+        for tool in tools {
+            let name = tool.name();
+            let label = self.label(case, &name, tool.kind());
+            self.board.expect(label);
+        }
+    }
+
+    /// Keeps a sample.
+    fn add(&mut self, case: &str, tool: &dyn Tool, sample: Sample) {
+        let name = tool.name();
+        let label = self.label(case, &name, tool.kind());
         self.board.add(label, sample);
     }
 
     /// Says what happens now.
-    fn say(&self, work: Work, case: &str, tool: &str, run: u32) {
-        let (mtu, runs, word) = (self.scene.near.mtu, self.amounts.runs, work.word());
+    fn say(&self, case: &str, tool: &str, run: u32) {
+        let (mtu, runs, word) = (self.scene.near.mtu, self.amounts.runs, self.work.word());
         let case = if case.is_empty() {
             String::new()
         } else {
             format!(", {case}")
         };
         eprintln!("bench: MTU {mtu}, {word}{case}, {tool}, run {run} of {runs}");
+    }
+
+    /// Does something with a tool. A failure is kept with its reason, and the tool takes no part in the rest of this work:
+    /// one that hangs would do so each time.
+    fn attempt<T>(
+        &mut self,
+        case: &str,
+        tool: &dyn Tool,
+        work: impl FnOnce(&Scene) -> T,
+    ) -> Option<T> {
+        let name = tool.name();
+        let label = self.label(case, &name, tool.kind());
+        if self.board.has_failed(label) {
+            return None;
+        }
+        match attempt(|| work(self.scene)) {
+            Ok(done) => Some(done),
+            Err(reason) => {
+                eprintln!("bench: FAILED: {name}, which is left out of this work from now on");
+                self.board.fail(label, reason);
+                None
+            }
+        }
+    }
+
+    /// Measures a run of a tool, and keeps the sample.
+    fn measure(
+        &mut self,
+        case: &str,
+        tool: &dyn Tool,
+        run: u32,
+        one: impl FnOnce(&Scene) -> Sample,
+    ) {
+        self.say(case, &tool.name(), run);
+        if let Some(sample) = self.attempt(case, tool, one) {
+            self.add(case, tool, sample);
+        }
     }
 }
 

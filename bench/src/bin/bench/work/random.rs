@@ -1,11 +1,13 @@
 //! 4 KiB reads and writes at random places of one file.
 
-use std::process::Stdio;
+use std::fs::File;
 
-use super::{Bench, Work};
-use crate::figures::{Measure, Sample};
-use crate::measure::busy;
+use super::{Bench, load_cpu};
+use crate::cpu::{Watch, busy};
 use crate::options::Amounts;
+use crate::order;
+use crate::running::Running;
+use crate::sample::{Measure, Sample};
 use crate::scene::{RANDOM, Scene};
 use crate::table::{Column, column};
 use crate::tools::{Load, Tool};
@@ -24,6 +26,7 @@ pub const COLUMNS: &[Column] = &[
     column::to_peer("IOPS / peer", Measure::OperationsPerSecond),
     column::to_peer("p50 / its", Measure::P50Microseconds),
     column::to_ceiling("IOPS / disk", Measure::OperationsPerSecond),
+    column::datapath(),
 ];
 
 /// What is done.
@@ -123,7 +126,8 @@ pub fn note(amounts: &Amounts) -> String {
          its answer. Hot: the file is in the server's page cache. Cold: it was taken out before, and comes into the page \
          cache again with every read of nbdkit, which reads through it; blockd reads past the page cache what is not in it. \
          Writes are acknowledged, not durable: nbdkit's are in the page cache then. blkcp stands for the client library's \
-         `RemoteFile`. fio on the disk is O_DIRECT, in all cases, and so no ceiling of what comes from the page cache.",
+         `RemoteFile`. fio on the disk is O_DIRECT, in all cases, and so no ceiling of what comes from the page cache. CPU time is that of the whole \
+         machine in the middle of a load, from four fifths to one fifth before its end: no tool's start counts.",
         amounts.random_size >> 20,
         amounts.seconds,
         amounts.runs
@@ -131,15 +135,16 @@ pub fn note(amounts: &Amounts) -> String {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let size = bench.amounts.random_size;
+    let (tools, size) = (bench.tools, bench.amounts.random_size);
     bench.scene.far_files.fill(RANDOM, size);
+    for job in Job::ALL {
+        bench.expect(&job.case(), tools);
+    }
     for run in 1..=bench.amounts.runs {
-        for job in Job::ALL {
+        for (turn, job) in (run..).zip(Job::ALL) {
             let job = job.lasting(bench.amounts.seconds, size);
-            for tool in bench.tools {
-                bench.say(Work::Random, &job.case(), &tool.name(), run);
-                let sample = one(*tool, &job, bench.scene);
-                bench.add(Work::Random, &job.case(), *tool, sample);
+            for tool in order::of(tools, turn) {
+                bench.measure(&job.case(), tool, run, |scene| one(tool, &job, scene));
             }
         }
     }
@@ -156,23 +161,25 @@ fn one(tool: &dyn Tool, job: &Job, scene: &Scene) -> Sample {
     let server = scene.serve(tool);
     let load = tool.random(job, &scene.near);
     let Load { mut command, read } = load.expect("asked for what it does");
-    command.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let before = busy(scene);
-    let output = command.output().expect("cannot run the client");
-    let busy = busy(scene) - before;
-    assert!(
-        output.status.success(),
-        "{} failed: {command:?}",
-        tool.name()
-    );
+    // Not a pipe, which nobody reads while it is watched.
+    let said = scene.near.home.join("load.out");
+    command.stdout(File::create(&said).expect("cannot make a file for what the client says"));
+    let watch = Watch::at_rest(scene);
+    let mut client = Running::start(&mut command);
+    let busy = load_cpu::watch(&mut client, job.seconds.into(), || busy(scene));
+    let spent = watch.stop();
+    let status = client.wait();
+    assert!(status.success(), "{} failed: {status}", tool.name());
     drop(server);
-    let latencies = read(&String::from_utf8_lossy(&output.stdout))
-        .unwrap_or_else(|error| panic!("{}: {error:#}", tool.name()));
+    let said = std::fs::read_to_string(&said).expect("the client's words are there");
+    let latencies = read(&said).unwrap_or_else(|error| panic!("{}: {error:#}", tool.name()));
     let mut sample = latencies.sample();
-    let operations = latencies.rate * f64::from(job.seconds);
-    let each = busy / operations * 1e6;
-    sample.insert(Measure::CpuMicrosecondsPerOperation, each);
-    sample
+    if let Some(busy) = busy {
+        let each = busy / latencies.rate * 1e6;
+        sample.insert(Measure::CpuMicrosecondsPerOperation, each);
+    }
+    sample.extend(spent.load());
+    sample.over(tool.datapath(&said))
 }
 
 #[cfg(test)]

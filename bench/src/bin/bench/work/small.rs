@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use blk_bench::lab::{files, must};
 
-use super::{Bench, Work};
-use crate::figures::{Measure, Sample};
-use crate::measure::busy;
+use super::Bench;
+use crate::cpu::Watch;
 use crate::options::Amounts;
+use crate::order;
+use crate::sample::{Measure, Sample};
 use crate::scene::Scene;
 use crate::table::{Column, column};
 use crate::tools::{Direction, Tool};
@@ -22,12 +22,15 @@ pub const COLUMNS: &[Column] = &[
     column::median("CPU s/100k files", Measure::CpuSecondsPer100kFiles, 2),
     column::to_peer("rate / fastest peer", Measure::FilesPerSecond),
     column::to_peer("CPU / its", Measure::CpuSecondsPer100kFiles),
+    column::datapath(),
 ];
 
 /// Bytes of each file.
 const SIZE: usize = 4096;
 /// Files of a directory.
 const TOGETHER: u32 = 1000;
+/// There, and back.
+const WAYS: [Direction; 2] = [Direction::Put, Direction::Get];
 /// The tree that is got, in the server's directory.
 const TREE: &str = "tree";
 
@@ -52,23 +55,29 @@ pub fn run(bench: &mut Bench<'_>) {
             .arg(export.join(TREE)),
     );
     sync_file_system(&export);
+    let (tools, files) = (bench.tools, bench.amounts.files);
+    for direction in WAYS {
+        bench.expect(direction.word(), tools);
+    }
     for run in 1..=bench.amounts.runs {
-        for direction in [Direction::Put, Direction::Get] {
-            for (number, tool) in bench.tools.iter().enumerate() {
+        for (turn, direction) in (run..).zip(WAYS) {
+            for tool in order::of(tools, turn) {
                 if run > tool.most_runs() {
                     continue;
                 }
-                let name = format!("{}-{number}-{run}", direction.word());
+                let number = tools.iter().position(|other| other.name() == tool.name());
+                let name = format!("{}-{}-{run}", direction.word(), number.unwrap_or_default());
                 let (local, remote, target) = match direction {
                     Direction::Put => (source.clone(), name.clone(), export.join(&name)),
                     Direction::Get => (here.join(&name), TREE.to_owned(), here.join(&name)),
                 };
-                bench.say(Work::Small, direction.word(), &tool.name(), run);
-                let sample = one(*tool, direction, &local, &remote, bench);
-                if run == 1 {
-                    assert_same_tree(&source, &target);
-                }
-                bench.add(Work::Small, direction.word(), *tool, sample);
+                bench.measure(direction.word(), tool, run, |scene| {
+                    let sample = one(tool, direction, &local, &remote, files, scene);
+                    if run == 1 {
+                        assert_same_tree(&source, &target);
+                    }
+                    sample
+                });
             }
         }
     }
@@ -77,29 +86,43 @@ pub fn run(bench: &mut Bench<'_>) {
     }
 }
 
-fn one(tool: &dyn Tool, way: Direction, local: &Path, remote: &str, bench: &Bench<'_>) -> Sample {
-    let scene: &Scene = bench.scene;
+fn one(
+    tool: &dyn Tool,
+    way: Direction,
+    local: &Path,
+    remote: &str,
+    files: u32,
+    scene: &Scene,
+) -> Sample {
     let server = scene.serve(tool);
     let command = tool.tree(way, local, remote, &scene.near);
     let mut command = command.expect("asked for what it does");
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
     // What earlier copies and comparisons left to be written is not this tool's.
-    sync_file_system(scene.export());
-    let (before, started) = (busy(scene), Instant::now());
-    let status = command.status().expect("cannot run the client");
-    assert!(status.success(), "{} failed: {command:?}", tool.name());
+    let watch = Watch::at_rest(scene);
+    let output = command.output().expect("cannot run the client");
+    assert!(
+        output.status.success(),
+        "{} failed: {}",
+        tool.name(),
+        output.status
+    );
     if !tool.syncs() {
         sync_file_system(scene.export());
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let busy = busy(scene) - before;
+    let spent = watch.stop();
     drop(server);
-    let files = f64::from(bench.amounts.files);
-    Sample::from([
-        (Measure::Seconds, seconds),
-        (Measure::FilesPerSecond, files / seconds),
-        (Measure::CpuSecondsPer100kFiles, busy / files * 1e5),
-    ])
+    let files = f64::from(files);
+    let mut sample = Sample::from([
+        (Measure::Seconds, spent.seconds),
+        (Measure::FilesPerSecond, files / spent.seconds),
+        (
+            Measure::CpuSecondsPer100kFiles,
+            spent.cpu.busy / files * 1e5,
+        ),
+    ]);
+    sample.extend(spent.load());
+    sample.over(tool.datapath(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Makes a tree of so many files.
