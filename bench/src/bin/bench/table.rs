@@ -115,31 +115,37 @@ pub fn markdown(figures: &[Figure], amounts: &Amounts) -> String {
     text
 }
 
+/// No more than so many are named; the JSON has all of them.
+const NAMED: usize = 6;
+
 /// A word about runs that were not alone; nothing when all were.
 fn disturbed(own: &[&Figure]) -> String {
-    let runs = own.iter().filter(|figure| figure.disturbed() > 0);
-    let runs: Vec<String> = runs
-        .map(|figure| {
-            let (runs, all) = (figure.disturbed(), figure.samples.len());
-            let case = if figure.case.is_empty() {
-                String::new()
-            } else {
-                format!(", {}", figure.case)
-            };
-            format!(
-                "{}{case} at MTU {} ({runs} of {all})",
-                figure.tool, figure.mtu
-            )
-        })
-        .collect();
-    if runs.is_empty() {
+    let figures: Vec<_> = own.iter().filter(|f| f.disturbed() > 0).collect();
+    if figures.is_empty() {
         return String::new();
     }
-    let runs = runs.join("; ");
+    let all: usize = own.iter().map(|figure| figure.samples.len()).sum();
+    let runs: usize = figures.iter().map(|figure| figure.disturbed()).sum();
+    let which = if figures.len() > NAMED {
+        "which ones is in the JSON".to_owned()
+    } else {
+        let named: Vec<String> = figures.iter().map(|figure| name(figure)).collect();
+        named.join("; ")
+    };
     format!(
         "\nBeside other load (more than {MUCH_OTHER_LOAD} % of a CPU for other programs or other machines, or a disk that did not \
-         come to rest before): {runs}.\n"
+         come to rest before): {runs} of {all} runs: {which}.\n"
     )
+}
+
+fn name(figure: &Figure) -> String {
+    let case = if figure.case.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", figure.case)
+    };
+    let runs = figure.disturbed();
+    format!("{}{case} at MTU {} ({runs})", figure.tool, figure.mtu)
 }
 
 fn table(work: Work, own: &[&Figure], all: &[Figure]) -> String {
@@ -206,7 +212,7 @@ mod tests {
             lines[7],
             "|  1500 | put | blkcp | 1234 | 1234 | 1234 |  |  |  |  |"
         );
-        assert!(text.contains("come to rest before): peer at MTU 1500 (1 of 1).\n"));
+        assert!(text.contains("come to rest before): 1 of 3 runs: peer at MTU 1500 (1).\n"));
         assert_eq!(text.matches("Beside other load").count(), 1);
         assert!(text.contains("### put\n") && text.contains("\n### small\n"));
         assert!(!text.contains("### get"));
