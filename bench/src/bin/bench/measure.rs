@@ -42,7 +42,11 @@ pub fn copy(tool: &dyn Tool, direction: Direction, source: Source, scene: &Scene
         Source::Cold => Watch::at_once(scene),
     };
     let output = command.output().expect("cannot run the client");
-    assert!(output.status.success(), "{name} failed: {command:?}");
+    assert!(
+        output.status.success(),
+        "{name} failed: {}\n{command:?}",
+        output.status
+    );
     if leaves_file {
         // No more than a question where the tool has done it itself.
         match direction {
