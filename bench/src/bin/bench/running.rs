@@ -4,8 +4,8 @@ use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use blk_bench::lab::daemon;
-use rustix::process::{Pid, Signal, kill_process};
+use blk_bench::lab::{daemon, within};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 /// Longer than `timeout` waits until it kills what it runs (`--kill-after` in [`Near::command`](super::scene::Near::command)).
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -60,9 +60,20 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not a kill at first, which would leave behind what `timeout` runs.
+        // The number of one that has ended may be somebody else's.
+        if !self.is_running() {
+            return;
+        }
+        // Not a kill at first, which would leave behind what `timeout` runs. All of its group; one that has none of its own
+        // has nobody in this one.
+        let group = Pid::from_child(&self.0);
+        let _ = kill_process_group(group, Signal::TERM);
         if self.end(Signal::TERM).is_none() {
             daemon::end(&mut self.0, "a client");
+        }
+        // `timeout` that is told to end before it knows what it has just started leaves that behind.
+        if !within(PATIENCE, || test_kill_process_group(group).is_err()) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
