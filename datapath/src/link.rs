@@ -116,6 +116,15 @@ pub enum Link {
 }
 
 impl Link {
+    /// Whether somebody looks at the UDP checksum of what is sent. UDP sockets make their own, and leave these headers at home, but
+    /// a tap takes them down.
+    pub fn wants_checksums(&self) -> bool {
+        match self {
+            Self::Xsk(_) => true,
+            Self::Udp(udp) => udp.has_tap(),
+        }
+    }
+
     /// Which one it is.
     pub fn kind(&self) -> LinkKind {
         match self {

@@ -227,8 +227,10 @@ impl Sender<'_> {
             return false;
         };
         // A kernel may see this one (a closed port answers it), and IPv6 kernels drop datagrams without a checksum.
-        // The headers were written just above, so they parse.
-        let _ = net::fill_udp_checksum(&mut packet[..len]);
+        if self.link.wants_checksums() {
+            // The headers were written just above, so they parse.
+            let _ = net::fill_udp_checksum(&mut packet[..len]);
+        }
         match self.link.transmit(self.umem, frame, len, grouping) {
             Ok(()) => {
                 self.counters.frames_sent += 1;

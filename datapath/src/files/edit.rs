@@ -1,7 +1,7 @@
 //! A file that is read and written in place.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use blk_proto::message::Attributes;
 use rustix::fs::{
     Advice, FallocateFlags, OFlags, fadvise, fallocate, fcntl_getfl, fcntl_setfl, fstat, ftruncate,
 };
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 use tokio::sync::Mutex;
 
 use super::sync_directory as fsync;
@@ -159,6 +159,29 @@ impl EditFile {
         Ok(bytes)
     }
 
+    /// Reads a few bytes that are in the page cache already, without waiting for anything; fewer than `len` at the end of the
+    /// file. `None`: they are not all there, or something else is in the way; [`read_at`](Self::read_at) then tells what.
+    pub fn read_cached(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let fd = self.blocks.buffered_fd().ok()?;
+        let mut bytes = vec![0; len];
+        let count = preadv2(
+            fd,
+            &mut [IoSliceMut::new(&mut bytes)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        )
+        .ok()?;
+        if count < len {
+            // The file ends there, or the cache does.
+            let size = fstat(fd).ok()?.st_size as u64;
+            if size > offset.saturating_add(count as u64) {
+                return None;
+            }
+            bytes.truncate(count);
+        }
+        Some(bytes)
+    }
+
     /// Makes durable what was written before this call, and the size.
     ///
     /// # Errors
@@ -271,6 +294,30 @@ mod tests {
         file.punch(1, 2).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!((bytes.len(), &bytes[..7]), (9000, &b"0\0\x003ab\0"[..]));
+    }
+
+    #[test]
+    fn what_is_cached_is_read_at_once_and_nothing_else() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = directory.path().join("file");
+        let content: Vec<u8> = (0..20_000_u32).map(|at| at as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let file = edit(&path).unwrap();
+        assert_eq!(file.read_cached(4000, 5000).unwrap(), content[4000..9000]);
+        assert_eq!(file.read_cached(19_990, 100).unwrap(), content[19_990..]);
+        assert!(file.read_cached(20_000, 1).unwrap().is_empty());
+        assert!(file.read_cached(u64::MAX, 1).is_none());
+        tokio_uring::start(async {
+            file.write_at(vec![9; 3], 4096).await.unwrap();
+        });
+        assert_eq!(file.read_cached(4095, 2).unwrap(), [content[4095], 9]);
+        if !file.blocks().is_direct() {
+            return; // tmpfs: there is nothing but the cache
+        }
+        let whole = fs::File::open(&path).unwrap();
+        whole.sync_all().unwrap();
+        fadvise(&whole, 0, None, Advice::DontNeed).unwrap();
+        assert_eq!(file.read_cached(0, 20_000), None);
     }
 
     #[test]

@@ -207,6 +207,11 @@ impl UdpLink {
         self.tap = Some(tap);
     }
 
+    /// Whether there is one.
+    pub fn has_tap(&self) -> bool {
+        self.tap.is_some()
+    }
+
     #[inline]
     fn take_down<S: Transmittable>(&mut self, umem: &Umem, frame: &Frame<S>, packet_len: usize) {
         if let Some(tap) = &mut self.tap {

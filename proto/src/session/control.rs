@@ -21,8 +21,9 @@ const MAX_PIECES: usize = 256;
 /// Bytes of a message's length.
 const PREFIX_LEN: usize = 4;
 
-/// Memory of a buffer that is kept although it is empty.
-const BUFFER_KEPT: usize = 64 * 1024;
+/// Memory of a buffer that is kept although it is empty: what the answers to many small requests take at once, or each
+/// burst of them would have to be given memory anew.
+const BUFFER_KEPT: usize = 256 * 1024;
 
 /// Gives memory back that a burst took. The buffer has to grow by far more than is copied here before it happens again.
 fn slim(buffer: &mut VecDeque<u8>) {

@@ -118,6 +118,9 @@ impl Sessions {
                 self.reply(ports, session, id, Reply::Attributes(attributes));
                 Ok(())
             }),
+            Request::ReadInline { file, offset, len } => {
+                self.read_inline(ports, at(file), id, (offset, len))
+            }
             request => self.ask_file(ports, session, id, request),
         };
         if let Err(refusal) = done {
@@ -142,10 +145,6 @@ impl Sessions {
             } => {
                 check_inline(offset, bytes.len())?;
                 (file, Ask::Write { offset, crc, bytes })
-            }
-            Request::ReadInline { file, offset, len } => {
-                check_inline(offset, len as usize)?;
-                (file, Ask::Read { offset, len })
             }
             Request::Sync { file } => (file, Ask::Sync),
             Request::Truncate { file, size } => {
@@ -178,6 +177,26 @@ impl Sessions {
         })?;
         let job = Job::Ranged(RangedJob::Ask { file, ask });
         self.submit(ports, session, Asker::Request(id), job)?;
+        Ok(())
+    }
+
+    /// A few bytes: at once when they are in the page cache, else by the namespace thread.
+    fn read_inline(
+        &mut self,
+        ports: &mut impl Ports,
+        at: At,
+        id: u32,
+        (offset, len): (u64, u32),
+    ) -> Result<(), Failure> {
+        check_inline(offset, len as usize)?;
+        let file = self.open_file(at)?;
+        if let Some(reply) = file.read_cached(offset, len) {
+            self.reply(ports, at.session, id, reply);
+            return Ok(());
+        }
+        let ask = Ask::Read { offset, len };
+        let job = Job::Ranged(RangedJob::Ask { file, ask });
+        self.submit(ports, at.session, Asker::Request(id), job)?;
         Ok(())
     }
 

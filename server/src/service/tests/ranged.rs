@@ -7,7 +7,7 @@ use blk_datapath::engine::{ReceivedFile, TransferError};
 use blk_proto::message::{Allocation, ErrorCode, Reply, Request};
 
 use super::world::{Bench, CRC, SESSION, close, open, read};
-use crate::namespace::{Job, OpenFile, Outcome, RangedJob, RangedOutcome};
+use crate::namespace::{Ask, Job, OpenFile, Outcome, RangedJob, RangedOutcome};
 use crate::service::ports::At;
 
 const FILE: u32 = 5;
@@ -356,6 +356,41 @@ fn holes_of_a_file_to_be_read_are_not_sent() {
     // There is nothing else in it.
     let zeros = crc32fast::hash(&[0; 4096]);
     assert_eq!(bench.world.works[0].sent().unwrap().crc, zeros);
+}
+
+#[test]
+fn cached_bytes_are_read_at_once_but_not_past_a_write() {
+    let mut bench = Bench::new();
+    let file = bench.open_for_writing();
+    let inline = |offset, len| Request::ReadInline {
+        file: FILE,
+        offset,
+        len,
+    };
+    // Just written, so it is in the cache; no job is made.
+    bench.ask(2, inline(8000, 500));
+    let bytes = vec![7; 192];
+    let crc = crc32fast::hash(&bytes);
+    assert_eq!(bench.replies(), [(2, Reply::Bytes { crc, bytes })]);
+    let guard = file.lock(4096, 4096);
+    bench.ask(3, inline(8000, 500));
+    assert!(bench.replies().is_empty());
+    let (_, job) = bench.job();
+    let Job::Ranged(RangedJob::Ask { ask, .. }) = job else {
+        panic!("{job:?}");
+    };
+    assert!(matches!(
+        ask,
+        Ask::Read {
+            offset: 8000,
+            len: 500
+        }
+    ));
+    bench.ask(4, inline(0, 1));
+    assert_eq!(bench.replies().len(), 1, "nobody writes there");
+    drop(guard);
+    bench.ask(5, inline(8000, 500));
+    assert_eq!(bench.replies().len(), 1);
 }
 
 #[test]
