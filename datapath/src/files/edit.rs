@@ -162,6 +162,8 @@ impl EditFile {
     /// Reads a few bytes that are in the page cache already, without waiting for anything; fewer than `len` at the end of the
     /// file. `None`: they are not all there, or something else is in the way; [`read_at`](Self::read_at) then tells what.
     pub fn read_cached(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
+        // To preadv2(2) -1 is no offset but the descriptor's own position.
+        i64::try_from(offset).ok()?;
         let fd = self.blocks.buffered_fd().ok()?;
         let mut bytes = vec![0; len];
         let count = preadv2(
