@@ -43,6 +43,11 @@ impl Pending {
         }
     }
 
+    /// Whether no reply is to come.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// No reply will come any more.
     pub fn lose(&mut self, reason: &ConnectionLost) {
         for (_, answer) in self.answers.drain() {
@@ -61,8 +66,10 @@ mod tests {
         let mut pending = Pending::default();
         let (first, mut one) = oneshot::channel();
         let (second, mut two) = oneshot::channel();
+        assert!(pending.is_empty());
         pending.insert(1, first);
         pending.insert(2, second);
+        assert!(!pending.is_empty());
         pending.answer(2, Reply::Made);
         pending.answer(9, Reply::Made);
         assert!(matches!(two.try_recv(), Ok(Ok(Reply::Made))));

@@ -349,6 +349,13 @@ impl Service for ClientService {
         self.lose(reason);
     }
 
+    fn expects(&self) -> bool {
+        self.connecting.is_some()
+            || !self.requests.is_empty()
+            || !self.sending.is_empty()
+            || !self.receiving.is_empty()
+    }
+
     fn is_finished(&self) -> bool {
         self.finished
     }

@@ -198,20 +198,41 @@ impl Engine {
 
     /// Does what there is to do; `true` when that was anything.
     pub fn turn(&mut self) -> bool {
+        let busy = self.take_in();
+        self.send_out() || busy
+    }
+
+    /// The first half of a turn: takes what has come from the network and the disk; `true` when that was anything. Whoever handles the
+    /// events now has his answers sent in the second half, and asks for nothing later than he must.
+    pub fn take_in(&mut self) -> bool {
         self.now = Time::from_nanos(self.epoch.elapsed().as_nanos() as u64);
         self.turn = self.turn.wrapping_add(1);
         let mut busy = self.receive();
         busy |= self.run_disk();
         self.run_timers();
         self.flush_old_chunks();
+        if busy {
+            self.collect_events();
+        }
+        busy || !self.events.is_empty()
+    }
+
+    /// The second half: sends; `true` when there was anything to send, or there are events.
+    pub fn send_out(&mut self) -> bool {
         self.pump_outbound();
-        busy |= self.transmit();
+        let mut busy = self.transmit();
         self.link.fill(&mut self.umem, self.config.fill_target);
         busy |= self.collect_events();
         self.share_windows();
         #[cfg(debug_assertions)]
         self.umem.assert_conserved();
         busy || !self.events.is_empty()
+    }
+
+    /// Whether blocks of a file are being sent or received.
+    pub fn has_transfers(&self) -> bool {
+        let mut peers = self.peers.iter();
+        peers.any(|peer| peer.inbound.len() + peer.outbound.len() > 0)
     }
 
     /// Whether packets wait in the RX ring: a cheap look for a spinning caller.

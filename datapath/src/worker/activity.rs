@@ -55,6 +55,11 @@ impl Stopwatch {
         }
     }
 
+    /// How long there had been nothing to do when the present turn began.
+    pub(super) fn waited(&self) -> Duration {
+        self.began.saturating_duration_since(self.last_work)
+    }
+
     /// A turn is over, and the next one begins; how long there has been nothing to do.
     pub(super) fn turned(&mut self, busy: bool) -> Duration {
         let now = Instant::now();
@@ -85,9 +90,11 @@ mod tests {
         let mut watch = Stopwatch::new(Some(4));
         std::thread::sleep(STEP);
         assert!(watch.turned(false) >= STEP);
+        assert!(watch.waited() >= STEP);
         assert_eq!(watch.activity.busy, Duration::ZERO);
         std::thread::sleep(STEP);
         assert_eq!(watch.turned(true), Duration::ZERO);
+        assert_eq!(watch.waited(), Duration::ZERO);
         let worked = watch.activity.busy;
         assert!(worked >= STEP);
         std::thread::sleep(STEP);

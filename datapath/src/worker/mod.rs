@@ -8,6 +8,7 @@ mod companion;
 mod config;
 mod pin;
 mod report;
+mod spin;
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, mpsc};
@@ -31,6 +32,7 @@ use crate::udp::{UdpError, UdpLink, UdpPort};
 use crate::umem::{PACKET_START, PAYLOAD_START, Umem, UmemError};
 use crate::xsk::{XskError, XskSocket};
 use report::Inquiry;
+use spin::{Hope, Spin};
 
 /// The longest sleep: a bound on how late a service sees that it shall finish.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -59,6 +61,10 @@ pub trait Service {
     fn on_mail(&mut self, engine: &mut Engine, mail: Self::Mail);
     /// The kernel reports an error on the port, e.g. that the other end's is closed.
     fn on_companion_error(&mut self, engine: &mut Engine, error: std::io::Error);
+    /// Whether something may come that it has not asked for, or it waits for an answer; if not, an idle worker sleeps at once.
+    fn expects(&self) -> bool {
+        true
+    }
     /// Whether the worker shall stop.
     fn is_finished(&self) -> bool;
 }
@@ -202,7 +208,7 @@ pub fn spawn<S: Service + 'static>(
                 turns_unheard: 0,
                 inquiry: asked,
                 watch: Stopwatch::new(config.cpu),
-                spin: config.spin.max(config.busy_poll.unwrap_or_default()),
+                spin: Spin::new(config.spin.max(config.busy_poll.unwrap_or_default())),
                 armed: [false; 3],
             }
             .run()
@@ -268,7 +274,7 @@ struct Worker<S: Service> {
     turns_unheard: u32,
     inquiry: Arc<Inquiry>,
     watch: Stopwatch,
-    spin: Duration,
+    spin: Spin,
     armed: [bool; 3],
 }
 
@@ -277,11 +283,14 @@ impl<S: Service> Worker<S> {
         while !self.service.is_finished() {
             self.inquiry.serve(&self.engine, &self.watch.activity);
             let busy = self.step();
+            if busy {
+                self.spin.worked(self.watch.waited());
+            }
             let idle = self.watch.turned(busy);
             if busy {
                 continue;
             }
-            if idle < self.spin {
+            if idle < self.spin.limit(self.hope()) {
                 self.pause();
             } else {
                 self.sleep();
@@ -291,6 +300,16 @@ impl<S: Service> Worker<S> {
         self.farewell();
         self.engine.assert_conserved();
         WorkerReport::of(&self.engine, &self.watch.activity)
+    }
+
+    fn hope(&self) -> Hope {
+        if !self.service.expects() {
+            Hope::None
+        } else if self.engine.has_transfers() {
+            Hope::Blocks
+        } else {
+            Hope::Messages
+        }
     }
 
     /// Waits a moment without sleeping; the pauses leave the core to its other hardware thread.
@@ -304,7 +323,7 @@ impl<S: Service> Worker<S> {
     }
 
     fn step(&mut self) -> bool {
-        let mut busy = self.engine.turn();
+        let mut busy = self.engine.take_in();
         busy |= self.deliver_events();
         let woken: Vec<u32> = self.engine.take_wakeups().collect();
         for &number in &woken {
@@ -325,9 +344,9 @@ impl<S: Service> Worker<S> {
                 self.service.on_mail(&mut self.engine, mail);
                 busy = true;
             }
-            busy |= self.deliver_events();
         }
-        busy
+        busy |= self.engine.send_out();
+        busy | self.deliver_events()
     }
 
     /// Hears what the companion has to tell; `true` when that was anything. As long as it is, the next turn looks again.
