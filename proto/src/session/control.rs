@@ -21,14 +21,11 @@ const MAX_PIECES: usize = 256;
 /// Bytes of a message's length.
 const PREFIX_LEN: usize = 4;
 
-/// Memory of a buffer that is kept although it is empty: what the answers to many small requests take at once, or each
-/// burst of them would have to be given memory anew.
-const BUFFER_KEPT: usize = 256 * 1024;
-
-/// Gives memory back that a burst took. The buffer has to grow by far more than is copied here before it happens again.
-fn slim(buffer: &mut VecDeque<u8>) {
-    if buffer.capacity() > BUFFER_KEPT && buffer.len() < buffer.capacity() / 8 {
-        buffer.shrink_to((2 * buffer.len()).max(BUFFER_KEPT));
+/// Gives memory back that a burst took, but for `kept` bytes. The buffer has to grow by far more than is copied here before it
+/// happens again.
+fn slim(buffer: &mut VecDeque<u8>, kept: usize) {
+    if buffer.capacity() > kept && buffer.len() < buffer.capacity() / 8 {
+        buffer.shrink_to((2 * buffer.len()).max(kept));
     }
 }
 

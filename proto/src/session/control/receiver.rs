@@ -60,6 +60,9 @@ fn split_off<'a>(bytes: &mut &'a [u8], most: usize) -> &'a [u8] {
 /// Memory for so many messages is kept when they are fetched.
 const KEPT: usize = 256;
 
+/// Memory for bytes that come early is kept, when there are none any more: little, since only loss brings them.
+const EARLY_KEPT: usize = 64 * 1024;
+
 /// The receiving side. What comes in order goes from the packet to its message; only what comes early is stored.
 #[derive(Debug)]
 pub(in crate::session) struct ControlReceiver {
@@ -201,7 +204,7 @@ impl ControlReceiver {
             self.take(second)?;
             early.drain(..len);
         }
-        slim(&mut early);
+        slim(&mut early, EARLY_KEPT);
         self.early = early;
         Ok(())
     }

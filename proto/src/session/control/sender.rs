@@ -13,6 +13,10 @@ use super::super::types::ControlFull;
 use super::{CONTROL_WINDOW, MAX_PIECES, PREFIX_LEN, slim};
 use crate::message::MAX_MESSAGE;
 
+/// Memory that is kept when all was acknowledged: what the answers to many small requests take at once, or each burst of them
+/// would have to be given memory anew.
+const KEPT: usize = 256 * 1024;
+
 /// What one packet carries of the stream.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Piece {
@@ -148,7 +152,7 @@ impl ControlSender {
         self.lost.remove_below(end);
         self.buffer.drain(..(end - self.start) as usize);
         self.start = end;
-        slim(&mut self.buffer);
+        slim(&mut self.buffer, KEPT);
     }
 
     pub(in crate::session) fn on_lost(&mut self, piece: Piece) {

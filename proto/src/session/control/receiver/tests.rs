@@ -81,7 +81,7 @@ fn a_window_of_tiny_messages_that_comes_early_takes_no_memory_for_long() {
     assert_eq!(count, tiny.len() / smallest);
     assert_eq!(receiver.waiting, 0);
     assert!(receiver.messages.capacity() <= KEPT);
-    assert!(receiver.early.capacity() <= 64 * 1024);
+    assert!(receiver.early.capacity() <= EARLY_KEPT);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn the_window_bounds_what_is_unacknowledged() {
     }
     assert_eq!(sender.capacity(), MAX_MESSAGE);
     assert!(sender.is_drained());
-    assert!(sender.buffer.capacity() <= 2 * super::super::BUFFER_KEPT);
+    assert!(sender.buffer.capacity() <= 2 * KEPT);
 }
 
 #[test]
