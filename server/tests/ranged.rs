@@ -27,7 +27,7 @@ fn opened(service: &Service, path: &[u8], create: Option<u32>) -> Arc<OpenFile> 
 
 fn job(file: &Arc<OpenFile>, ask: Ask) -> Job {
     let file = Arc::clone(file);
-    Job::Ranged(RangedJob::Ask { file, ask })
+    Job::Ranged(RangedJob::ask(file, ask))
 }
 
 fn ask(service: &Service, file: &Arc<OpenFile>, what: Ask) -> Reply {
@@ -61,7 +61,7 @@ fn read(service: &Service, file: &Arc<OpenFile>, offset: u64, len: u32) -> Vec<u
 
 fn lock(file: &Arc<OpenFile>, offset: u64, len: u64) -> Job {
     let file = Arc::clone(file);
-    Job::Ranged(RangedJob::Lock { file, offset, len })
+    Job::Ranged(RangedJob::lock(file, offset, len))
 }
 
 fn locked(outcome: Outcome) -> RangeGuard {
@@ -212,18 +212,42 @@ fn requests_for_one_range_take_turns() {
 }
 
 #[test]
+fn the_order_is_that_of_asking_not_of_the_queue() {
+    let service = Service::start();
+    let file = opened(&service, b"file", Some(0o644));
+    for number in 0..200u8 {
+        // As by three workers, the first of which is the last to reach the queue.
+        let first = job(&file, write(10, &[number; 20_000]));
+        let second = job(&file, write(20, &[!number; 10]));
+        let (offset, len) = (0, 40);
+        let third = job(&file, Ask::Read { offset, len });
+        for (place, job) in [(2, third), (1, second), (0, first)] {
+            service.submit(place, job);
+        }
+        let mut answered: Vec<_> = (0..3).map(|_| service.answer()).collect();
+        answered.sort_by_key(|(key, _)| key.job);
+        let (_, read) = answered.pop().expect("three");
+        let Reply::Bytes { bytes, .. } = reply(read) else {
+            panic!("no bytes");
+        };
+        let expected = [[0; 10], [number; 10], [!number; 10], [number; 10]].concat();
+        assert_eq!(bytes, expected);
+    }
+}
+
+#[test]
 fn who_waits_too_long_for_a_range_is_told() {
     let service = Service::start();
     let file = opened(&service, b"file", Some(0o644));
     let _bulk = locked(service.ask(lock(&file, 0, 4096)));
     // As many as may wait, and one more, which is refused at once.
-    for number in 0..129 {
+    for number in 0..257 {
         service.submit(number, job(&file, write(0, b"x")));
     }
     let (first, outcome) = service.answer();
-    assert_eq!(first, key(128));
+    assert_eq!(first, key(256));
     assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == ErrorCode::Busy));
-    for _ in 0..128 {
+    for _ in 0..256 {
         let (_, outcome) = service.answer();
         assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == ErrorCode::Busy));
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::sync_directory as fsync;
 use super::{FileError, FileErrorKind, attributes_of, check_regular};
-use crate::disk::{BlockFile, Intent};
+use crate::disk::{BlockFile, Intent, cached};
 
 /// Set-user-id and set-group-id.
 const PRIVILEGES: u32 = 0o6000;
@@ -160,11 +160,15 @@ impl EditFile {
     }
 
     /// Reads a few bytes that are in the page cache already, without waiting for anything; fewer than `len` at the end of the
-    /// file. `None`: they are not all there, or something else is in the way; [`read_at`](Self::read_at) then tells what.
+    /// file. `None`: they are not all there, or the kernel does not say so (before Linux 6.5), or something else is in the way;
+    /// [`read_at`](Self::read_at) then tells what.
     pub fn read_cached(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
         // To preadv2(2) -1 is no offset but the descriptor's own position.
         i64::try_from(offset).ok()?;
         let fd = self.blocks.buffered_fd().ok()?;
+        if !is_cached(fd, offset, len as u64)? {
+            return None;
+        }
         let mut bytes = vec![0; len];
         let count = preadv2(
             fd,
@@ -263,11 +267,29 @@ impl EditFile {
     }
 }
 
+/// Whether a range is in the page cache, up to the end of the file. RWF_NOWAIT alone does not wait for what is missing, but has the
+/// device read it (mm/filemap.c, `filemap_get_pages`), and that can keep the caller.
+fn is_cached(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Option<bool> {
+    let is_there = |len| cached(fd, offset, len).map(|found| found.cached == found.pages);
+    // To cachestat(2) no bytes are all there are.
+    if len == 0 || is_there(len)? {
+        return Some(true);
+    }
+    let size = fstat(fd).ok()?.st_size as u64;
+    match size.saturating_sub(offset) {
+        0 => Some(true),
+        rest if rest < len => is_there(rest),
+        _ => Some(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use rustix::fs::{CWD, Mode, openat};
 
@@ -304,7 +326,11 @@ mod tests {
         let path = directory.path().join("file");
         let content: Vec<u8> = (0..20_000_u32).map(|at| at as u8).collect();
         fs::write(&path, &content).unwrap();
+        let whole = fs::OpenOptions::new().write(true).open(&path).unwrap();
         let file = edit(&path).unwrap();
+        if cached(whole.as_fd(), 0, 4096).is_none() {
+            return crate::skip::skip("no cachestat(2)");
+        }
         assert_eq!(file.read_cached(4000, 5000).unwrap(), content[4000..9000]);
         assert_eq!(file.read_cached(19_990, 100).unwrap(), content[19_990..]);
         assert!(file.read_cached(20_000, 1).unwrap().is_empty());
@@ -316,10 +342,20 @@ mod tests {
         if !file.blocks().is_direct() {
             return; // tmpfs: there is nothing but the cache
         }
-        let whole = fs::File::open(&path).unwrap();
         whole.sync_all().unwrap();
         fadvise(&whole, 0, None, Advice::DontNeed).unwrap();
-        assert_eq!(file.read_cached(0, 20_000), None);
+        let fd = file.blocks().buffered_fd().unwrap();
+        for (offset, len) in [(0, 20_000), (8192, 4096), (19_000, 5000)] {
+            assert_eq!(file.read_cached(offset, len), None);
+            // Nor does the device read it now for that.
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(cached(fd, 0, 20_000).unwrap().cached, 0);
+        }
+        assert!(file.read_cached(0, 0).unwrap().is_empty());
+        // One page of five.
+        tokio_uring::start(async { file.read_at(8192, 1).await.unwrap() });
+        assert_eq!(file.read_cached(8200, 100).unwrap(), content[8200..8300]);
+        assert_eq!(file.read_cached(8100, 100), None);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub trait Service {
     /// What other threads send to it.
     type Mail: Send + 'static;
 
+    /// A turn begins: the events and the mail that are there now come until the next one.
+    fn on_turn(&mut self) {}
     /// Something happened in the engine.
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent);
     /// Mail from another thread.
@@ -323,6 +325,7 @@ impl<S: Service> Worker<S> {
     }
 
     fn step(&mut self) -> bool {
+        self.service.on_turn();
         let mut busy = self.engine.take_in();
         busy |= self.deliver_events();
         let woken: Vec<u32> = self.engine.take_wakeups().collect();

@@ -3,9 +3,13 @@
 //! Whole blocks go directly between frames and device, a few bytes through the page cache. Both at once in one page lose
 //! bytes ([`EditFile`](blk_datapath::files::EditFile)), so each of them holds its range while it is under way, and who
 //! overlaps it waits. All handles of an inode share the locks, whatever session they belong to.
+//!
+//! A worker asks for the range when it takes the request, and the guard goes with the job: what comes later, and is answered by the
+//! worker itself, does not overtake what still lies in a queue.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
@@ -15,9 +19,11 @@ use blk_proto::message::HOLE_UNIT;
 /// How a range is accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Through the page cache: the kernel orders such calls itself.
-    Cached,
-    /// Around it, or the range as a whole is given back or taken away.
+    /// Bytes are read through the page cache.
+    Read,
+    /// Bytes are written through the page cache.
+    Write,
+    /// Pages are written around it, or the range as a whole is given back or taken away.
     Exclusive,
 }
 
@@ -50,24 +56,48 @@ struct Queue {
     claims: VecDeque<Claim>,
 }
 
+impl Queue {
+    /// Where a claim is.
+    fn find(&self, ticket: u64) -> Result<usize, usize> {
+        self.claims
+            .binary_search_by_key(&ticket, |claim| claim.ticket)
+    }
+}
+
 #[derive(Debug)]
 struct Claim {
     ticket: u64,
-    start: u64,
-    end: u64,
+    bytes: Range<u64>,
     access: Access,
     waker: Option<Waker>,
 }
 
 impl Claim {
     fn conflicts(&self, other: &Claim) -> bool {
-        let both_cached = self.access == Access::Cached && other.access == Access::Cached;
-        !both_cached && self.start < other.end && other.start < self.end
+        match (self.access, other.access) {
+            (Access::Read, Access::Read) => false,
+            (Access::Exclusive, _) | (_, Access::Exclusive) => {
+                overlap(&self.pages(), &other.pages())
+            }
+            // The kernel keeps each call whole, but not their order: one that would have to wait goes to a thread of its own.
+            _ => overlap(&self.bytes, &other.bytes),
+        }
+    }
+
+    /// The pages that it touches.
+    fn pages(&self) -> Range<u64> {
+        let Range { start, end } = self.bytes;
+        let end = end.checked_next_multiple_of(HOLE_UNIT).unwrap_or(u64::MAX);
+        start - start % HOLE_UNIT..end
     }
 }
 
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
 impl RangeLocks {
-    /// Asks for the pages that the range touches.
+    /// Asks for a range: for its bytes, or, where page cache and device may meet, for the pages that it touches.
     pub(super) fn claim(self: &Arc<Self>, offset: u64, len: u64, access: Access) -> RangeGuard {
         let end = offset.saturating_add(len.max(1));
         let mut queue = self.queue();
@@ -75,8 +105,7 @@ impl RangeLocks {
         let ticket = queue.last_ticket;
         queue.claims.push_back(Claim {
             ticket,
-            start: offset - offset % HOLE_UNIT,
-            end: end.checked_next_multiple_of(HOLE_UNIT).unwrap_or(u64::MAX),
+            bytes: offset..end,
             access,
             waker: None,
         });
@@ -104,11 +133,7 @@ impl RangeGuard {
     /// Whether nobody who came earlier is in the way; if not, `waker` is woken when it is worth to ask again.
     pub(crate) fn is_held(&self, waker: Option<&Waker>) -> bool {
         let mut queue = self.locks.queue();
-        let Some(at) = queue
-            .claims
-            .iter()
-            .position(|claim| claim.ticket == self.ticket)
-        else {
+        let Ok(at) = queue.find(self.ticket) else {
             return true;
         };
         let mine = &queue.claims[at];
@@ -131,9 +156,13 @@ impl Drop for RangeGuard {
     fn drop(&mut self) {
         let woken: Vec<Waker> = {
             let mut queue = self.locks.queue();
-            queue.claims.retain(|claim| claim.ticket != self.ticket);
-            let claims = queue.claims.iter_mut();
-            claims.filter_map(|claim| claim.waker.take()).collect()
+            let at = queue.find(self.ticket);
+            let Some(mine) = at.ok().and_then(|at| queue.claims.remove(at)) else {
+                return;
+            };
+            let later = queue.claims.iter_mut();
+            let freed = later.filter(|claim| claim.conflicts(&mine));
+            freed.filter_map(|claim| claim.waker.take()).collect()
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -156,10 +185,10 @@ mod tests {
     fn overlapping_ranges_take_turns_in_the_order_of_asking() {
         let locks = locks();
         let bulk = locks.claim(4096, 8192, Access::Exclusive);
-        let before = locks.claim(4000, 97, Access::Cached);
-        let beside = locks.claim(12288, 10, Access::Cached);
+        let before = locks.claim(4000, 97, Access::Write);
+        let beside = locks.claim(12288, 10, Access::Write);
         let second = locks.claim(0, 4096 * 100, Access::Exclusive);
-        let late = locks.claim(4096 * 50, 1, Access::Cached);
+        let late = locks.claim(4096 * 50, 1, Access::Write);
         let held = |guard: &RangeGuard| guard.is_held(None);
         assert!(held(&bulk) && held(&beside));
         assert!(!held(&before) && !held(&second));
@@ -173,15 +202,30 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_orders_does_not_wait() {
+    fn readers_share_and_neighbours_in_a_page_do_not_wait() {
         let locks = locks();
-        let one = locks.claim(0, 100, Access::Cached);
-        let two = locks.claim(50, 100, Access::Cached);
-        assert!(one.is_held(None) && two.is_held(None));
+        let held = |guard: &RangeGuard| guard.is_held(None);
+        let one = locks.claim(0, 100, Access::Read);
+        let two = locks.claim(50, 100, Access::Read);
+        assert!(held(&one) && held(&two));
+        let after = locks.claim(99, 10, Access::Write);
+        let beside = locks.claim(150, 10, Access::Write);
+        let reads_it = locks.claim(155, 1, Access::Read);
+        assert!(!held(&after) && held(&beside) && !held(&reads_it));
+        drop(one);
+        assert!(!held(&after));
+        drop((two, beside));
+        assert!(held(&after) && held(&reads_it));
+    }
+
+    #[test]
+    fn ranges_have_bounds() {
+        let locks = locks();
+        let one = locks.claim(0, 100, Access::Write);
         // A range of no bytes, and one to the end of all numbers.
         let none = locks.claim(0, 0, Access::Exclusive);
         let all = locks.claim(4096, u64::MAX, Access::Exclusive);
-        assert!(!none.is_held(None) && all.is_held(None));
+        assert!(one.is_held(None) && !none.is_held(None) && all.is_held(None));
     }
 
     #[test]

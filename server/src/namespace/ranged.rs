@@ -16,8 +16,9 @@ use super::locks::{Access, LockTable, RangeGuard, RangeLocks};
 use super::run::{State, in_pool};
 use crate::exports::AccessError;
 
-/// Jobs that may wait for a range at the same time: they take the place of others ([`TASKS_MAX`](super::TASKS_MAX)).
-const WAITING_MAX: usize = 128;
+/// Jobs that may wait for a range at the same time: as many as one session may have, since it may name one range in all of them.
+/// They take the place of others ([`TASKS_MAX`](super::TASKS_MAX)).
+const WAITING_MAX: usize = 256;
 
 /// So long a job waits for a range: who holds it may have a slow link, or have gone to sleep.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,15 +45,26 @@ impl OpenFile {
         Ok(self.edit.attributes()?)
     }
 
-    /// The answer to a read of a few bytes that are in the page cache, if nobody writes there now: without waiting, and so
-    /// without the namespace thread.
-    pub fn read_cached(&self, offset: u64, len: u32) -> Option<Reply> {
-        let guard = self.locks.claim(offset, u64::from(len), Access::Cached);
-        if !guard.is_held(None) {
-            return None;
-        }
-        let bytes = self.edit.read_cached(offset, len as usize)?;
-        Some(bytes_of(bytes))
+    /// The answer to a read of a few bytes, without waiting: if they are in the page cache, and every write there that was asked
+    /// for before is over.
+    ///
+    /// # Errors
+    ///
+    /// The job for the namespace thread, if not. It has the turn of this call.
+    pub fn read_cached(self: &Arc<Self>, offset: u64, len: u32) -> Result<Reply, RangedJob> {
+        let ask = Ask::Read { offset, len };
+        let guard = claim_for(&self.locks, &ask);
+        let is_held = guard.as_ref().is_none_or(|guard| guard.is_held(None));
+        let read = || self.edit.read_cached(offset, len as usize);
+        is_held
+            .then(read)
+            .flatten()
+            .map(bytes_of)
+            .ok_or_else(|| RangedJob::Ask {
+                file: Arc::clone(self),
+                ask,
+                guard,
+            })
     }
 
     /// As [`EditFile::check_intact`].
@@ -93,21 +105,22 @@ pub enum RangedJob {
         /// Permission bits of a file to be made if it is missing.
         create: Option<u32>,
     },
-    /// Keep a range for whole blocks. Answer: [`RangedOutcome::Locked`].
+    /// Keep a range for whole blocks; made by [`lock`](Self::lock). Answer: [`RangedOutcome::Locked`].
     Lock {
         /// The file.
         file: Arc<OpenFile>,
-        /// First byte.
-        offset: u64,
-        /// Bytes.
-        len: u64,
+        /// The range's turn.
+        guard: RangeGuard,
     },
-    /// Something that a request asks, and whose answer goes to the client as it is: [`RangedOutcome::Answer`].
+    /// Something that a request asks, and whose answer goes to the client as it is; made by [`ask`](Self::ask). Answer:
+    /// [`RangedOutcome::Answer`].
     Ask {
         /// The file.
         file: Arc<OpenFile>,
         /// What.
         ask: Ask,
+        /// The turn of the range that must be nobody else's meanwhile, if there is one.
+        guard: Option<RangeGuard>,
     },
     /// The holes of an open file from an offset on. Answer: [`RangedOutcome::Answer`].
     Holes {
@@ -116,6 +129,20 @@ pub enum RangedJob {
         /// Where to begin.
         offset: u64,
     },
+}
+
+impl RangedJob {
+    /// Keeps the pages of a range for whole blocks, in the order of these calls and of [`ask`](Self::ask).
+    pub fn lock(file: Arc<OpenFile>, offset: u64, len: u64) -> Self {
+        let guard = file.locks.claim(offset, len, Access::Exclusive);
+        Self::Lock { file, guard }
+    }
+
+    /// Does what a request asks; overlapping ranges have their turns in the order of these calls.
+    pub fn ask(file: Arc<OpenFile>, ask: Ask) -> Self {
+        let guard = claim_for(&file.locks, &ask);
+        Self::Ask { file, ask, guard }
+    }
 }
 
 /// What can be asked of a file; see the requests of the same names.
@@ -208,14 +235,11 @@ impl State {
                 let file = Arc::new(OpenFile { edit, locks });
                 RangedOutcome::Opened { file, attributes }
             }
-            RangedJob::Lock { file, offset, len } => {
-                let guard = file.locks.claim(offset, len, Access::Exclusive);
-                match self.ranged.wait(guard).await {
-                    Ok(guard) => RangedOutcome::Locked(guard),
-                    Err(busy) => return Ok(Outcome::Failed(busy)),
-                }
-            }
-            RangedJob::Ask { file, ask } => return self.ask(file, ask).await,
+            RangedJob::Lock { guard, .. } => match self.ranged.wait(guard).await {
+                Ok(guard) => RangedOutcome::Locked(guard),
+                Err(busy) => return Ok(Outcome::Failed(busy)),
+            },
+            RangedJob::Ask { file, ask, guard } => return self.ask(file, ask, guard).await,
             RangedJob::Holes { file, offset } => {
                 let failed = |error| FileError::new("find the holes of", b"the file", error);
                 let found = in_pool("find the holes of", b"the file", move || {
@@ -231,8 +255,13 @@ impl State {
         Ok(Outcome::Ranged(outcome))
     }
 
-    async fn ask(&self, file: Arc<OpenFile>, ask: Ask) -> Result<Outcome, AccessError> {
-        let guard = match claim_for(&file.locks, &ask) {
+    async fn ask(
+        &self,
+        file: Arc<OpenFile>,
+        ask: Ask,
+        guard: Option<RangeGuard>,
+    ) -> Result<Outcome, AccessError> {
+        let guard = match guard {
             None => None,
             Some(guard) => match self.ranged.wait(guard).await {
                 Ok(guard) => Some(guard),
@@ -241,9 +270,7 @@ impl State {
         };
         let reply = match ask {
             Ask::Write { offset, crc, bytes } => write(&file.edit, offset, crc, bytes).await?,
-            Ask::Read { offset, len } => {
-                bytes_of(file.edit.read_at(offset, len as usize).await?)
-            }
+            Ask::Read { offset, len } => bytes_of(file.edit.read_at(offset, len as usize).await?),
             Ask::Sync => {
                 file.edit.sync().await?;
                 Reply::Done
@@ -275,9 +302,9 @@ impl State {
 /// The range that must be nobody else's meanwhile.
 fn claim_for(locks: &Arc<RangeLocks>, ask: &Ask) -> Option<RangeGuard> {
     let (offset, len, access) = match ask {
-        Ask::Write { offset, bytes, .. } => (*offset, bytes.len() as u64, Access::Cached),
+        Ask::Write { offset, bytes, .. } => (*offset, bytes.len() as u64, Access::Write),
         // What is read while the device writes it would stay in the cache if its neighbour were written then.
-        Ask::Read { offset, len } => (*offset, u64::from(*len), Access::Cached),
+        Ask::Read { offset, len } => (*offset, u64::from(*len), Access::Read),
         Ask::Truncate { .. } => (0, u64::MAX, Access::Exclusive),
         Ask::Allocate { offset, len, .. } => (*offset, *len, Access::Exclusive),
         Ask::Sync => return None,

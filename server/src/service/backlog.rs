@@ -9,6 +9,8 @@ use super::MAX_JOBS;
 /// Bytes of replies that may wait for room in a session's control stream; beyond it the client is cut off. A client
 /// that reads its replies has at most those to its outstanding requests waiting.
 pub(super) const MAX_BACKLOG: usize = MAX_JOBS * (MAX_MESSAGE + OVERHEAD);
+/// Bytes of replies that wait beyond which the worker itself reads nothing more for a session.
+pub(super) const MUCH: usize = 1 << 20;
 /// What a waiting reply takes besides its own bytes.
 const OVERHEAD: usize = 64;
 
@@ -25,10 +27,15 @@ impl Backlog {
     pub(super) fn add(&mut self, len: usize, waiting: usize) -> bool {
         self.lengths.push_back(len + OVERHEAD);
         self.bytes += len + OVERHEAD;
+        self.bytes(waiting) <= MAX_BACKLOG
+    }
+
+    /// Bytes that wait when the engine has `waiting` replies.
+    pub(super) fn bytes(&mut self, waiting: usize) -> usize {
         while self.lengths.len() > waiting {
             self.bytes -= self.lengths.pop_front().unwrap_or_default();
         }
-        self.bytes <= MAX_BACKLOG
+        self.bytes
     }
 }
 
@@ -47,6 +54,8 @@ mod tests {
         // The first has gone.
         assert!(backlog.add(1, 2));
         assert_eq!(backlog.bytes, 11 + 2 * OVERHEAD);
+        assert_eq!(backlog.bytes(1), 1 + OVERHEAD);
+        assert_eq!(backlog.bytes(0), 0);
     }
 
     #[test]

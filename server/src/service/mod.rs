@@ -23,6 +23,7 @@
 //! - What a client can make a worker keep is bounded: transfers ([`MAX_TRANSFERS`]), jobs ([`MAX_JOBS`]), bytes of
 //!   replies that it does not read.
 
+mod allowance;
 mod backlog;
 mod begin;
 mod flows;
@@ -53,7 +54,8 @@ use crate::namespace::{JobKey, NamespaceSender, Outcome};
 
 /// Transfers that one session may have open.
 pub const MAX_TRANSFERS: usize = 64;
-/// Jobs of the namespace thread that one session may have outstanding, besides those that dispose of a target.
+/// Jobs of the namespace thread that one session may have outstanding, with the replies that wait because it does not read, and
+/// besides jobs that dispose of a target.
 pub const MAX_JOBS: usize = 256;
 
 /// What the namespace thread and other workers send to a worker.
@@ -99,6 +101,10 @@ impl StorageService {
 
 impl Service for StorageService {
     type Mail = Mail;
+
+    fn on_turn(&mut self) {
+        self.sessions.on_turn();
+    }
 
     fn on_event(&mut self, engine: &mut Engine, event: EngineEvent) {
         let ports = &mut Daemon {

@@ -33,6 +33,8 @@ pub(super) trait Ports {
     fn silence(&mut self, session: SessionId) -> Option<Duration>;
     /// Sends a control message; how many of the session's messages wait for room after that.
     fn send(&mut self, session: SessionId, message: Vec<u8>) -> usize;
+    /// How many messages of a session wait for room now.
+    fn waiting(&mut self, session: SessionId) -> usize;
     /// Ends the session of a client that broke the rules.
     fn close(&mut self, session: SessionId);
     /// Hands a job to the namespace thread; `false`: it was refused and dropped. A job that
@@ -103,6 +105,10 @@ impl Ports for Daemon<'_> {
 
     fn send(&mut self, session: SessionId, message: Vec<u8>) -> usize {
         self.engine.send_message(session, message);
+        self.engine.messages_waiting(session)
+    }
+
+    fn waiting(&mut self, session: SessionId) -> usize {
         self.engine.messages_waiting(session)
     }
 

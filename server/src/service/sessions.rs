@@ -8,7 +8,8 @@ use blk_datapath::files::PendingTarget;
 use blk_proto::message::{self, ErrorCode, Failure, Reply, ReplyFrame, RequestFrame};
 
 use super::MAX_JOBS;
-use super::backlog::Backlog;
+use super::allowance::Allowance;
+use super::backlog::{Backlog, MUCH};
 use super::ports::{At, Ports};
 use super::registry::Registry;
 use super::reply::failure;
@@ -21,6 +22,8 @@ pub(super) struct Sessions {
     pub(super) registry: Arc<Registry>,
     /// Number of the job submitted last.
     last_job: u64,
+    /// Number of the worker's turn.
+    turn: u64,
     sessions: HashMap<SessionId, Session>,
 }
 
@@ -32,6 +35,7 @@ pub(super) struct Session {
     /// Jobs that the namespace thread has not answered yet.
     jobs: usize,
     backlog: Backlog,
+    allowance: Allowance,
     /// It is being closed for a violation: nothing is taken from it or told to it any more.
     cut_off: bool,
 }
@@ -43,8 +47,29 @@ impl Sessions {
             worker,
             registry,
             last_job: 0,
+            turn: 0,
             sessions: HashMap::new(),
         }
+    }
+
+    /// A turn of the worker begins.
+    pub(super) fn on_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Whether the worker itself may read `len` bytes for a session now: not for one that has had its share of this turn, or that
+    /// does not read what it was sent.
+    pub(super) fn may_serve_at_once(
+        &mut self,
+        ports: &mut impl Ports,
+        session: SessionId,
+        len: usize,
+    ) -> bool {
+        let waiting = ports.waiting(session);
+        let turn = self.turn;
+        self.get_mut(session).is_some_and(|session| {
+            session.backlog.bytes(waiting) < MUCH && session.allowance.take(turn, len)
+        })
     }
 
     /// A control message arrived.
@@ -124,7 +149,10 @@ impl Sessions {
         asker: Asker,
         job: Job,
     ) -> Result<u64, Failure> {
-        let outstanding = self.get_mut(session).map_or(0, |session| session.jobs);
+        // A reply that waits is one that the client has not got.
+        let waiting = ports.waiting(session);
+        let jobs = self.get_mut(session).map_or(0, |session| session.jobs);
+        let outstanding = jobs + waiting;
         if outstanding >= MAX_JOBS && !job.disposes() {
             let message = format!("more than {MAX_JOBS} requests at once; try again");
             return Err(failure(ErrorCode::Busy, message));

@@ -1,6 +1,7 @@
 //! The state machine against a world that records what it is asked.
 
 mod begin;
+mod cached;
 mod flows;
 mod ranged;
 mod small;

@@ -175,12 +175,12 @@ impl Sessions {
             session,
             transfer: file,
         })?;
-        let job = Job::Ranged(RangedJob::Ask { file, ask });
+        let job = Job::Ranged(RangedJob::ask(file, ask));
         self.submit(ports, session, Asker::Request(id), job)?;
         Ok(())
     }
 
-    /// A few bytes: at once when they are in the page cache, else by the namespace thread.
+    /// A few bytes: at once when they are in the page cache and the client has not had its share, else by the namespace thread.
     fn read_inline(
         &mut self,
         ports: &mut impl Ports,
@@ -190,13 +190,16 @@ impl Sessions {
     ) -> Result<(), Failure> {
         check_inline(offset, len as usize)?;
         let file = self.open_file(at)?;
-        if let Some(reply) = file.read_cached(offset, len) {
-            self.reply(ports, at.session, id, reply);
-            return Ok(());
+        let read = match self.may_serve_at_once(ports, at.session, len as usize) {
+            true => file.read_cached(offset, len),
+            false => Err(RangedJob::ask(file, Ask::Read { offset, len })),
+        };
+        match read {
+            Ok(reply) => self.reply(ports, at.session, id, reply),
+            Err(job) => {
+                self.submit(ports, at.session, Asker::Request(id), Job::Ranged(job))?;
+            }
         }
-        let ask = Ask::Read { offset, len };
-        let job = Job::Ranged(RangedJob::Ask { file, ask });
-        self.submit(ports, at.session, Asker::Request(id), job)?;
         Ok(())
     }
 

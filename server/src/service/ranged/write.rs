@@ -28,11 +28,7 @@ impl Sessions {
         check_pages(offset, len)?;
         file.check_intact().map_err(|error| error.to_failure())?;
         self.check_new(at)?;
-        let job = RangedJob::Lock {
-            file: Arc::clone(&file),
-            offset,
-            len,
-        };
+        let job = RangedJob::lock(Arc::clone(&file), offset, len);
         let pending = self.submit_for(ports, at, id, Job::Ranged(job))?;
         let state = Ranged::Locking {
             file,

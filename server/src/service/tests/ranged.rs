@@ -7,13 +7,13 @@ use blk_datapath::engine::{ReceivedFile, TransferError};
 use blk_proto::message::{Allocation, ErrorCode, Reply, Request};
 
 use super::world::{Bench, CRC, SESSION, close, open, read};
-use crate::namespace::{Ask, Job, OpenFile, Outcome, RangedJob, RangedOutcome};
+use crate::namespace::{Job, OpenFile, Outcome, RangedJob, RangedOutcome};
 use crate::service::ports::At;
 
-const FILE: u32 = 5;
+pub(super) const FILE: u32 = 5;
 const WRITE: u32 = 6;
 
-fn open_file() -> Request {
+pub(super) fn open_file() -> Request {
     Request::OpenFile {
         transfer: FILE,
         export: "media".to_owned(),
@@ -22,7 +22,7 @@ fn open_file() -> Request {
     }
 }
 
-fn write(offset: u64, len: u64) -> Request {
+pub(super) fn write(offset: u64, len: u64) -> Request {
     Request::Write {
         transfer: WRITE,
         file: FILE,
@@ -51,13 +51,13 @@ fn sync() -> Request {
     Request::Sync { file: FILE }
 }
 
-fn answer(reply: Reply) -> Outcome {
+pub(super) fn answer(reply: Reply) -> Outcome {
     Outcome::Ranged(RangedOutcome::Answer(reply))
 }
 
 impl Bench {
     /// A file of two pages, open for writing; uses request 1.
-    fn open_for_writing(&mut self) -> Arc<OpenFile> {
+    pub(super) fn open_for_writing(&mut self) -> Arc<OpenFile> {
         self.ask(1, open_file());
         let (key, job) = self.job();
         assert!(matches!(job, Job::Ranged(RangedJob::Open { .. })));
@@ -76,15 +76,10 @@ impl Bench {
     fn writing(&mut self, file: &Arc<OpenFile>) {
         self.ask(2, write(4096, 4096));
         let (key, job) = self.job();
-        assert!(matches!(
-            job,
-            Job::Ranged(RangedJob::Lock {
-                offset: 4096,
-                len: 4096,
-                ..
-            })
-        ));
-        let guard = file.lock(4096, 4096);
+        let Job::Ranged(RangedJob::Lock { guard, .. }) = job else {
+            panic!("{job:?}");
+        };
+        assert!(!file.lock(4096, 4096).is_held(None), "asked for later");
         self.answer(key, Outcome::Ranged(RangedOutcome::Locked(guard)));
         assert_eq!(self.replies(), [(2, Reply::WriteReady)]);
     }
@@ -356,41 +351,6 @@ fn holes_of_a_file_to_be_read_are_not_sent() {
     // There is nothing else in it.
     let zeros = crc32fast::hash(&[0; 4096]);
     assert_eq!(bench.world.works[0].sent().unwrap().crc, zeros);
-}
-
-#[test]
-fn cached_bytes_are_read_at_once_but_not_past_a_write() {
-    let mut bench = Bench::new();
-    let file = bench.open_for_writing();
-    let inline = |offset, len| Request::ReadInline {
-        file: FILE,
-        offset,
-        len,
-    };
-    // Just written, so it is in the cache; no job is made.
-    bench.ask(2, inline(8000, 500));
-    let bytes = vec![7; 192];
-    let crc = crc32fast::hash(&bytes);
-    assert_eq!(bench.replies(), [(2, Reply::Bytes { crc, bytes })]);
-    let guard = file.lock(4096, 4096);
-    bench.ask(3, inline(8000, 500));
-    assert!(bench.replies().is_empty());
-    let (_, job) = bench.job();
-    let Job::Ranged(RangedJob::Ask { ask, .. }) = job else {
-        panic!("{job:?}");
-    };
-    assert!(matches!(
-        ask,
-        Ask::Read {
-            offset: 8000,
-            len: 500
-        }
-    ));
-    bench.ask(4, inline(0, 1));
-    assert_eq!(bench.replies().len(), 1, "nobody writes there");
-    drop(guard);
-    bench.ask(5, inline(8000, 500));
-    assert_eq!(bench.replies().len(), 1);
 }
 
 #[test]
