@@ -42,7 +42,8 @@ pub struct WorkerConfig {
     pub frames: u32,
     /// Most operations in flight in its disk queue.
     pub disk_depth: u32,
-    /// How long an idle worker spins before it sleeps.
+    /// How long an idle worker spins before it sleeps, at least: longer, up to 50 us, while small requests come close together. None
+    /// at all: it never spins, but sleeps as soon as there is nothing to do, and says so in the log.
     pub spin: Duration,
     /// For how long a worker over AF_XDP polls the driver before it sleeps; `None`: it does not.
     pub busy_poll: Option<Duration>,

@@ -197,6 +197,13 @@ pub fn spawn<S: Service + 'static>(
                     return WorkerReport::default();
                 }
             };
+            let spin = config.spin.max(config.busy_poll.unwrap_or_default());
+            if spin.is_zero() {
+                tracing::info!(
+                    queue = config.queue,
+                    "the worker does not spin: it sleeps as soon as there is nothing to do"
+                );
+            }
             let _ = ready.send(Ok((engine.link_fd(), engine.link_kind(), engine.queue())));
             Worker {
                 engine,
@@ -210,7 +217,7 @@ pub fn spawn<S: Service + 'static>(
                 turns_unheard: 0,
                 inquiry: asked,
                 watch: Stopwatch::new(config.cpu),
-                spin: Spin::new(config.spin.max(config.busy_poll.unwrap_or_default())),
+                spin: Spin::new(spin),
                 armed: [false; 3],
             }
             .run()
