@@ -28,7 +28,7 @@ local CLOSE_CODES = {
     [7] = "what is sent does not arrive",
 }
 local REFUSE_REASONS = { [1] = "version", [2] = "epoch", [3] = "parameters", [4] = "busy" }
-local EXTENSIONS = { [0] = "padding", [1] = "cookie", [2] = "key exchange" }
+local EXTENSIONS = { [0] = "padding", [1] = "cookie", [2] = "key exchange", [3] = "long blocks" }
 
 -- Control messages by number (proto/src/message/request.rs, reply.rs), with their first fields in the order of their encoding:
 -- n an unsigned number, s text, b bytes. What follows is not taken apart.

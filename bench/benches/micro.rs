@@ -9,6 +9,7 @@
 
 use std::hint::black_box;
 
+use blk_datapath::chain::Chain;
 use blk_datapath::engine::{Cutter, Gather};
 use blk_datapath::umem::Umem;
 use blk_proto::net::{self, Path};
@@ -105,7 +106,7 @@ fn planner(c: &mut Criterion) {
             let mut gather = Gather::new(size, 256);
             for block in 0..blocks {
                 let offset = block * u64::from(LEN);
-                let taken = gather.insert(NOW, offset, LEN, 7, block, &mut runs);
+                let taken = gather.insert(NOW, offset, LEN, 7, Chain::One(block), &mut runs);
                 assert!(taken.is_ok(), "no two blocks overlap");
             }
             runs.drain(..).count()

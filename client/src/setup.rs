@@ -262,6 +262,7 @@ impl Ground {
         config.busy_poll = options.busy_poll;
         config.dump = options.dump.clone();
         config.cpu = options.cpu.filter(|_| number == 0);
+        config.long_mtu = interface.mtu.min(self.route_mtu);
         config.engine.max_send_payload = max_payload_for(self.route_mtu).clamp(
             MIN_MAX_PAYLOAD,
             config.engine.max_payload.max(MIN_MAX_PAYLOAD),

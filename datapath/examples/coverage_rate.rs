@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use blk_datapath::chain::Chain;
 use blk_datapath::disk::{RUN_MAX, Ways};
 use blk_datapath::engine::{Claim, Coverage, Gather, SharedWork};
 use blk_proto::time::Time;
@@ -24,7 +25,7 @@ fn bring(work: &SharedWork, coverage: &Coverage) -> u64 {
             // At the end a flow may take over what another one has, and brings it a second time.
             if gather.is_open(at) || !coverage.is_claimed(at, len) {
                 let now = Time::from_nanos(blocks);
-                let taken = gather.insert(now, at, len as u32, 7, at, &mut runs);
+                let taken = gather.insert(now, at, len as u32, 7, Chain::One(at), &mut runs);
                 assert!(taken.is_ok(), "a flow brings each block once");
             }
             (at, blocks) = (at + len, blocks + 1);

@@ -22,6 +22,7 @@
 //!
 //! Beside the path: [`probe`] tells what host, interfaces and disks can do, and what to change.
 
+pub mod chain;
 pub mod disk;
 pub mod dump;
 pub mod engine;

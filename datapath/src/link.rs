@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::RawFd;
 
 use blk_xdp::AttachMode;
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::chain::Chain;
 use crate::dump::Tap;
 use crate::udp::{Grouping, UdpCounters, UdpLink};
 use crate::umem::{Frame, Free, Held, Rx, Umem};
-use crate::xsk::{BindMode, XskError, XskSocket, XskStatistics};
+use crate::xsk::{BindMode, Parts, XskError, XskSocket, XskStatistics};
 
 /// How blocks shall cross the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -160,11 +162,16 @@ impl Link {
         }
     }
 
-    /// Appends packets received.
+    /// Appends frames received. Each is a packet, but for those within `long`: each of its ranges is one packet.
     #[inline]
-    pub fn receive(&mut self, umem: &mut Umem, batch: &mut Vec<Frame<Rx>>) -> usize {
+    pub fn receive(
+        &mut self,
+        umem: &mut Umem,
+        batch: &mut Vec<Frame<Rx>>,
+        long: &mut Vec<Range<usize>>,
+    ) -> usize {
         match self {
-            Self::Xsk(xsk) => xsk.receive(umem, batch),
+            Self::Xsk(xsk) => xsk.receive_parts(umem, batch, long),
             Self::Udp(udp) => udp.receive(umem, batch),
         }
     }
@@ -213,6 +220,20 @@ impl Link {
         match self {
             Self::Xsk(xsk) => xsk.transmit_held(umem, frame, packet_len),
             Self::Udp(udp) => udp.transmit_held(umem, frame, packet_len, grouping),
+        }
+    }
+
+    /// Queues a packet in several frames; see [`XskSocket::transmit_parts`]. UDP sockets take none, and no peer of theirs is told
+    /// otherwise.
+    pub fn transmit_parts(
+        &mut self,
+        umem: &mut Umem,
+        parts: Vec<(Frame<Free>, usize)>,
+        held: Chain<Frame<Held>>,
+    ) -> Result<(), Parts> {
+        match self {
+            Self::Xsk(xsk) => xsk.transmit_parts(umem, parts, held),
+            Self::Udp(_) => Err(Parts { parts, held }),
         }
     }
 

@@ -33,13 +33,27 @@ pub const PAYLOAD_GRANULE: usize = 512;
 /// fragment has as little headroom as the others.
 pub const MAX_PAYLOAD_OFFSET: u16 = 512;
 
+/// UMEM headroom of a receiver that takes packets in several chunks: every fragment starts at chunk + 512.
+pub const LONG_UMEM_HEADROOM: usize = 256;
+
+/// Bytes of a packet in each chunk but its last, for that headroom: 7 sectors.
+pub const FRAGMENT_LEN: usize = CHUNK_LEN - XDP_PACKET_HEADROOM - LONG_UMEM_HEADROOM;
+
+/// Distance in bytes from the Ethernet header to the payload of a long block: a sector, so that each fragment is one of
+/// whole sectors.
+pub const LONG_PAYLOAD_OFFSET: usize = MAX_PAYLOAD_OFFSET as usize;
+
+/// Longest payload of a long block: 105 sectors, of which [`GRID`] is 16. Its sender's payload fills 15 chunks, and with one more for the
+/// headers a packet has fewer fragments than socket buffers have (`MAX_SKB_FRAGS`, 17); its receiver needs 16 chunks.
+pub const MAX_LONG_PAYLOAD: usize = 15 * FRAGMENT_LEN;
+
 /// No block crosses a multiple of this many bytes of its file. Both ends read and write a file in pieces between two such
 /// bounds, and flows share a transfer out in them, whatever the length of the blocks, which may change on the way:
 /// payloads of 1 to 7 sectors (420 sectors are their least common multiple) fit in a whole number of times, and
 /// the bounds are those of pages, so that neighbouring writes share no block of the file system. 840 KiB.
 pub const GRID: u64 = 4 * 420 * PAYLOAD_GRANULE as u64;
 
-const _: () = assert!(GRID.is_multiple_of(4096));
+const _: () = assert!(GRID.is_multiple_of(4096) && GRID.is_multiple_of(MAX_LONG_PAYLOAD as u64));
 
 /// [`l4_overhead`] of IPv4.
 pub const L4_OVERHEAD_V4: u16 = l4_overhead(false);
@@ -139,6 +153,30 @@ pub const fn max_payload_for_mtu(mtu: usize) -> usize {
     )
 }
 
+/// Longest payload of a long block that a packet of this MTU carries on untagged Ethernet; `None` if it is no longer than
+/// that of a packet in one chunk.
+#[must_use]
+pub const fn max_long_payload_for_mtu(mtu: usize) -> Option<u16> {
+    let on_wire = (mtu + ETHERNET_LEN).saturating_sub(LONG_PAYLOAD_OFFSET);
+    let most = if on_wire < MAX_LONG_PAYLOAD {
+        round_down(on_wire, PAYLOAD_GRANULE)
+    } else {
+        MAX_LONG_PAYLOAD
+    };
+    if most > MAX_FRAME_PAYLOAD {
+        Some(most as u16)
+    } else {
+        None
+    }
+}
+
+/// Chunks that a packet takes at its receiver, if the payload of `payload` bytes starts `payload_offset` bytes into it, VLAN
+/// tags not counted.
+#[must_use]
+pub const fn fragments(payload_offset: usize, payload: usize) -> usize {
+    (payload_offset + 2 * VLAN_LEN + payload).div_ceil(FRAGMENT_LEN)
+}
+
 /// Smallest MTU that every IPv6 link has (RFC 8200, section 5), and hardly an IPv4 link lacks.
 pub const MIN_MTU: usize = 1280;
 
@@ -158,6 +196,10 @@ const _: () = {
     assert!(payload_start(UMEM_HEADROOM, PAYLOAD_OFFSET) == 512);
     assert!(headroom(PAYLOAD_OFFSET, PAYLOAD_GRANULE) == UMEM_HEADROOM);
     assert!(MAX_FRAME_PAYLOAD == 7 * PAYLOAD_GRANULE);
+    assert!(FRAGMENT_LEN == 7 * PAYLOAD_GRANULE);
+    assert!(payload_start(LONG_UMEM_HEADROOM, LONG_PAYLOAD_OFFSET).is_multiple_of(PAYLOAD_GRANULE));
+    assert!(MAX_LONG_PAYLOAD == 105 * PAYLOAD_GRANULE);
+    assert!(fragments(LONG_PAYLOAD_OFFSET, MAX_LONG_PAYLOAD) == 16);
     assert!(L4_OVERHEAD_V4 == 42 && L4_OVERHEAD_V6 == 62);
     // The widest headers that the parser accepts, IPv6 with two VLAN tags, still leave room for the header.
     assert!(
@@ -181,6 +223,27 @@ mod tests {
         assert_eq!(max_payload_for_mtu(65535), 3584);
         assert_eq!(max_payload_for_mtu(600), 0);
         assert_eq!(max_payload_for_mtu(0), 0);
+    }
+
+    #[test]
+    fn long_payload_for_common_mtus() {
+        for (mtu, payload) in [
+            (1500, None),
+            (3498, None),
+            (4082, None),
+            (4593, None),
+            (4594, Some(4096)),
+            (9000, Some(8192)),
+            (54_257, Some(53_248)),
+            (54_258, Some(53_760)),
+            (65_535, Some(53_760)),
+        ] {
+            assert_eq!(max_long_payload_for_mtu(mtu), payload, "{mtu}");
+        }
+        assert_eq!(fragments(512, 8192), 3);
+        assert_eq!(fragments(512, 4096), 2);
+        assert_eq!(fragments(512, 6656 - 8), 2);
+        assert_eq!(fragments(512, 6656), 3, "with tags it would be");
     }
 
     #[test]

@@ -267,7 +267,16 @@ pub fn seal(header: &mut Header, payload_crc: u32) {
 /// Says which of them is wrong, in that order. Nothing in a packet may be believed unless this returned `Ok`, except
 /// the version and session of [`WireError::UnsupportedVersion`].
 pub fn open(udp_payload: &[u8]) -> Result<Packet<'_>, WireError> {
-    let len = udp_payload.len();
+    open_parts(udp_payload, &[])
+}
+
+/// As [`open`], of a datagram that lies in several pieces of memory, of which the first holds all of the header and its
+/// padding. The packet's `payload` is what the first one has of it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_parts<'a>(udp_payload: &'a [u8], rest: &[&[u8]]) -> Result<Packet<'a>, WireError> {
+    let len = udp_payload.len() + rest.iter().map(|part| part.len()).sum::<usize>();
     let Ok((header, _)) = Header::ref_from_prefix(udp_payload) else {
         return Err(WireError::TooShort { len });
     };
@@ -292,8 +301,18 @@ pub fn open(udp_payload: &[u8]) -> Result<Packet<'_>, WireError> {
     if header.tag[4..] != [0; TAG_LEN - 4] {
         return Err(WireError::ReservedNotZero);
     }
-    let payload = &udp_payload[span..];
-    let payload_crc = payload_crc(payload);
+    let Some(payload) = udp_payload.get(span..) else {
+        return Err(WireError::BadSpan(header.span.get()));
+    };
+    let payload_crc = match rest {
+        [] => payload_crc(payload),
+        rest => {
+            let mut hasher = Hasher::new();
+            hasher.update(payload);
+            rest.iter().for_each(|part| hasher.update(part));
+            hasher.finalize()
+        }
+    };
     let found = packet_crc(header, payload_crc);
     let expected = header.crc();
     if found != expected {

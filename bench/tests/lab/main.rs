@@ -11,6 +11,7 @@ mod flood;
 mod flows;
 mod impaired;
 mod interrupted;
+mod long;
 mod misplaced;
 mod modes;
 mod own_queue;

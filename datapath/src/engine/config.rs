@@ -40,6 +40,9 @@ pub struct EngineConfig {
     pub port: u16,
     /// Largest payload this end takes in one packet, from the interface's MTU.
     pub max_payload: u16,
+    /// Largest payload this end takes in packets of several frames; `None`: it takes none. What the link is made for
+    /// ([`Umem::has_fragments`](crate::umem::Umem::has_fragments)).
+    pub long_payload: Option<u16>,
     /// Largest payload this end sends in one packet: less where the route says that it takes less.
     pub max_send_payload: u16,
     /// Whether a `Hello` from outside makes a session.
@@ -120,7 +123,10 @@ pub struct EngineCounters {
     pub blocks_stray: u64,
     /// Blocks whose bytes were here already: late, or sent twice by flows that share a transfer.
     pub blocks_duplicate: u64,
-    /// Blocks that did not lie where the disk takes them, and were moved: their packets had other headers than were announced.
+    /// Blocks that were longer than a frame.
+    pub blocks_long: u64,
+    /// Blocks that did not lie where the disk takes them, and were moved: their packets had other headers than were announced,
+    /// or they were short ones where packets may lie in several frames.
     pub blocks_moved: u64,
     /// Frames given to the link.
     pub frames_sent: u64,

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use blk_proto::geometry::GRID;
 
 use crate::disk::RUN_MAX;
+use crate::umem::PAYLOAD_MAX;
 
 /// Most blocks that are read at once: half of what is written at once, since the network waits while a run is copied out of
 /// the page cache.
@@ -54,11 +55,35 @@ impl ReadPlan {
         })
     }
 
-    /// How many blocks there are.
-    pub fn count(&self) -> usize {
-        let of = |len: u64| len.div_ceil(u64::from(self.block_len));
+    /// How many frames they lie in.
+    pub fn frames(&self) -> usize {
+        let of = |len: u64| {
+            let block = u64::from(self.block_len);
+            let rest = (len % block) as u16;
+            len / block * frames_of(self.block_len) as u64 + frames_of(rest) as u64
+        };
         (self.len / self.unit * of(self.unit) + of(self.len % self.unit)) as usize
     }
+}
+
+/// Frames that a block with so many bytes of payload lies in.
+pub fn frames_of(payload: u16) -> usize {
+    usize::from(payload).div_ceil(PAYLOAD_MAX)
+}
+
+/// Bytes in each of its frames.
+pub fn pieces(payload: u16) -> impl Iterator<Item = u16> {
+    let mut left = payload;
+    std::iter::from_fn(move || {
+        let piece = left.min(PAYLOAD_MAX as u16);
+        left -= piece;
+        (piece > 0).then_some(piece)
+    })
+}
+
+/// Most blocks of this length that are read at once: of long ones no more than a run has frames.
+fn most_blocks(block_len: u16) -> usize {
+    READ_MAX.min(RUN_MAX / frames_of(block_len))
 }
 
 /// What of a range is still to be read.
@@ -101,7 +126,7 @@ impl Cutter {
     fn plan_again(&self, block_len: u16) -> Option<ReadPlan> {
         let mut blocks = self.again.iter();
         let (&offset, &unit) = blocks.next()?;
-        let most = (READ_MAX / unit.div_ceil(u64::from(block_len)) as usize).max(1);
+        let most = (most_blocks(block_len) / unit.div_ceil(u64::from(block_len)) as usize).max(1);
         let mut len = unit;
         for (&next, &more) in blocks.take(most - 1) {
             if next != offset + len || more > unit {
@@ -125,7 +150,7 @@ impl Cutter {
         if self.next >= self.end {
             return None;
         }
-        let longest = u64::from(block_len) * READ_MAX as u64;
+        let longest = u64::from(block_len) * most_blocks(block_len) as u64;
         let boundary = (self.next / READ_GRID + 1) * READ_GRID;
         let len = (boundary.min(self.end) - self.next).min(longest);
         Some(ReadPlan {

@@ -5,8 +5,11 @@ use proptest::prelude::*;
 
 fn blocks(plan: ReadPlan) -> Vec<u16> {
     let blocks: Vec<u16> = plan.blocks().collect();
-    assert_eq!(blocks.len(), plan.count());
-    assert!(blocks.len() <= READ_MAX);
+    assert_eq!(
+        blocks.iter().map(|&len| frames_of(len)).sum::<usize>(),
+        plan.frames()
+    );
+    assert!(blocks.len() <= READ_MAX && plan.frames() <= RUN_MAX);
     assert_eq!(
         blocks.iter().map(|len| u64::from(*len)).sum::<u64>(),
         plan.len
@@ -44,6 +47,42 @@ fn what_is_not_read_yet_follows_the_path() {
     let lens = blocks(third);
     assert_eq!(lens[..70], [3584; 70]);
     assert_eq!(third.offset + third.len, READ_GRID * 2);
+}
+
+#[test]
+fn long_blocks_are_read_in_whole_runs() {
+    let lens = |block_len| {
+        let mut cutter = Cutter::new(0, GRID);
+        let mut runs = Vec::new();
+        while let Some(plan) = cutter.plan(block_len) {
+            runs.push((plan.len, blocks(plan).len(), plan.frames()));
+            cutter.reading(plan);
+        }
+        runs
+    };
+    assert_eq!(lens(53_760), [(READ_GRID, 8, 120); 2]);
+    assert_eq!(lens(8192), [(READ_GRID, 53, 158); 2]);
+    assert_eq!(lens(4096), [(READ_GRID, 105, 210); 2]);
+}
+
+#[test]
+fn a_long_block_that_came_back_is_cut_into_short_ones() {
+    let mut cutter = Cutter::new(0, 2 * 53_760);
+    cutter.reading(cutter.plan(53_760).unwrap());
+    cutter.give_back(53_760, 53_760);
+    let plan = cutter.plan(1024).unwrap();
+    assert_eq!((plan.offset, plan.len), (53_760, 53_760));
+    let expected = [vec![1024; 52], vec![512]].concat();
+    assert_eq!(blocks(plan), expected);
+}
+
+#[test]
+fn pieces_fill_their_frames() {
+    assert_eq!(pieces(512).collect::<Vec<_>>(), [512]);
+    assert_eq!(pieces(3584).collect::<Vec<_>>(), [3584]);
+    assert_eq!(pieces(8192).collect::<Vec<_>>(), [3584, 3584, 1024]);
+    assert_eq!(pieces(53_760).collect::<Vec<_>>(), [3584; 15]);
+    assert_eq!((frames_of(0), frames_of(1), frames_of(8192)), (0, 1, 3));
 }
 
 #[test]
@@ -120,6 +159,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Acked),
         5 => arrival.prop_map(|arrives| Step::Returned { arrives }),
         2 => (1u16..=7).prop_map(|sectors| Step::Limit(sectors * 512)),
+        1 => (8u16..=105).prop_map(|sectors| Step::Limit(sectors * 512)),
     ]
 }
 
@@ -142,6 +182,7 @@ proptest! {
     fn every_byte_arrives_whatever_comes_back(
         start in 0u64..3,
         len in 1u64..200_000,
+        first in prop::sample::select(vec![3584u16, 8192, 53_760]),
         steps in prop::collection::vec(step(), 1..400),
     ) {
         // In units of 4 bytes, for speed; blocks are of whole sectors but the last.
@@ -150,7 +191,7 @@ proptest! {
         let mut cutter = Cutter::new(start, len);
         let mut receiver = Receiver { bytes: vec![false; end as usize / 4] };
         receiver.bytes[..start as usize / 4].fill(true);
-        let (mut limit, mut late, mut flying) = (3584, Vec::new(), std::collections::VecDeque::new());
+        let (mut limit, mut late, mut flying) = (first, Vec::new(), std::collections::VecDeque::new());
         let mut steps = steps.into_iter();
         loop {
             while flying.len() < 300 && let Some(plan) = cutter.plan(limit) {

@@ -9,12 +9,15 @@
 //! A chunk that stays open too long (a lost block, a slow sender) is taken out as it is, in contiguous runs, so that
 //! frames never wait for a block that may never come.
 //!
+//! A long block comes in several frames, which stay together: runs are cut between blocks.
+//!
 //! Pure: `B` is whatever owns the payload (a frame in the data path, a number in the tests).
 
 use blk_proto::geometry::GRID;
 use blk_proto::time::Time;
 
 use super::checksum::Joiner;
+use crate::chain::Chain;
 
 /// Runs within a chunk end on multiples of this where they can: pages, and blocks of most file systems.
 const RUN_ALIGNMENT: u64 = 4096;
@@ -28,8 +31,10 @@ pub struct Run<B> {
     pub len: u64,
     /// CRC32 of the whole run.
     pub crc: u32,
-    /// The payloads' owners, in file order.
-    pub blocks: Vec<B>,
+    /// The payloads' owners, in file order: of a long block several.
+    pub frames: Vec<B>,
+    /// Blocks that came to make it.
+    pub blocks: u64,
 }
 
 #[derive(Debug)]
@@ -37,7 +42,7 @@ struct Piece<B> {
     offset: u64,
     len: u32,
     crc: u32,
-    block: B,
+    block: Chain<B>,
 }
 
 impl<B> Piece<B> {
@@ -55,8 +60,9 @@ struct Chunk<B> {
     opened: Time,
     /// Everything before it has left.
     front: u64,
-    /// Blocks that follow the front without a gap, and where they end.
+    /// Blocks that follow the front without a gap, how many frames they lie in, and where they end.
     lead: usize,
+    lead_frames: usize,
     lead_end: u64,
     /// Sorted by offset.
     pieces: Vec<Piece<B>>,
@@ -66,7 +72,7 @@ struct Chunk<B> {
 #[derive(Debug)]
 pub struct Gather<B> {
     size: u64,
-    run_blocks: usize,
+    run_frames: usize,
     waiting: usize,
     open: Vec<Chunk<B>>,
     joiner: Joiner,
@@ -78,18 +84,18 @@ pub struct Gather<B> {
 pub enum Misplaced<B> {
     /// It reaches past the end of the file.
     #[error("a block reaches past the end of the file")]
-    PastEnd(B),
+    PastEnd(Chain<B>),
     /// Some of its bytes are in the same chunk already.
     #[error("two blocks cover the same bytes")]
-    Overlap(B),
+    Overlap(Chain<B>),
 }
 
 impl<B> Gather<B> {
-    /// Gathers a file of `size` bytes; no run has more than `run_blocks` blocks.
-    pub fn new(size: u64, run_blocks: usize) -> Self {
+    /// Gathers a file of `size` bytes; no run has more than `run_frames` frames, of which a block has fewer.
+    pub fn new(size: u64, run_frames: usize) -> Self {
         Self {
             size,
-            run_blocks: run_blocks.max(1),
+            run_frames: run_frames.max(1),
             waiting: 0,
             open: Vec::new(),
             joiner: Joiner::default(),
@@ -120,7 +126,7 @@ impl<B> Gather<B> {
         offset: u64,
         len: u32,
         crc: u32,
-        block: B,
+        block: Chain<B>,
         runs: &mut Vec<Run<B>>,
     ) -> Result<(), Misplaced<B>> {
         match offset.checked_add(u64::from(len)) {
@@ -142,9 +148,9 @@ impl<B> Gather<B> {
         if chunk.lead_end >= chunk.end {
             let chunk = self.open.swap_remove(at);
             self.close(chunk, runs);
-        } else if chunk.lead >= self.run_blocks {
+        } else if chunk.lead_frames >= self.run_frames {
             chunk.opened = now;
-            let count = aligned(&chunk.pieces, self.run_blocks);
+            let count = run_length(&chunk.pieces[..chunk.lead], self.run_frames);
             self.waiting -= count;
             runs.push(chunk.take_front(count, &mut self.joiner));
         }
@@ -180,6 +186,7 @@ impl<B> Gather<B> {
             opened: now,
             front: start,
             lead: 0,
+            lead_frames: 0,
             lead_end: start,
             pieces: self.spare.pop().unwrap_or_default(),
         });
@@ -195,10 +202,12 @@ impl<B> Gather<B> {
                 .windows(2)
                 .take_while(|pair| pair[0].end() == pair[1].offset)
                 .count();
-            let count = if contiguous <= self.run_blocks {
+            let pieces = &chunk.pieces[..contiguous];
+            let frames: usize = pieces.iter().map(|piece| piece.block.len()).sum();
+            let count = if frames <= self.run_frames {
                 contiguous
             } else {
-                aligned(&chunk.pieces, self.run_blocks)
+                run_length(pieces, self.run_frames)
             };
             runs.push(chunk.take_front(count, &mut self.joiner));
         }
@@ -231,6 +240,7 @@ impl<B> Chunk<B> {
             && next.offset == self.lead_end
         {
             self.lead += 1;
+            self.lead_frames += next.block.len();
             self.lead_end = next.end();
         }
         Ok(())
@@ -243,7 +253,8 @@ impl<B> Chunk<B> {
             offset,
             len: 0,
             crc: 0,
-            blocks: Vec::with_capacity(count),
+            frames: Vec::with_capacity(count),
+            blocks: count as u64,
         };
         for piece in self.pieces.drain(..count) {
             let len = u64::from(piece.len);
@@ -253,22 +264,35 @@ impl<B> Chunk<B> {
                 joiner.combine(run.crc, piece.crc, len)
             };
             run.len += len;
-            run.blocks.push(piece.block);
+            piece.block.append_to(&mut run.frames);
         }
         self.front = run.offset + run.len;
         self.lead = self.lead.saturating_sub(count);
+        self.lead_frames = self.lead_frames.saturating_sub(run.frames.len());
         self.lead_end = self.lead_end.max(self.front);
         run
     }
 }
 
-/// How many of the first pieces, of which at least `limit` follow each other, make the next run: `limit`, or somewhat fewer
-/// when the run then ends well.
-fn aligned<B>(pieces: &[Piece<B>], limit: usize) -> usize {
-    (limit - limit / 16..=limit)
-        .rev()
-        .find(|&count| pieces[count - 1].end().is_multiple_of(RUN_ALIGNMENT))
-        .unwrap_or(limit)
+/// How many of these pieces, which follow each other, make the next run: as many as fit into `limit` frames, at least one, or
+/// somewhat fewer when the run then ends well; of long blocks, which seldom end well, down to half.
+fn run_length<B>(pieces: &[Piece<B>], limit: usize) -> usize {
+    let (mut frames, mut most, mut aligned) = (0, 0, None);
+    for (piece, count) in pieces.iter().zip(1..) {
+        frames += piece.block.len();
+        if frames > limit && most > 0 {
+            break;
+        }
+        most = count;
+        let least = match piece.block {
+            Chain::One(_) => limit - limit / 16,
+            Chain::Many(_) => limit / 2,
+        };
+        if frames >= least && piece.end().is_multiple_of(RUN_ALIGNMENT) {
+            aligned = Some(count);
+        }
+    }
+    aligned.unwrap_or(most)
 }
 
 #[cfg(test)]

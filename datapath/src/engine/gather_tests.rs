@@ -1,4 +1,5 @@
 use super::*;
+use Chain::{Many, One};
 use proptest::prelude::*;
 
 const NOW: Time = Time::from_nanos(5);
@@ -16,11 +17,12 @@ fn blocks_in_any_order_fill_a_chunk_into_one_run() {
     for offset in [1024, 0, 1536, 512] {
         assert!(runs.is_empty());
         gather
-            .insert(NOW, offset, 512, 0, offset, &mut runs)
+            .insert(NOW, offset, 512, 0, One(offset), &mut runs)
             .unwrap();
     }
     assert_eq!(ends(&runs), [(0, 2048)]);
-    assert_eq!(runs[0].blocks, [0, 512, 1024, 1536]);
+    assert_eq!(runs[0].frames, [0, 512, 1024, 1536]);
+    assert_eq!(runs[0].blocks, 4);
     assert_eq!(gather.waiting(), 0);
     assert_eq!(gather.oldest(), None);
 }
@@ -32,7 +34,7 @@ fn every_length_of_block_fills_a_chunk() {
         let mut gather = Gather::new(10 * GRID, RUN);
         let mut runs = Vec::new();
         for at in (3 * GRID..4 * GRID).step_by(len as usize) {
-            gather.insert(NOW, at, len, 0, (), &mut runs).unwrap();
+            gather.insert(NOW, at, len, 0, One(()), &mut runs).unwrap();
         }
         assert_eq!(gather.waiting(), 0, "{sectors}");
         assert_eq!(runs.iter().map(|run| run.len).sum::<u64>(), GRID);
@@ -51,12 +53,39 @@ fn a_full_run_does_not_wait_for_the_chunk() {
     for at in 0..RUN as u64 {
         assert!(runs.is_empty());
         gather
-            .insert(NOW, at * 1024, 1024, 0, (), &mut runs)
+            .insert(NOW, at * 1024, 1024, 0, One(()), &mut runs)
             .unwrap();
     }
     assert_eq!(ends(&runs), [(0, (RUN as u64) << 10)]);
-    let again = gather.insert(NOW, 1024, 1024, 0, (), &mut runs);
-    assert!(matches!(again, Err(Misplaced::Overlap(()))));
+    let again = gather.insert(NOW, 1024, 1024, 0, One(()), &mut runs);
+    assert!(matches!(again, Err(Misplaced::Overlap(One(())))));
+}
+
+#[test]
+fn long_blocks_fill_a_chunk_and_stay_whole() {
+    for (sectors, frames) in [(105u32, 16usize), (16, 3), (8, 2), (60, 9), (99, 15)] {
+        let len = 512 * sectors;
+        let mut gather = Gather::new(GRID, RUN);
+        let mut runs = Vec::new();
+        for at in (0..GRID).step_by(len as usize) {
+            let len = u64::from(len).min(GRID - at) as u32;
+            let block = Many(vec![at; frames]);
+            gather.insert(NOW, at, len, 0, block, &mut runs).unwrap();
+        }
+        assert_eq!(gather.waiting(), 0, "{sectors}");
+        assert_eq!(runs.iter().map(|run| run.len).sum::<u64>(), GRID);
+        for run in runs {
+            assert!(run.frames.len() <= RUN, "{sectors}: {}", run.frames.len());
+            assert_eq!(run.frames.len(), run.blocks as usize * frames);
+            assert!(
+                run.frames
+                    .chunks(frames)
+                    .all(|of| of.iter().all(|at| *at == of[0]))
+            );
+            let page = run.offset.is_multiple_of(4096);
+            assert!(page || sectors == 99, "{sectors}: {}", run.offset);
+        }
+    }
 }
 
 #[test]
@@ -65,10 +94,10 @@ fn blocks_may_become_shorter_on_the_way() {
     let mut runs = Vec::new();
     let cut = 100 * 3584;
     for at in (0..cut).step_by(3584) {
-        gather.insert(NOW, at, 3584, 0, (), &mut runs).unwrap();
+        gather.insert(NOW, at, 3584, 0, One(()), &mut runs).unwrap();
     }
     for at in (cut..GRID).step_by(1024) {
-        gather.insert(NOW, at, 1024, 0, (), &mut runs).unwrap();
+        gather.insert(NOW, at, 1024, 0, One(()), &mut runs).unwrap();
     }
     assert_eq!(gather.waiting(), 0);
     assert_eq!(runs.iter().map(|run| run.len).sum::<u64>(), GRID);
@@ -78,7 +107,7 @@ fn blocks_may_become_shorter_on_the_way() {
 fn the_last_chunk_is_full_at_the_end_of_the_file() {
     let mut gather = Gather::new(GRID + 7, 128);
     let mut runs = Vec::new();
-    gather.insert(NOW, GRID, 7, 0, (), &mut runs).unwrap();
+    gather.insert(NOW, GRID, 7, 0, One(()), &mut runs).unwrap();
     assert_eq!(ends(&runs), [(GRID, 7)]);
 }
 
@@ -87,7 +116,9 @@ fn a_gap_splits_an_old_chunk() {
     let mut gather = Gather::new(4096, 128);
     let mut runs = Vec::new();
     for offset in [0, 512, 2048] {
-        gather.insert(NOW, offset, 512, 0, (), &mut runs).unwrap();
+        gather
+            .insert(NOW, offset, 512, 0, One(()), &mut runs)
+            .unwrap();
     }
     gather.take_older(Time::from_nanos(4), &mut runs);
     assert!(runs.is_empty());
@@ -99,18 +130,18 @@ fn a_gap_splits_an_old_chunk() {
 fn overlaps_and_blocks_past_the_end_come_back() {
     let mut gather = Gather::new(4096, 128);
     let mut runs = Vec::new();
-    gather.insert(NOW, 512, 1024, 0, 1, &mut runs).unwrap();
+    gather.insert(NOW, 512, 1024, 0, One(1), &mut runs).unwrap();
     for (offset, len) in [(512, 512), (1024, 512), (0, 1024), (511, 2)] {
-        let result = gather.insert(NOW, offset, len, 0, 2, &mut runs);
+        let result = gather.insert(NOW, offset, len, 0, One(2), &mut runs);
         assert!(
-            matches!(result, Err(Misplaced::Overlap(2))),
+            matches!(result, Err(Misplaced::Overlap(One(2)))),
             "{offset} {len}"
         );
     }
     for (offset, len) in [(4096, 1), (4000, 97), (u64::MAX, 2), (0, 0)] {
-        let result = gather.insert(NOW, offset, len, 0, 3, &mut runs);
+        let result = gather.insert(NOW, offset, len, 0, One(3), &mut runs);
         assert!(
-            matches!(result, Err(Misplaced::PastEnd(3))),
+            matches!(result, Err(Misplaced::PastEnd(One(3)))),
             "{offset} {len}"
         );
     }
@@ -138,8 +169,8 @@ proptest! {
         for (step, at) in order.into_iter().enumerate() {
             let piece = &data[at * block..data.len().min((at + 1) * block)];
             let (offset, len) = (start + (at * block) as u64, piece.len() as u32);
-            gather.insert(NOW, offset, len, crc32fast::hash(piece), piece.to_vec(), &mut runs).unwrap();
-            let out: usize = runs.iter().map(|run| run.blocks.len()).sum();
+            gather.insert(NOW, offset, len, crc32fast::hash(piece), One(piece.to_vec()), &mut runs).unwrap();
+            let out: usize = runs.iter().map(|run| run.blocks as usize).sum();
             prop_assert_eq!(gather.waiting(), step + 1 - out);
             if step % flush_each == 0 {
                 gather.take_all(&mut runs);
@@ -149,8 +180,8 @@ proptest! {
         prop_assert_eq!(gather.waiting(), 0);
         let mut out = vec![None; data.len()];
         for run in runs {
-            prop_assert!(run.blocks.len() <= run_blocks);
-            let bytes = run.blocks.concat();
+            prop_assert!(run.frames.len() <= run_blocks);
+            let bytes = run.frames.concat();
             prop_assert_eq!(bytes.len() as u64, run.len);
             prop_assert_eq!(crc32fast::hash(&bytes), run.crc);
             for (i, byte) in bytes.into_iter().enumerate() {

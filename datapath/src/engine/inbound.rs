@@ -9,6 +9,7 @@ use blk_proto::time::Time;
 use super::coverage::Coverage;
 use super::gather::{Gather, Misplaced, Run};
 use super::{Progress, TransferError};
+use crate::chain::Chain;
 use crate::disk::{BlockFile, RUN_MAX, Ways};
 use crate::umem::{Disk, Frame, SECTOR};
 
@@ -26,8 +27,8 @@ pub struct ReceivedFile {
 /// A block that was not taken.
 #[derive(Debug)]
 pub struct Unwanted {
-    /// Its frame.
-    pub frame: Frame<Disk>,
+    /// Its frames.
+    pub frames: Chain<Frame<Disk>>,
     /// Whether its bytes are here already, which is no fault of anybody's.
     pub duplicate: bool,
 }
@@ -86,62 +87,63 @@ impl Inbound {
         &self.coverage
     }
 
-    /// Takes a received block. The frame comes back when it is not wanted: its bytes are here already, or the transfer has
+    /// Takes a received block. The frames come back when it is not wanted: its bytes are here already, or the transfer has
     /// failed. [`Inbound::settle`] must follow when the runs have been dealt with.
     pub fn receive(
         &mut self,
         now: Time,
         offset: u64,
         crc: u32,
-        frame: Frame<Disk>,
+        frames: Chain<Frame<Disk>>,
         runs: &mut Vec<Run<Frame<Disk>>>,
     ) -> Result<(), Unwanted> {
-        let refused = |frame| Unwanted {
-            frame,
+        let refused = |frames| Unwanted {
+            frames,
             duplicate: false,
         };
         if self.failure.is_some() {
-            return Err(refused(frame));
+            return Err(refused(frames));
         }
-        let len = frame.len() as u32;
+        let len: usize = frames.as_slice().iter().map(Frame::len).sum();
+        let len = len as u32;
         if offset < self.coverage.start() {
             return Err(refused(
-                self.fail("a block lies before the range that it is of", frame),
+                self.fail("a block lies before the range that it is of", frames),
             ));
         }
         if self.file.is_direct() && !self.is_aligned(offset, len) {
             return Err(refused(self.fail(
                 "a block's offset or length is not a multiple of the granule",
-                frame,
+                frames,
             )));
         }
         // The blocks of an open chunk are looked at there; so this costs once for each chunk, and for late blocks.
         if !self.gather.is_open(offset) && self.coverage.is_claimed(offset, u64::from(len)) {
             return Err(Unwanted {
-                frame,
+                frames,
                 duplicate: true,
             });
         }
-        match self.gather.insert(now, offset, len, crc, frame, runs) {
+        match self.gather.insert(now, offset, len, crc, frames, runs) {
             Ok(()) => {
                 if !self.gathering {
                     self.set_gathering(true);
                 }
                 Ok(())
             }
-            Err(Misplaced::PastEnd(frame)) => Err(refused(
-                self.fail("a block reaches past the end of the file", frame),
+            Err(Misplaced::PastEnd(frames)) => Err(refused(
+                self.fail("a block reaches past the end of the file", frames),
             )),
-            Err(Misplaced::Overlap(frame)) => Err(Unwanted {
-                frame,
+            Err(Misplaced::Overlap(frames)) => Err(Unwanted {
+                frames,
                 duplicate: true,
             }),
         }
     }
 
-    fn fail(&mut self, why: &'static str, frame: Frame<Disk>) -> Frame<Disk> {
+    fn fail(&mut self, why: &'static str, frames: Chain<Frame<Disk>>) -> Chain<Frame<Disk>> {
         self.failure = Some(TransferError::Protocol(why));
-        frame
+        frames
     }
 
     /// Whole sectors, except at the end of the file.
@@ -217,10 +219,12 @@ impl Inbound {
         runs
     }
 
-    /// Gives up: every frame still here.
-    pub fn into_frames(mut self) -> Vec<Frame<Disk>> {
+    /// Gives up: every frame still here, and how many blocks lie in them.
+    pub fn into_frames(mut self) -> (Vec<Frame<Disk>>, u64) {
         let runs = self.take_runs();
-        runs.into_iter().flat_map(|run| run.blocks).collect()
+        let blocks = runs.iter().map(|run| run.blocks).sum();
+        let frames = runs.into_iter().flat_map(|run| run.frames).collect();
+        (frames, blocks)
     }
 }
 

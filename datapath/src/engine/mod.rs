@@ -25,6 +25,7 @@ mod grouping;
 mod held;
 mod inbound;
 mod outbound;
+mod parts;
 mod peer;
 mod peers;
 mod read_depth;
@@ -38,13 +39,14 @@ mod write;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use blk_proto::geometry::{announced_offset, l4_overhead};
+use blk_proto::geometry::{LONG_PAYLOAD_OFFSET, announced_offset, l4_overhead};
 use blk_proto::net::Path;
 use blk_proto::session::{
-    Acceptor, AcceptorCounters, CloseReason, Config, Parameters, Stats, Violation,
+    Acceptor, AcceptorCounters, CloseReason, Config, LongBlocks, Parameters, Stats, Violation,
 };
 use blk_proto::time::Time;
 use blk_proto::wire::PAYLOAD_OFFSET;
@@ -130,6 +132,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Scratch {
     received: Vec<Frame<Rx>>,
+    long: Vec<Range<usize>>,
     returned: Vec<Frame<Held>>,
     completions: Vec<Completion>,
     runs: Vec<Run<Frame<Disk>>>,
@@ -350,6 +353,10 @@ impl Engine {
                 granule: 512,
                 max_payload: self.config.max_payload,
                 queues: self.config.workers.get(),
+                long: self.config.long_payload.map(|max_payload| LongBlocks {
+                    payload_offset: announced_offset(LONG_PAYLOAD_OFFSET as u16, path.tags()),
+                    max_payload,
+                }),
                 ..Parameters::default()
             },
             idle_timeout: self.config.idle_timeout,
@@ -441,9 +448,9 @@ impl Engine {
                     } => {
                         let (offset, len) = (block.offset(), u64::from(block.len()));
                         let serial = block.transfer();
+                        self.send_frames_used -= block.frames();
+                        peer.sending -= block.frames();
                         self.held.release(&mut self.umem, block);
-                        self.send_frames_used -= 1;
-                        peer.sending -= 1;
                         match peer.outbound.get_mut(transfer) {
                             Some(outbound) if outbound.serial() == serial => {
                                 if acked {
@@ -493,7 +500,7 @@ impl Engine {
             if inbound.coverage().flows() > 1 {
                 self.write_last(session, transfer, &mut inbound);
             }
-            self.release_all(inbound.into_frames());
+            self.release_all(inbound.into_frames().0);
         }
         for (_, outbound) in peer.outbound.drain() {
             self.release_sending(session, outbound.into_frames());

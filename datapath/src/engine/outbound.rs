@@ -13,6 +13,7 @@ use super::cutting::{Cutter, READ_MAX, ReadPlan};
 use super::read_depth::ReadDepth;
 use super::work::SharedWork;
 use super::{Progress, TransferError};
+use crate::chain::Chain;
 use crate::disk::{BlockFile, DiskQueue, ReadChooser, ReadWay};
 use crate::umem::{Disk, Frame};
 
@@ -64,6 +65,8 @@ pub struct Outbound {
     unreleased: u64,
     /// Blocks read that wait for room in the session's queue.
     ready: VecDeque<ReadyBlock>,
+    /// Frames that they lie in.
+    ready_frames: usize,
     failure: Option<TransferError>,
     progress: Progress,
 }
@@ -73,10 +76,12 @@ pub struct Outbound {
 pub struct ReadyBlock {
     /// Byte offset in the file.
     pub offset: u64,
+    /// Bytes of payload.
+    pub len: u16,
     /// CRC32 of the payload.
     pub crc: u32,
     /// The payload.
-    pub frame: Frame<Disk>,
+    pub frames: Chain<Frame<Disk>>,
 }
 
 impl Outbound {
@@ -99,6 +104,7 @@ impl Outbound {
             depth: ReadDepth::default(),
             unreleased: 0,
             ready: VecDeque::new(),
+            ready_frames: 0,
             failure: None,
             progress,
         }
@@ -217,17 +223,18 @@ impl Outbound {
 
     /// A block was read.
     pub fn push_ready(&mut self, block: ReadyBlock) {
+        self.ready_frames += block.frames.len();
         self.ready.push_back(block);
     }
 
     /// Whether enough is read ahead: on its way from the disk, or waiting for room in the session's queue.
     pub fn is_ahead(&self) -> bool {
-        self.ready.len() + self.reads_in_flight as usize * READ_MAX >= self.depth.runs() * READ_MAX
+        self.ready_frames + self.reads_in_flight as usize * READ_MAX >= self.depth.runs() * READ_MAX
     }
 
     /// The next block for the session's queue; the caller queues it.
     pub fn pop_ready(&mut self) -> Option<ReadyBlock> {
-        let block = self.ready.pop_front()?;
+        let block = self.pop()?;
         self.unreleased += 1;
         Some(block)
     }
@@ -236,15 +243,19 @@ impl Outbound {
     /// smaller ones.
     pub fn pop_too_long(&mut self, limit: u16) -> Option<ReadyBlock> {
         let next = self.ready.front()?;
-        if next.frame.len() <= usize::from(limit) {
+        if next.len <= limit {
             return None;
         }
-        let block = self.ready.pop_front()?;
+        let block = self.pop()?;
         if let Some(active) = self.active_at(block.offset) {
-            active
-                .cutter
-                .give_back(block.offset, block.frame.len() as u64);
+            active.cutter.give_back(block.offset, u64::from(block.len));
         }
+        Some(block)
+    }
+
+    fn pop(&mut self) -> Option<ReadyBlock> {
+        let block = self.ready.pop_front()?;
+        self.ready_frames -= block.frames.len();
         Some(block)
     }
 
@@ -296,7 +307,11 @@ impl Outbound {
     /// Gives up: every frame still here. What was taken and not finished is for the other flows.
     pub fn into_frames(self) -> Vec<Frame<Disk>> {
         self.work.dead(self.flow);
-        self.ready.into_iter().map(|block| block.frame).collect()
+        let mut frames = Vec::with_capacity(self.ready_frames);
+        for block in self.ready {
+            block.frames.append_to(&mut frames);
+        }
+        frames
     }
 
     fn position(&self, offset: u64) -> Option<usize> {

@@ -33,7 +33,7 @@ pub struct Peer {
     pub inbound: Transfers<Inbound>,
     /// Files being sent, by transfer.
     pub outbound: Transfers<Outbound>,
-    /// Blocks that it may have outstanding here, as last told to the session; 0 until then.
+    /// Frames of the blocks that it may have outstanding here, as last told to the session; 0 until then.
     pub window: u64,
     /// Since when its Close has waited for room to be sent.
     pub closing_since: Option<Time>,
@@ -219,12 +219,11 @@ impl Peer {
                 transfer,
                 outcome,
             });
-            leftovers.received.extend(
-                self.inbound
-                    .remove(transfer)
-                    .map(Inbound::into_frames)
-                    .unwrap_or_default(),
-            );
+            if let Some(inbound) = self.inbound.remove(transfer) {
+                let (frames, blocks) = inbound.into_frames();
+                leftovers.received.extend(frames);
+                self.session.release_credit(blocks);
+            }
         }
         let mut at = 0;
         while let Some((transfer, outbound)) = self.outbound.at_mut(at) {
@@ -249,7 +248,6 @@ impl Peer {
                     .unwrap_or_default(),
             );
         }
-        self.session.release_credit(leftovers.received.len() as u64);
         leftovers
     }
 }

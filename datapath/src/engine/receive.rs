@@ -1,14 +1,16 @@
 //! From the RX ring to the session: parse, check, and hand each block to its transfer.
 
 use blk_proto::drops::DropReason;
-use blk_proto::net::{self, Ecn, Path};
+use blk_proto::net::{Ecn, Path};
 use blk_proto::session::{Answer, BlockMeta, CloseCode, CloseReason, Verdict};
-use blk_proto::wire::{self, PAYLOAD_OFFSET, WireError};
+use blk_proto::wire::{self, WireError};
 
 use super::admit::{Door, is_another_workers, unserved};
 use super::events::SessionId;
+use super::parts::Parts;
 use super::{Engine, Unwanted};
-use crate::umem::{Disk, Frame, Rx};
+use crate::chain::Chain;
+use crate::umem::{Disk, Frame, PAYLOAD_MAX, Rx};
 
 /// What a received frame turned out to be.
 pub(super) enum Arrival {
@@ -16,7 +18,7 @@ pub(super) enum Arrival {
     Dropped(DropReason),
     /// Handled; nothing of it is needed any more. A session counts what it drops.
     Consumed,
-    /// A new block, so many bytes after the start of its packet: the frame belongs to the session's transfer.
+    /// A new block, so many bytes after the start of its packet: the frames belong to the session's transfer.
     Block(SessionId, BlockMeta, usize),
     /// It belongs to no session, and its sender is told so: a Retry, a Refuse or a Reset.
     Answered(Path, Answer, DropReason),
@@ -28,13 +30,24 @@ impl Engine {
     /// Takes what the RX ring has, up to one batch; `true` when there was anything.
     pub(super) fn receive(&mut self) -> bool {
         let mut batch = std::mem::take(&mut self.scratch.received);
-        self.link.receive(&mut self.umem, &mut batch);
+        let mut long = std::mem::take(&mut self.scratch.long);
+        self.link.receive(&mut self.umem, &mut batch, &mut long);
         let busy = !batch.is_empty();
-        self.counters.frames_received += batch.len() as u64;
-        for frame in batch.drain(..) {
-            self.receive_frame(frame);
+        let mut at = 0;
+        let mut frames = batch.drain(..);
+        for range in long.drain(..) {
+            for frame in frames.by_ref().take(range.start - at) {
+                self.receive_packet(Chain::One(frame));
+            }
+            let parts = frames.by_ref().take(range.len()).collect();
+            self.receive_packet(Chain::Many(parts));
+            at = range.end;
+        }
+        for frame in frames {
+            self.receive_packet(Chain::One(frame));
         }
         self.scratch.received = batch;
+        self.scratch.long = long;
         busy
     }
 
@@ -54,16 +67,16 @@ impl Engine {
         let frame = self
             .umem
             .free_to_rx(frame, path.header_len() + payload.len());
-        self.counters.frames_received += 1;
         self.counters.frames_stray += 1;
-        self.receive_frame(frame);
+        self.receive_packet(Chain::One(frame));
     }
 
-    fn receive_frame(&mut self, frame: Frame<Rx>) {
-        match self.classify(&frame) {
+    fn receive_packet(&mut self, frames: Chain<Frame<Rx>>) {
+        self.counters.frames_received += 1;
+        match self.classify(frames.as_slice()) {
             Arrival::Block(session, meta, at) => {
-                let frame = self.put_in_place(frame, &meta, at);
-                return self.receive_block(session, meta, frame);
+                let frames = self.put_in_place(frames, &meta, at);
+                return self.receive_block(session, meta, frames);
             }
             Arrival::Dropped(reason) => self.counters.dropped.count(reason),
             Arrival::Consumed => {}
@@ -73,19 +86,24 @@ impl Engine {
             }
             Arrival::Displaces(old) => self.bury(old, CloseReason::Local(CloseCode::BUSY)),
         }
-        self.umem.release(frame);
+        frames.for_each(|frame| self.umem.release(frame));
     }
 
-    fn classify(&mut self, frame: &Frame<Rx>) -> Arrival {
-        let bytes = self.umem.packet(frame);
-        let udp = match net::parse(bytes) {
+    fn classify(&mut self, frames: &[Frame<Rx>]) -> Arrival {
+        let copied;
+        let mut parts = Parts::of(&self.umem, frames);
+        if !parts.may_be_apart() {
+            copied = self.umem.linear(frames);
+            parts = Parts::whole(&copied);
+        }
+        let udp = match parts.parse() {
             Ok(udp) => udp,
             Err(error) => return Arrival::Dropped((&error).into()),
         };
         if udp.destination.port() != self.config.port {
             return Arrival::Dropped(DropReason::WrongPort);
         }
-        let packet = match wire::open(udp.payload) {
+        let packet = match wire::open_parts(udp.payload, parts.rest()) {
             Ok(packet) => packet,
             Err(error @ WireError::UnsupportedVersion { .. }) => {
                 let verdict = self.acceptor.judge_foreign(self.now, &error);
@@ -155,38 +173,49 @@ impl Engine {
         door.admit(config, path, &packet, validated, evict)
     }
 
-    /// The frame of a block, `at` bytes after the start of its packet, for the disk. A block lies elsewhere than this end asked
-    /// for when there are other VLAN tags than its sender was told of, or other headers that nobody foresaw: it is moved.
-    fn put_in_place(&mut self, mut frame: Frame<Rx>, meta: &BlockMeta, at: usize) -> Frame<Disk> {
-        if at != PAYLOAD_OFFSET {
-            self.umem.move_payload(&mut frame, at, meta.len);
-            self.counters.blocks_moved += 1;
-        }
-        self.umem.rx_to_disk(frame, meta.len)
+    /// The frames of a block, `at` bytes after the start of its packet, for the disk. A block lies elsewhere than this end asked
+    /// for when there are other VLAN tags than its sender was told of, or other headers that nobody foresaw: it is moved. So is a
+    /// short one where packets may lie in several frames.
+    fn put_in_place(
+        &mut self,
+        frames: Chain<Frame<Rx>>,
+        meta: &BlockMeta,
+        at: usize,
+    ) -> Chain<Frame<Disk>> {
+        let (frames, moved) = match frames {
+            Chain::One(frame) => {
+                let (frame, moved) = self.umem.take_payload(frame, at, meta.len);
+                (Chain::One(frame), moved)
+            }
+            Chain::Many(frames) => {
+                self.counters.blocks_long += u64::from(usize::from(meta.len) > PAYLOAD_MAX);
+                self.umem.take_payloads(frames, at, meta.len)
+            }
+        };
+        self.counters.blocks_moved += u64::from(moved);
+        frames
     }
 
-    fn receive_block(&mut self, session: SessionId, meta: BlockMeta, frame: Frame<Disk>) {
+    fn receive_block(&mut self, session: SessionId, meta: BlockMeta, frames: Chain<Frame<Disk>>) {
         let mut runs = std::mem::take(&mut self.scratch.runs);
+        let unwanted = |frames| Unwanted {
+            frames,
+            duplicate: false,
+        };
         let refused = match self.peers.get_mut(session) {
-            None => Some(Unwanted {
-                frame,
-                duplicate: false,
-            }),
+            None => Some(unwanted(frames)),
             Some(peer) => match peer.inbound.get_mut(meta.transfer) {
                 None => {
                     self.counters.blocks_stray += 1;
-                    Some(Unwanted {
-                        frame,
-                        duplicate: false,
-                    })
+                    Some(unwanted(frames))
                 }
                 Some(inbound) => inbound
-                    .receive(self.now, meta.offset, meta.crc, frame, &mut runs)
+                    .receive(self.now, meta.offset, meta.crc, frames, &mut runs)
                     .err(),
             },
         };
         if let Some(unwanted) = refused {
-            self.umem.release(unwanted.frame);
+            unwanted.frames.for_each(|frame| self.umem.release(frame));
             self.counters.blocks_duplicate += u64::from(unwanted.duplicate);
             if let Some(peer) = self.peers.get_mut(session) {
                 peer.session.release_credit(1);

@@ -81,7 +81,7 @@ impl Engine {
         match peer.inbound.insert(transfer, inbound) {
             Ok(()) => true,
             Err(inbound) => {
-                let frames = inbound.into_frames();
+                let (frames, _) = inbound.into_frames();
                 debug_assert!(frames.is_empty());
                 false
             }
@@ -145,8 +145,8 @@ impl Engine {
         peer.session.cancel_transfer(transfer);
         let inbound = peer.inbound.remove(transfer);
         let outbound = peer.outbound.remove(transfer);
-        let received = inbound.map(Inbound::into_frames).unwrap_or_default();
-        peer.session.release_credit(received.len() as u64);
+        let (received, blocks) = inbound.map(Inbound::into_frames).unwrap_or_default();
+        peer.session.release_credit(blocks);
         self.release_all(received);
         let sending = outbound.map(Outbound::into_frames).unwrap_or_default();
         self.release_sending(session, sending);

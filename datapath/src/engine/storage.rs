@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use blk_proto::session::BlockMeta;
 
-use super::cutting::READ_MAX;
-use super::cutting::ReadPlan;
+use super::cutting::{READ_MAX, ReadPlan, frames_of, pieces};
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
 use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS};
-use crate::disk::{Completion, ReadWay, Ways};
-use crate::umem::{Disk, Frame};
+use crate::chain::Chain;
+use crate::disk::{Completion, RUN_MAX, ReadWay, Ways};
+use crate::umem::{Disk, Frame, Held, Umem};
 
 /// What a disk operation was for; found again by its tag.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) enum Operation {
         of: Owner,
         run: ClaimedRun,
         crc: u32,
+        /// Blocks that came to make it.
+        blocks: u64,
     },
     /// A planned run of a file being sent.
     Read {
@@ -80,7 +82,13 @@ impl Engine {
     fn written(&mut self, tag: usize, frames: Vec<Frame<Disk>>, result: io::Result<Ways>) {
         let count = frames.len() as u64;
         self.release_all(frames);
-        let Some(Operation::Write { of, run, crc }) = self.take_operation(tag) else {
+        let Some(Operation::Write {
+            of,
+            run,
+            crc,
+            blocks,
+        }) = self.take_operation(tag)
+        else {
             return;
         };
         match &result {
@@ -93,7 +101,7 @@ impl Engine {
             return;
         };
         peer.writing = peer.writing.saturating_sub(count);
-        peer.session.release_credit(count);
+        peer.session.release_credit(blocks);
         match peer.inbound.get_mut(of.transfer) {
             Some(inbound) if inbound.serial() == of.serial => inbound.written(result),
             _ => {}
@@ -117,7 +125,8 @@ impl Engine {
             return self.release_all(frames);
         };
         let found = self.peers.get_mut(of.session).and_then(|peer| {
-            let hungry = peer.session.queue_space() > QUEUED_BLOCKS / 2;
+            let queued = (QUEUED_BLOCKS - peer.session.queue_space()) * frames_of(peer.send_len());
+            let hungry = queued < QUEUED_BLOCKS / 2;
             let outbound = peer.outbound.get_mut(of.transfer)?;
             (outbound.serial() == of.serial).then_some((outbound, hungry))
         });
@@ -130,13 +139,30 @@ impl Engine {
         }
         let (mut offset, mut run_crc) = (plan.offset, 0);
         let mut spent = frames;
-        for frame in spent.drain(..) {
-            let len = frame.len() as u64;
-            let crc = crc32fast::hash(self.umem.payload(&frame));
-            run_crc = self.joiner.combine(run_crc, crc, len);
-            outbound.push_ready(ReadyBlock { offset, crc, frame });
-            offset += len;
+        let mut rest = spent.drain(..);
+        for len in plan.blocks() {
+            let frames = match frames_of(len) {
+                1 => match rest.next() {
+                    Some(frame) => Chain::One(frame),
+                    None => break,
+                },
+                count => Chain::Many(rest.by_ref().take(count).collect()),
+            };
+            let mut hasher = crc32fast::Hasher::new();
+            for frame in frames.as_slice() {
+                hasher.update(self.umem.payload(frame));
+            }
+            let crc = hasher.finalize();
+            run_crc = self.joiner.combine(run_crc, crc, u64::from(len));
+            outbound.push_ready(ReadyBlock {
+                offset,
+                len,
+                crc,
+                frames,
+            });
+            offset += u64::from(len);
         }
+        drop(rest);
         outbound.add_checksum(plan, run_crc);
         self.scratch.frames.push(spent);
     }
@@ -216,7 +242,7 @@ impl Engine {
             return;
         }
         let frames = self.config.send_frames;
-        let share = ((frames - frames / 8) / senders).max(READ_MAX);
+        let share = ((frames - frames / 8) / senders).max(RUN_MAX);
         for step in 0..positions {
             let at = (self.turn + step) % positions;
             let Some((session, peer)) = self.peers.at(at) else {
@@ -239,19 +265,27 @@ impl Engine {
             return;
         };
         let longest = peer.session.max_block();
-        while peer.session.queue_space() > 0 {
-            if let Some(ReadyBlock { frame, .. }) = outbound.pop_too_long(longest) {
-                self.umem.release(frame);
-                self.send_frames_used -= 1;
-                peer.sending -= 1;
+        // Of long blocks fewer, by the frames that they lie in.
+        let most = QUEUED_BLOCKS / frames_of(longest).max(1);
+        while peer.session.queue_space() + most > QUEUED_BLOCKS {
+            if let Some(ReadyBlock { frames, .. }) = outbound.pop_too_long(longest) {
+                self.send_frames_used -= frames.len();
+                peer.sending -= frames.len();
+                frames.for_each(|frame| self.umem.release(frame));
                 continue;
             }
-            let Some(ReadyBlock { offset, crc, frame }) = outbound.pop_ready() else {
+            let Some(ReadyBlock {
+                offset,
+                len,
+                crc,
+                frames,
+            }) = outbound.pop_ready()
+            else {
                 break;
             };
-            let len = frame.len() as u16;
-            let frame = self.umem.disk_to_held(frame, len);
-            let block = self.held.hold(frame, outbound.serial(), offset);
+            let frames = hold_all(&mut self.umem, frames);
+            let count = frames.len();
+            let block = self.held.hold(frames, outbound.serial(), offset);
             let meta = BlockMeta {
                 transfer,
                 offset,
@@ -261,8 +295,8 @@ impl Engine {
             if let Err(block) = peer.session.queue_block(meta, block) {
                 // The session is closing: its transfers end with it.
                 self.held.release(&mut self.umem, block);
-                self.send_frames_used -= 1;
-                peer.sending -= 1;
+                self.send_frames_used -= count;
+                peer.sending -= count;
                 outbound.given_back(offset, u64::from(len));
                 break;
             }
@@ -284,7 +318,7 @@ impl Engine {
             let Some(plan) = outbound.plan(self.now, block_len) else {
                 return;
             };
-            let count = plan.count();
+            let count = plan.frames();
             let mine = peer.sending + count <= share;
             let all = self.send_frames_used + count <= self.config.send_frames;
             if !mine || !all || self.umem.available() < count {
@@ -300,7 +334,7 @@ impl Engine {
                 .frames
                 .pop()
                 .unwrap_or_else(|| Vec::with_capacity(READ_MAX));
-            for len in plan.blocks() {
+            for len in plan.blocks().flat_map(pieces) {
                 let Some(frame) = self.umem.allocate() else {
                     break;
                 };
@@ -349,6 +383,18 @@ impl Engine {
             self.free_operations.push(tag);
         }
         operation
+    }
+}
+
+/// A block's payload, ready to be sent.
+fn hold_all(umem: &mut Umem, frames: Chain<Frame<Disk>>) -> Chain<Frame<Held>> {
+    let mut hold = |frame: Frame<Disk>| {
+        let len = frame.len() as u16;
+        umem.disk_to_held(frame, len)
+    };
+    match frames {
+        Chain::One(frame) => Chain::One(hold(frame)),
+        Chain::Many(frames) => Chain::Many(frames.into_iter().map(hold).collect()),
     }
 }
 

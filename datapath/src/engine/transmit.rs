@@ -1,5 +1,12 @@
-//! From the sessions to the TX ring: headers are written in front of the payload, in the same frame.
+//! From the sessions to the TX ring: headers are written in front of the payload, in the same frame. Where packets may lie in
+//! several frames, those of a block lie in one of their own, and the payload where it was read to:
+//!
+//! ```text
+//!   frame of the headers  │ Ethernet, IP, UDP, header, padding │       free with its completion
+//!   frames of the block   │ payload, up to 3584 each ...       │ ...   held until the block is acknowledged
+//! ```
 
+use blk_proto::geometry::{FRAGMENT_LEN, MAX_LONG_PAYLOAD};
 use blk_proto::net::{self, Path};
 use blk_proto::session::{Answer, Transmit};
 use blk_proto::time::Time;
@@ -9,9 +16,15 @@ use zerocopy::IntoBytes;
 use super::grouping::Change;
 use super::peer::Peer;
 use super::{Engine, EngineCounters, HeldBlocks};
+use crate::chain::Chain;
 use crate::link::{Link, LinkKind};
 use crate::udp::Grouping;
-use crate::umem::{Frame, Held, PACKET_MAX, Umem};
+use crate::umem::{FRAGMENT_START, Frame, Free, Held, PAYLOAD_START, Umem};
+
+/// Frames of the longest packet: that of the headers, and those of the longest payload.
+const PARTS_MAX: usize = 1 + MAX_LONG_PAYLOAD / FRAGMENT_LEN;
+/// A payload's pieces can be sent as fragments, from where they were read to.
+const _: () = assert!(FRAGMENT_START == PAYLOAD_START);
 
 /// The parts of an engine that sending needs, borrowed apart from the sessions.
 struct Sender<'a> {
@@ -113,7 +126,11 @@ impl Sender<'_> {
 
     /// Sends the session's next packet; `false` when there is none, or no room for it.
     fn send_next(&mut self, peer: &mut Peer, now: Time) -> bool {
-        if self.link.transmit_space() == 0 || self.umem.available() == 0 {
+        let room = match self.umem.has_fragments() {
+            true => PARTS_MAX,
+            false => 1,
+        };
+        if self.link.transmit_space() < room || self.umem.available() < room {
             return false;
         }
         let held = &*self.held;
@@ -124,7 +141,10 @@ impl Sender<'_> {
         {
             None => false,
             Some(Transmit::Inline { header, payload }) => {
-                if !fits(&peer.path, &header) {
+                if !fits(&peer.path, &header, self.umem) {
+                    if self.umem.has_fragments() {
+                        return self.send_long_copied(&peer.path, &header, payload);
+                    }
                     // A probe of what no frame holds, with more tags here than at the other end: as good as lost.
                     return true;
                 }
@@ -141,9 +161,13 @@ impl Sender<'_> {
                 payload_len,
                 block,
             }) => {
-                let Some(mut frame) = self.held.take(block) else {
+                let Some(frames) = self.held.take(block) else {
                     // Still in the TX ring; the session was told so, and sends it again when it counts as lost.
                     return true;
+                };
+                let mut frame = match frames {
+                    Chain::One(frame) if !self.umem.has_fragments() => frame,
+                    frames => return self.send_block(&peer.path, &header, frames),
                 };
                 let span = usize::from(header.span.get());
                 if peer.path.header_len() + span != PAYLOAD_OFFSET {
@@ -176,6 +200,82 @@ impl Sender<'_> {
         }
     }
 
+    /// Sends a block whose headers lie in a frame of their own; `false` when there is no room for it.
+    fn send_block(&mut self, path: &Path, header: &Header, block: Chain<Frame<Held>>) -> bool {
+        let payload = usize::from(header.payload_len.get());
+        let Some(first) = self.write_alone(path, header, payload) else {
+            block.for_each(|frame| self.held.completed(self.umem, frame));
+            return false;
+        };
+        match self.link.transmit_parts(self.umem, vec![first], block) {
+            Ok(()) => {
+                self.counters.frames_sent += 1;
+                true
+            }
+            Err(back) => {
+                back.held
+                    .for_each(|frame| self.held.completed(self.umem, frame));
+                self.release_parts(back.parts);
+                // It counts as sent, and as lost in the end.
+                true
+            }
+        }
+    }
+
+    /// Sends a packet with a copy of a payload that does not fit into one frame with its headers.
+    fn send_long_copied(&mut self, path: &Path, header: &Header, payload: &[u8]) -> bool {
+        let Some(first) = self.write_alone(path, header, payload.len()) else {
+            return false;
+        };
+        let mut parts = vec![first];
+        for piece in payload.chunks(self.umem.packet_max()) {
+            let Some(mut frame) = self.umem.allocate() else {
+                self.release_parts(parts);
+                return false;
+            };
+            self.umem.packet_mut(&mut frame)[..piece.len()].copy_from_slice(piece);
+            parts.push((frame, piece.len()));
+        }
+        let sent = self
+            .link
+            .transmit_parts(self.umem, parts, Chain::Many(Vec::new()));
+        match sent {
+            Ok(()) => {
+                self.counters.frames_sent += 1;
+                true
+            }
+            Err(back) => {
+                self.release_parts(back.parts);
+                false
+            }
+        }
+    }
+
+    /// All headers of a packet with so many bytes of payload, in a frame of their own, and how long they are.
+    fn write_alone(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        payload: usize,
+    ) -> Option<(Frame<Free>, usize)> {
+        let mut frame = self.umem.allocate()?;
+        let span = usize::from(header.span.get());
+        let packet = self.umem.packet_mut(&mut frame);
+        match write_headers(path, header, packet, span + payload) {
+            Some(start) => Some((frame, start + span)),
+            None => {
+                self.umem.release(frame);
+                None
+            }
+        }
+    }
+
+    fn release_parts(&mut self, parts: Vec<(Frame<Free>, usize)>) {
+        for (frame, _) in parts {
+            self.umem.release(frame);
+        }
+    }
+
     /// Sends a copy of a block: with other VLAN tags here than at the other end its payload lies elsewhere in the packet than in
     /// its frame, and an AF_XDP socket sends packets from one place in a frame only.
     fn send_shifted(
@@ -191,7 +291,7 @@ impl Sender<'_> {
         let span = usize::from(header.span.get());
         let packet = self.umem.packet_mut(&mut frame);
         let written = write_headers(path, header, packet, span + block.len());
-        let Some(start) = written.filter(|_| fits(path, header)) else {
+        let Some(start) = written.filter(|_| fits(path, header, self.umem)) else {
             // No block is longer than the probe that got through before it.
             self.umem.release(frame);
             return true;
@@ -249,7 +349,7 @@ impl Sender<'_> {
 fn write_inline(path: &Path, header: &Header, payload: &[u8], packet: &mut [u8]) -> Option<usize> {
     let span = usize::from(header.span.get());
     let len = path.header_len() + span + payload.len();
-    if len > PACKET_MAX {
+    if len > packet.len() {
         return None;
     }
     let start = write_headers(path, header, packet, span + payload.len())?;
@@ -258,9 +358,9 @@ fn write_inline(path: &Path, header: &Header, payload: &[u8], packet: &mut [u8])
 }
 
 /// Whether a packet with this header has room in a frame.
-fn fits(path: &Path, header: &Header) -> bool {
+fn fits(path: &Path, header: &Header, umem: &Umem) -> bool {
     let lens = [header.span, header.payload_len].map(|len| usize::from(len.get()));
-    path.header_len() + lens[0] + lens[1] <= PACKET_MAX
+    path.header_len() + lens[0] + lens[1] <= umem.packet_max()
 }
 
 /// Writes an answer, which is whole already: a Refuse has no span in its header. Returns the packet's length.
@@ -294,6 +394,7 @@ mod tests {
     use blk_proto::wire::{self, HEADER_LEN, Kind, VERSION_AT};
 
     use super::*;
+    use crate::umem::PACKET_MAX;
 
     const NOW: Time = Time::from_nanos(1);
 

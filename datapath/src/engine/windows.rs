@@ -9,7 +9,10 @@
 //!   frames for reception │ session A: outstanding ▒▒▒▒▒▒ │ B: outstanding ▒▒ window ░░░ │ … │ not promised │
 //! ```
 
+use blk_proto::geometry::{LONG_PAYLOAD_OFFSET, fragments};
+
 use super::Engine;
+use super::peer::Peer;
 
 /// Part of the frames that sessions share which receive nothing now: one in so many.
 const IDLE_PART: u64 = 4;
@@ -22,9 +25,9 @@ pub(super) const FLOOR: u64 = 3072;
 
 /// What a session has of the frames, and what it shall have.
 struct Claim {
-    /// Blocks granted and not released.
+    /// Frames of the blocks granted and not released.
     outstanding: u64,
-    /// Blocks that it may have outstanding, as last told.
+    /// Frames of the blocks that it may have outstanding, as last told.
     window: u64,
     /// What it shall have.
     target: u64,
@@ -43,20 +46,32 @@ impl Engine {
         let sessions = self.peers.len() as u64 + 1;
         let free = self.unpromised.get();
         let window = idle_share(self.config.receive_frames, sessions).min(free);
-        self.unpromised.set(free - window);
-        window
+        // Whether its blocks will be long is not known yet.
+        let each = self.longest_frames();
+        let blocks = window / each;
+        self.unpromised.set(free - blocks * each);
+        blocks
+    }
+
+    /// Frames that the longest block takes which this end takes in.
+    fn longest_frames(&self) -> u64 {
+        let longest = self.config.long_payload;
+        longest.map_or(1, |payload| {
+            fragments(LONG_PAYLOAD_OFFSET, usize::from(payload)) as u64
+        })
     }
 
     /// Divides the frames anew: shares shrink at once, and grow as far as the others' have shrunk.
     pub(super) fn share_windows(&mut self) {
         let frames = self.config.receive_frames;
+        let longest = self.longest_frames();
         let positions = self.peers.positions();
         let (mut sessions, mut receiving, mut promised) = (0, 0, self.orphaned);
         for at in 0..positions {
             if let Some((_, peer)) = self.peers.at(at) {
                 sessions += 1;
                 receiving += u64::from(peer.inbound.len() > 0);
-                promised += peer.session.outstanding_credit().max(peer.window);
+                promised += outstanding(peer, longest).max(peer.window);
             }
         }
         let (idle, active) = (
@@ -71,18 +86,32 @@ impl Engine {
                 continue;
             };
             let claim = Claim {
-                outstanding: peer.session.outstanding_credit(),
+                outstanding: outstanding(peer, longest),
                 window: peer.window,
                 target: if peer.inbound.len() > 0 { active } else { idle },
             };
             let window = resize(&claim, &mut free);
             if peer.window != window {
                 peer.window = window;
-                peer.session.set_window(window);
+                peer.session.set_window(window / frames_each(peer, longest));
             }
         }
         self.unpromised.set(free);
     }
+}
+
+/// Frames that a block of this session may take, of at most `longest`. Credit is for blocks of whatever length.
+fn frames_each(peer: &Peer, longest: u64) -> u64 {
+    // A client does not know yet until its server answers.
+    match peer.session.peer().is_none() || peer.session.has_long_blocks() {
+        true => longest,
+        false => 1,
+    }
+}
+
+/// Frames of the blocks that a session was granted and that are not released.
+fn outstanding(peer: &Peer, longest: u64) -> u64 {
+    peer.session.outstanding_credit() * frames_each(peer, longest)
 }
 
 /// The window that a session gets now; what it takes of the `free` frames is gone from them.

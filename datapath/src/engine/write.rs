@@ -37,7 +37,7 @@ impl Engine {
             .get_mut(session)
             .and_then(|peer| peer.inbound.get_mut(transfer))
         else {
-            self.drop_blocks(session, run.blocks);
+            self.drop_run(session, run);
             return true;
         };
         if !self.disk.has_room_for(inbound.file()) {
@@ -51,7 +51,7 @@ impl Engine {
                 return true;
             }
             Claim::TooScattered | Claim::Closed => {
-                self.drop_blocks(session, run.blocks);
+                self.drop_run(session, run);
                 return true;
             }
         }
@@ -79,17 +79,17 @@ impl Engine {
         }
     }
 
-    /// Of a run that another flow, or an earlier block, has brought in part: writes the blocks that are all new. One that
+    /// Of a run that another flow, or an earlier block, has brought in part: writes the frames that are all new. One that
     /// is new in part is dropped as well; what is missing then is asked for again in the end.
     fn write_rest(&mut self, session: SessionId, transfer: u32, run: Run<Frame<Disk>>) {
         let peer = self.peers.get_mut(session);
         let Some(inbound) = peer.and_then(|peer| peer.inbound.get_mut(transfer)) else {
-            return self.drop_blocks(session, run.blocks);
+            return self.drop_run(session, run);
         };
         let coverage = Arc::clone(inbound.coverage());
         let mut offset = run.offset;
         let (mut rest, mut dropped): (Vec<Run<Frame<Disk>>>, _) = (Vec::new(), Vec::new());
-        for frame in run.blocks {
+        for frame in run.frames {
             let (start, len) = (offset, frame.len() as u64);
             offset += len;
             if coverage.is_claimed(start, len) {
@@ -101,18 +101,24 @@ impl Engine {
                 Some(run) if run.offset + run.len == start => {
                     run.crc = combine(run.crc, crc, len);
                     run.len += len;
-                    run.blocks.push(frame);
+                    run.frames.push(frame);
                 }
                 _ => rest.push(Run {
                     offset: start,
                     len,
                     crc,
-                    blocks: vec![frame],
+                    frames: vec![frame],
+                    blocks: 0,
                 }),
             }
         }
         self.counters.blocks_duplicate += dropped.len() as u64;
-        self.drop_blocks(session, dropped);
+        self.release_all(dropped);
+        // The room of its blocks is the sender's again when the last of it is written: not before all its frames are free.
+        match rest.last_mut() {
+            Some(last) => last.blocks = run.blocks,
+            None => self.release_credit(session, run.blocks),
+        }
         for run in rest {
             self.write_run(session, transfer, run);
         }
@@ -130,28 +136,35 @@ impl Engine {
             offset,
             len,
             crc,
+            frames,
             blocks,
         } = run;
-        let frames = blocks.len() as u64;
+        let count = frames.len() as u64;
         let tag = next_tag(&mut self.operations, &mut self.free_operations);
         let disk = &mut self.disk;
-        match disk.write(&mut self.umem, file, offset, blocks, tag as u64) {
+        match disk.write(&mut self.umem, file, offset, frames, tag as u64) {
             Ok(()) => {
                 match self.peers.get_mut(of.session) {
-                    Some(peer) => peer.writing += frames,
-                    None => self.orphaned += frames,
+                    Some(peer) => peer.writing += count,
+                    None => self.orphaned += count,
                 }
                 let run = ClaimedRun::new(coverage, offset, len);
-                self.operations[tag] = Some(Operation::Write { of, run, crc });
+                self.operations[tag] = Some(Operation::Write {
+                    of,
+                    run,
+                    crc,
+                    blocks,
+                });
                 Ok(())
             }
-            Err(blocks) => {
+            Err(frames) => {
                 self.free_operations.push(tag);
                 coverage.give_back(offset, len);
                 Err(Run {
                     offset,
                     len,
                     crc,
+                    frames,
                     blocks,
                 })
             }
@@ -175,16 +188,20 @@ impl Engine {
                 Err(run)
             };
             if let Err(run) = left {
-                self.release_all(run.blocks);
+                self.release_all(run.frames);
             }
         }
     }
 
-    /// Frees frames of received blocks; their room is the sender's again.
-    fn drop_blocks(&mut self, session: SessionId, blocks: Vec<Frame<Disk>>) {
+    /// Frees the frames of received blocks; their room is the sender's again.
+    fn drop_run(&mut self, session: SessionId, run: Run<Frame<Disk>>) {
+        self.release_credit(session, run.blocks);
+        self.release_all(run.frames);
+    }
+
+    fn release_credit(&mut self, session: SessionId, blocks: u64) {
         if let Some(peer) = self.peers.get_mut(session) {
-            peer.session.release_credit(blocks.len() as u64);
+            peer.session.release_credit(blocks);
         }
-        self.release_all(blocks);
     }
 }

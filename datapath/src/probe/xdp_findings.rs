@@ -1,6 +1,8 @@
 //! What follows from the facts about XDP on an interface.
 
-use blk_proto::geometry::{CHUNK_LEN, UMEM_HEADROOM, XDP_PACKET_HEADROOM, max_payload_for_mtu};
+use blk_proto::geometry::{
+    CHUNK_LEN, UMEM_HEADROOM, XDP_PACKET_HEADROOM, max_long_payload_for_mtu, max_payload_for_mtu,
+};
 use blk_xdp::Attachment;
 
 use super::finding::Finding;
@@ -215,7 +217,10 @@ fn mtu(facts: &InterfaceFacts, host: &HostFacts) -> Finding {
         }
         _ => {
             let payload = max_payload_for_mtu(now as usize);
-            let text = format!("{now}: {payload} bytes of payload in a packet; {bound}");
+            let long = max_long_payload_for_mtu(now as usize).map_or_else(String::new, |long| {
+                format!(" (in copy mode, from Linux 6.6 on, {long})")
+            });
+            let text = format!("{now}: {payload} bytes of payload in a packet{long}; {bound}");
             match larger(facts, limit) {
                 Some(mtu) if payload < 3072 => {
                     let text = format!(

@@ -13,7 +13,10 @@ use xsk_rs::{
     config::{FrameSize, QueueSize, UmemConfig},
 };
 
-use super::{CHUNK, HEADROOM, PACKET_START, UmemError};
+use super::{CHUNK, UmemError};
+
+/// What the kernel leaves free in front of a packet (`XDP_PACKET_HEADROOM`), behind the UMEM's own headroom.
+const KERNEL_HEADROOM: usize = blk_proto::geometry::XDP_PACKET_HEADROOM;
 
 /// A huge page on x86-64, and on ARM with pages of 4 KiB (Documentation/admin-guide/mm/hugetlbpage.rst).
 const HUGE_PAGE: usize = 2 << 20;
@@ -73,12 +76,13 @@ enum Owner {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// Maps `frames` chunks and registers them with AF_XDP. The descriptors, one per frame in order, are
+    /// Maps `frames` chunks and registers them with AF_XDP, for packets that begin `packet_start` bytes after a chunk does. The descriptors, one per frame in order, are
     /// xsk-rs' own.
     pub(super) fn xdp(
         frames: NonZeroU32,
         fill: u32,
         completion: u32,
+        packet_start: usize,
     ) -> Result<(Self, Vec<FrameDesc>), UmemError> {
         let ring = |size: u32| QueueSize::new(size).map_err(|_| UmemError::RingSize { size });
         let config = UmemConfig::builder()
@@ -86,7 +90,7 @@ impl Memory {
                 FrameSize::new(CHUNK as u32)
                     .map_err(|error| UmemError::Config(error.to_string()))?,
             )
-            .frame_headroom(HEADROOM)
+            .frame_headroom((packet_start - KERNEL_HEADROOM) as u32)
             .fill_queue_size(ring(fill)?)
             .comp_queue_size(ring(completion)?)
             .build()
@@ -101,7 +105,7 @@ impl Memory {
             None => xsk_rs::Umem::new(config, frames, false)
                 .map_err(|error| UmemError::from_create(&error, frames.get()))?,
         };
-        let base = base_address(&umem, &mut descriptors)?;
+        let base = base_address(&umem, &mut descriptors, packet_start)?;
         let memory = Self {
             base,
             len,
@@ -157,7 +161,11 @@ impl Memory {
 }
 
 /// xsk-rs does not give the base address away, but each descriptor's data lies at base + `addr`.
-fn base_address(umem: &xsk_rs::Umem, descriptors: &mut [FrameDesc]) -> Result<*mut u8, UmemError> {
+fn base_address(
+    umem: &xsk_rs::Umem,
+    descriptors: &mut [FrameDesc],
+    packet_start: usize,
+) -> Result<*mut u8, UmemError> {
     let Some(first) = descriptors.first_mut() else {
         return Err(UmemError::Frames { frames: 0 });
     };
@@ -168,9 +176,9 @@ fn base_address(umem: &xsk_rs::Umem, descriptors: &mut [FrameDesc]) -> Result<*m
     // is the same. The base lies in front of that slice, so its provenance is that of the mapping (exposed by
     // the FFI call that made it), not of the slice.
     let base = data.contents_mut().as_mut_ptr().expose_provenance() - address;
-    if address != PACKET_START || base % CHUNK != 0 {
+    if address != packet_start || base % CHUNK != 0 {
         return Err(UmemError::Config(format!(
-            "the first packet would start at {address} (expected {PACKET_START}) of a mapping at {base:#x}"
+            "the first packet would start at {address} (expected {packet_start}) of a mapping at {base:#x}"
         )));
     }
     Ok(ptr::with_exposed_provenance_mut(base))

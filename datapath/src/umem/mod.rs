@@ -10,6 +10,15 @@
 //!                            ^ packet, up to 3712
 //! ```
 //!
+//! Where packets may lie in several frames, each piece of one begins at chunk + 512, so that all of them are whole sectors
+//! but for the last one's end ([`Umem::with_fragments`]):
+//!
+//! ```text
+//! 0                        512            1024                                          4096
+//! | headroom, kernel's 256 | Ethernet ..  | payload, 3072                               |
+//! | headroom, kernel's 256 | payload, 3584                                              |  and so on
+//! ```
+//!
 //! # Invariant: frame conservation
 //!
 //! Every frame is in exactly one place: `free + fill + rx + disk + held + tx == total`. Each transition is
@@ -26,6 +35,7 @@
 //! Frame<Rx>                     any Frame --release--> free
 //! ```
 
+mod fragments;
 mod frame;
 mod memory;
 mod rings;
@@ -61,6 +71,8 @@ pub const PAYLOAD_START: usize = 512;
 pub const PAYLOAD_MAX: usize = CHUNK - PAYLOAD_START;
 /// Longest packet in one frame, bytes, from the Ethernet header.
 pub const PACKET_MAX: usize = CHUNK - PACKET_START;
+/// Offset of a packet, and of each piece of one, in its chunk where packets may lie in several frames.
+pub const FRAGMENT_START: usize = PAYLOAD_START;
 /// The unit of direct I/O in bytes: offsets, lengths and payload addresses are multiples of it.
 pub const SECTOR: usize = 512;
 /// Most frames in one UMEM: io_uring takes at most 1 GiB in one registered buffer.
@@ -70,6 +82,10 @@ pub const DEFAULT_UMEM_RING: u32 = 8192;
 
 const _: () =
     assert!(PACKET_START == HEADROOM as usize + 256 && PAYLOAD_START.is_multiple_of(SECTOR));
+const _: () = assert!(
+    FRAGMENT_START == blk_proto::geometry::LONG_UMEM_HEADROOM + 256
+        && CHUNK - FRAGMENT_START == blk_proto::geometry::FRAGMENT_LEN
+);
 const _: () =
     assert!(PAYLOAD_MAX == 3584 && PACKET_MAX == 3712 && PAYLOAD_MAX.is_multiple_of(SECTOR));
 
@@ -162,6 +178,10 @@ pub struct Umem {
     free: Vec<u32>,
     /// Payload length of each frame while a ring has it (state `TxHeld`).
     lengths: Vec<u16>,
+    /// Where the payload of each frame lies in its chunk; of account to frames in state `Disk` and `Held`.
+    payload_starts: Vec<u16>,
+    /// Where a packet begins in its chunk.
+    packet_start: usize,
     /// xsk-rs' descriptor of each frame; empty for anonymous memory.
     descriptors: Vec<FrameDesc>,
     /// Sizes of the fill and completion ring; they belong to the UMEM, not to the socket.
@@ -185,14 +205,25 @@ impl Umem {
 
     /// As [`new`](Self::new), with rings of `fill` and `completion` entries (powers of two).
     pub fn with_rings(frames: u32, fill: u32, completion: u32) -> Result<Self, UmemError> {
+        Self::registered(frames, fill, completion, PACKET_START)
+    }
+
+    /// As [`with_rings`](Self::with_rings), for packets that may lie in several frames.
+    pub fn with_fragments(frames: u32, fill: u32, completion: u32) -> Result<Self, UmemError> {
+        Self::registered(frames, fill, completion, FRAGMENT_START)
+    }
+
+    fn registered(
+        frames: u32,
+        fill: u32,
+        completion: u32,
+        packet_start: usize,
+    ) -> Result<Self, UmemError> {
         let count = frame_count(frames)?;
-        let (memory, descriptors) = Memory::xdp(count, fill, completion)?;
-        Ok(Self::assemble(
-            memory,
-            descriptors,
-            frames,
-            (fill, completion),
-        ))
+        let (memory, descriptors) = Memory::xdp(count, fill, completion, packet_start)?;
+        let mut umem = Self::assemble(memory, descriptors, frames, (fill, completion));
+        umem.packet_start = packet_start;
+        Ok(umem)
     }
 
     /// The same frames over plain memory, for a link without AF_XDP and for tests: no privilege needed. No
@@ -215,6 +246,8 @@ impl Umem {
             // Reversed, so that a fresh UMEM hands out frame 0 first.
             free: (0..frames).rev().collect(),
             lengths: vec![0; frames as usize],
+            payload_starts: vec![PAYLOAD_START as u16; frames as usize],
+            packet_start: PACKET_START,
             descriptors,
             rings,
             bound: false,
@@ -226,6 +259,18 @@ impl Umem {
     /// Frames in the pool.
     pub fn total(&self) -> usize {
         self.table.len()
+    }
+
+    /// Whether packets may lie in several frames.
+    #[inline]
+    pub fn has_fragments(&self) -> bool {
+        self.packet_start == FRAGMENT_START
+    }
+
+    /// Longest packet in one frame, bytes, from the Ethernet header.
+    #[inline]
+    pub fn packet_max(&self) -> usize {
+        CHUNK - self.packet_start
     }
 
     /// Takes a free frame; `None` when there is none.
@@ -257,29 +302,29 @@ impl Umem {
     /// The received bytes, from the Ethernet header on.
     #[inline]
     pub fn packet(&self, frame: &Frame<Rx>) -> &[u8] {
-        let start = self.address(frame, PACKET_START);
+        let start = self.address(frame, self.packet_start);
         // SAFETY: `address` checked that the token is current, so user space owns the frame; `len` was bounded
-        // by PACKET_MAX when the token was made. The borrow of `self` keeps every writer out.
+        // by `packet_max` when the token was made. The borrow of `self` keeps every writer out.
         unsafe { slice::from_raw_parts(start, frame.len()) }
     }
 
-    /// [`PACKET_MAX`] bytes from where a packet starts, to write headers (and a short payload) into.
+    /// [`packet_max`](Self::packet_max) bytes from where a packet starts, to write headers (and a short payload) into.
     #[inline]
     pub fn packet_mut<S: Transmittable>(&mut self, frame: &mut Frame<S>) -> &mut [u8] {
-        let start = self.address(frame, PACKET_START);
+        let start = self.address(frame, self.packet_start);
         // SAFETY: as in `packet`; the range ends with the chunk, and `&mut self` makes it exclusive.
-        unsafe { slice::from_raw_parts_mut(start, PACKET_MAX) }
+        unsafe { slice::from_raw_parts_mut(start, self.packet_max()) }
     }
 
     /// The first `len` bytes of a packet that is ready to be sent.
     ///
     /// # Panics
     ///
-    /// When `len` is above [`PACKET_MAX`].
+    /// When `len` is above [`packet_max`](Self::packet_max).
     #[inline]
     pub(crate) fn packet_to_send<S: Transmittable>(&self, frame: &Frame<S>, len: usize) -> &[u8] {
-        assert!(len <= PACKET_MAX, "a packet of {len} bytes");
-        let start = self.address(frame, PACKET_START);
+        assert!(len <= self.packet_max(), "a packet of {len} bytes");
+        let start = self.address(frame, self.packet_start);
         // SAFETY: as in `packet`; the range ends with the chunk.
         unsafe { slice::from_raw_parts(start, len) }
     }
@@ -292,10 +337,10 @@ impl Umem {
     pub fn move_payload(&mut self, frame: &mut Frame<Rx>, at: usize, len: u16) {
         let end = at + usize::from(len);
         assert!(end <= frame.len(), "{len} bytes at {at} of a packet");
-        let start = self.address(frame, PACKET_START);
+        let start = self.address(frame, self.packet_start);
         // SAFETY: as in `packet_mut`: the token proves that user space owns the frame, and the area ends with the chunk.
-        let packet = unsafe { slice::from_raw_parts_mut(start, PACKET_MAX) };
-        packet.copy_within(at..end, PAYLOAD_START - PACKET_START);
+        let packet = unsafe { slice::from_raw_parts_mut(start, self.packet_max()) };
+        packet.copy_within(at..end, PAYLOAD_START - self.packet_start);
     }
 
     /// Copies the payload of one frame into the packet area of another, `at` bytes after its start.
@@ -310,10 +355,13 @@ impl Umem {
         at: usize,
     ) {
         let len = from.len();
-        assert!(at + len <= PACKET_MAX, "{len} bytes at {at} of a packet");
+        assert!(
+            at + len <= self.packet_max(),
+            "{len} bytes at {at} of a packet"
+        );
         let (source, target) = (
-            self.address(from, PAYLOAD_START),
-            self.address(to, PACKET_START + at),
+            self.address(from, self.payload_start(from)),
+            self.address(to, self.packet_start + at),
         );
         // SAFETY: both tokens are current, so user space owns both frames, and there is one token for a frame, so they
         // are two: the areas do not overlap. Both end within their chunks: the source as in `payload`, the target by the
@@ -324,41 +372,63 @@ impl Umem {
     /// The payload: as many bytes as the frame says.
     #[inline]
     pub fn payload<S: HasPayload>(&self, frame: &Frame<S>) -> &[u8] {
-        let start = self.address(frame, PAYLOAD_START);
-        // SAFETY: as in `packet`; `len` was bounded by PAYLOAD_MAX when the token was made.
+        let start = self.address(frame, self.payload_start(frame));
+        // SAFETY: as in `packet`; payload start and `len` were checked to end with the chunk when the token was made.
         unsafe { slice::from_raw_parts(start, frame.len()) }
     }
 
-    /// The whole payload area, [`PAYLOAD_MAX`] bytes.
+    /// The whole payload area: [`PAYLOAD_MAX`] bytes, unless the frame holds the beginning of a packet in several.
     #[inline]
     pub fn payload_mut<S: PayloadWritable>(&mut self, frame: &mut Frame<S>) -> &mut [u8] {
-        let start = self.address(frame, PAYLOAD_START);
+        let offset = self.payload_start(frame);
+        let start = self.address(frame, offset);
         // SAFETY: as in `packet_mut`; the range ends with the chunk.
-        unsafe { slice::from_raw_parts_mut(start, PAYLOAD_MAX) }
+        unsafe { slice::from_raw_parts_mut(start, CHUNK - offset) }
+    }
+
+    /// Where the frame's payload lies in its chunk.
+    #[inline]
+    fn payload_start<S: FrameState>(&self, frame: &Frame<S>) -> usize {
+        match S::STATE {
+            // Of account only where there is a payload; a free frame's is wherever the last one's was.
+            State::Disk | State::Held => {
+                usize::from(self.payload_starts[self.owned(frame) as usize])
+            }
+            _ => PAYLOAD_START,
+        }
     }
 
     /// A received frame whose payload goes to disk as it is. `payload_len` is bytes from [`PAYLOAD_START`].
     #[inline]
     pub fn rx_to_disk(&mut self, frame: Frame<Rx>, payload_len: u16) -> Frame<Disk> {
-        self.retype(frame, payload_len)
+        self.retype_at(frame, PAYLOAD_START, payload_len)
     }
 
     /// An empty frame that a payload of `payload_len` bytes is read into or written from.
     #[inline]
     pub fn free_to_disk(&mut self, frame: Frame<Free>, payload_len: u16) -> Frame<Disk> {
-        self.retype(frame, payload_len)
+        self.retype_at(frame, PAYLOAD_START, payload_len)
     }
 
     /// A frame whose `payload_len` bytes came from disk and wait to be sent and acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// When the payload does not lie where packets are sent from: that of a received frame need not.
     #[inline]
     pub fn disk_to_held(&mut self, frame: Frame<Disk>, payload_len: u16) -> Frame<Held> {
+        assert_eq!(
+            self.payload_start(&frame),
+            PAYLOAD_START,
+            "a payload elsewhere"
+        );
         self.retype(frame, payload_len)
     }
 
     /// An empty frame that the caller filled with a payload of `payload_len` bytes (not from disk).
     #[inline]
     pub fn free_to_held(&mut self, frame: Frame<Free>, payload_len: u16) -> Frame<Held> {
-        self.retype(frame, payload_len)
+        self.retype_at(frame, PAYLOAD_START, payload_len)
     }
 
     /// How many frames are where.
@@ -406,6 +476,28 @@ impl Umem {
         Frame::new(index, len, self.pool)
     }
 
+    /// As [`retype`](Self::retype), with the payload `start` bytes after the chunk's beginning.
+    ///
+    /// # Panics
+    ///
+    /// As it, and when the payload would not end within the chunk.
+    #[inline]
+    fn retype_at<A: FrameState, B: FrameState>(
+        &mut self,
+        frame: Frame<A>,
+        start: usize,
+        len: u16,
+    ) -> Frame<B> {
+        assert!(
+            start + usize::from(len) <= CHUNK,
+            "a payload of {len} bytes at {start}"
+        );
+        let frame = self.retype(frame, len);
+        let index = self.owned(&frame) as usize;
+        self.payload_starts[index] = start as u16;
+        frame
+    }
+
     /// The frame's number, once the token is known to be of this UMEM.
     #[inline]
     fn owned<S: FrameState>(&self, frame: &Frame<S>) -> u32 {
@@ -426,7 +518,7 @@ impl Umem {
     /// Where the payload of a frame lies, for an operation that the kernel runs on it.
     #[inline]
     pub(crate) fn payload_address(&self, frame: &Frame<Disk>) -> *mut u8 {
-        self.address(frame, PAYLOAD_START)
+        self.address(frame, self.payload_start(frame))
     }
 
     /// Whether the frames lie in huge pages, of which enough were reserved.

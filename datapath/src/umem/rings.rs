@@ -3,13 +3,13 @@
 
 use xsk_rs::FrameDesc;
 
-use super::{CHUNK, Frame, Held, PACKET_MAX, PACKET_START, Rx, State, Transmittable, Umem};
+use super::{CHUNK, Frame, Held, Rx, State, Transmittable, Umem};
 
 /// What a descriptor of the RX ring turned out to be.
 pub(crate) enum Received {
     /// A packet.
     Packet(Frame<Rx>),
-    /// A packet that does not start at [`PACKET_START`]; its frame is free again.
+    /// A packet that does not start where the UMEM's headroom puts them; its frame is free again.
     Misplaced,
 }
 
@@ -33,17 +33,12 @@ impl Umem {
     pub(crate) fn received(&mut self, descriptor: &FrameDesc) -> Received {
         let index = index_of(descriptor);
         let len = descriptor.lengths().data();
-        if descriptor.addr() % CHUNK != PACKET_START || len > PACKET_MAX {
+        if descriptor.addr() % CHUNK != self.packet_start || len > self.packet_max() {
             self.free_from(index, State::Fill);
             return Received::Misplaced;
         }
         self.table.transition(index, State::Fill, State::Rx);
         Received::Packet(Frame::new(index, len as u16, self.pool))
-    }
-
-    /// A frame of the RX ring that nobody wants.
-    pub(crate) fn reject(&mut self, descriptor: &FrameDesc) {
-        self.free_from(index_of(descriptor), State::Fill);
     }
 
     /// The descriptor to transmit the first `packet_len` bytes of the frame's packet area.
@@ -53,9 +48,10 @@ impl Umem {
         frame: &Frame<S>,
         packet_len: usize,
     ) -> FrameDesc {
+        let most = self.packet_max();
         assert!(
-            packet_len <= PACKET_MAX,
-            "a packet of {packet_len} bytes in a frame of {PACKET_MAX}"
+            packet_len <= most,
+            "a packet of {packet_len} bytes in a frame of {most}"
         );
         let index = self.owned(frame);
         self.table.check(index, S::STATE);

@@ -190,3 +190,114 @@ fn an_af_xdp_umem_has_the_same_frames() {
     }
     umem.assert_conserved();
 }
+
+/// A UMEM whose packets may lie in several frames, and one such packet: pieces of these lengths.
+fn in_fragments(lens: &[usize]) -> (Umem, Vec<Frame<Rx>>, Vec<u8>) {
+    let mut umem = umem(32);
+    umem.packet_start = FRAGMENT_START;
+    let bytes: Vec<u8> = (0..lens.iter().sum())
+        .map(|at: usize| (at / 3) as u8)
+        .collect();
+    let (mut frames, mut at) = (Vec::new(), 0);
+    for &len in lens {
+        let mut frame = umem.allocate().expect("a free frame");
+        umem.packet_mut(&mut frame)[..len].copy_from_slice(&bytes[at..at + len]);
+        frames.push(umem.free_to_rx(frame, len));
+        at += len;
+    }
+    (umem, frames, bytes)
+}
+
+/// The payload's bytes, and the offset of each piece in its chunk. All frames are free afterwards.
+fn taken(umem: &mut Umem, frames: crate::chain::Chain<Frame<Disk>>) -> (Vec<u8>, Vec<usize>) {
+    let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+    frames.for_each(|frame| {
+        bytes.extend_from_slice(umem.payload(&frame));
+        let address = umem.payload_address(&frame) as usize;
+        starts.push((address - umem.memory.base() as usize) % CHUNK);
+        umem.release(frame);
+    });
+    assert_eq!(umem.available(), umem.total());
+    (bytes, starts)
+}
+
+#[test]
+fn fragments_on_sectors_stay_where_they_are() {
+    for (lens, payload) in [
+        (vec![3584, 3584, 1536], 8192),
+        (vec![3584, 3584, 1000], 7656),
+        (vec![3584, 1], 3073),
+        // What follows the payload is not of it.
+        (vec![3584, 3584, 60], 6656),
+        (vec![3584, 60], 3000),
+        (vec![512, 3584, 512], 4096),
+    ] {
+        let (mut umem, frames, bytes) = in_fragments(&lens);
+        let (frames, moved) = umem.take_payloads(frames, 512, payload as u16);
+        let (found, starts) = taken(&mut umem, frames);
+        assert!(!moved, "{lens:?}");
+        assert_eq!(found, bytes[512..512 + payload], "{lens:?}");
+        let first = if lens[0] > 512 { 1024 } else { 512 };
+        assert_eq!(starts[0], first, "{lens:?}");
+        assert!(starts[1..].iter().all(|start| *start == 512), "{lens:?}");
+    }
+}
+
+#[test]
+fn other_fragments_are_moved_to_sectors() {
+    for (lens, at, payload) in [
+        (vec![3584, 3584, 1536], 508, 8192),
+        (vec![3584, 3584, 1536], 516, 8188),
+        (vec![3584, 3584, 1536], 128, 8576),
+        (vec![3000, 3584, 1536], 512, 7608),
+        (vec![100, 100], 150, 50),
+    ] {
+        let (mut umem, frames, bytes) = in_fragments(&lens);
+        let (frames, moved) = umem.take_payloads(frames, at, payload as u16);
+        let (found, starts) = taken(&mut umem, frames);
+        assert!(moved, "{lens:?}");
+        assert_eq!(found, bytes[at..at + payload], "{lens:?}");
+        assert!(starts.iter().all(|start| *start == PAYLOAD_START));
+        assert_eq!(starts.len(), payload.div_ceil(PAYLOAD_MAX));
+    }
+}
+
+#[test]
+fn a_single_frame_stays_on_a_sector_or_is_moved() {
+    for (at, start, is_moved) in [(512, 1024, false), (128, 512, true), (124, 512, true)] {
+        let (mut umem, mut frames, bytes) = in_fragments(&[at + 1024]);
+        let frame = frames.pop().expect("one");
+        let (frame, moved) = umem.take_payload(frame, at, 1024);
+        assert_eq!(moved, is_moved, "{at}");
+        let (found, starts) = taken(&mut umem, crate::chain::Chain::One(frame));
+        assert_eq!((found, starts), (bytes[at..].to_vec(), vec![start]));
+    }
+}
+
+#[test]
+fn a_frame_forgets_where_its_last_payload_lay() {
+    let (mut umem, mut frames, _) = in_fragments(&[1024]);
+    let (frame, _) = umem.take_payload(frames.pop().expect("one"), 512, 512);
+    assert_eq!(umem.payload_start(&frame), 1024);
+    umem.release(frame);
+    let frame = umem.allocate().expect("the same");
+    let mut frame = umem.free_to_disk(frame, PAYLOAD_MAX as u16);
+    assert_eq!(umem.payload_mut(&mut frame).len(), PAYLOAD_MAX);
+    let frame = umem.disk_to_held(frame, PAYLOAD_MAX as u16);
+    umem.release(frame);
+}
+
+#[test]
+#[should_panic(expected = "a payload elsewhere")]
+fn a_payload_that_is_not_where_packets_are_sent_from_is_not_sent() {
+    let (mut umem, mut frames, _) = in_fragments(&[1024]);
+    let (frame, _) = umem.take_payload(frames.pop().expect("one"), 512, 512);
+    let _ = umem.disk_to_held(frame, 512);
+}
+
+#[test]
+#[should_panic(expected = "9000 bytes at 512 of a packet of 8704")]
+fn a_payload_longer_than_its_packet_is_not_taken() {
+    let (mut umem, frames, _) = in_fragments(&[3584, 3584, 1536]);
+    let _ = umem.take_payloads(frames, 512, 9000);
+}

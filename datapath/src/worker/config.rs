@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use blk_proto::geometry::max_long_payload_for_mtu;
 use blk_proto::session::RetryPolicy;
 
 use crate::dump::Taps;
@@ -49,6 +50,8 @@ pub struct WorkerConfig {
     pub busy_poll: Option<Duration>,
     /// Where its packets are taken down; `None`: nowhere.
     pub dump: Option<Taps>,
+    /// The MTU that decides about packets in several frames; 0: there are none. That of the interface, or of the route if that is less.
+    pub long_mtu: u32,
     /// The engine's own limits.
     pub engine: EngineConfig,
 }
@@ -73,10 +76,12 @@ impl WorkerConfig {
             spin: Duration::from_micros(10),
             busy_poll: None,
             dump: None,
+            long_mtu: mtu,
             engine: EngineConfig {
                 port,
                 max_payload: max_payload_for(mtu),
                 max_send_payload: max_payload_for(mtu),
+                long_payload: None,
                 accept,
                 worker: 0,
                 workers: Headcount::from(1),
@@ -100,6 +105,15 @@ impl WorkerConfig {
             "client"
         };
         format!("blk-{role}-q{}", self.queue)
+    }
+
+    /// Longest payload of packets in several frames; `None`: there are none. Only in copy mode behind a native program: few drivers have
+    /// both them and zero-copy, and what generic mode does with them differs from kernel to kernel.
+    pub(super) fn long_payload(&self) -> Option<u16> {
+        match self.datapath {
+            Datapath::Copy => max_long_payload_for_mtu(self.long_mtu as usize),
+            _ => None,
+        }
     }
 
     pub(super) fn xsk(&self) -> XskConfig {

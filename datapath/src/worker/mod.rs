@@ -25,7 +25,7 @@ pub use pin::{allowed_cpus, online_cpus, pin_to};
 pub use report::WorkerReport;
 
 use crate::disk::{DiskError, DiskQueue};
-use crate::engine::{Engine, EngineEvent, Seed};
+use crate::engine::{Engine, EngineConfig, EngineEvent, Seed};
 use crate::link::{Link, LinkKind};
 use crate::mailbox::{MailReceiver, MailSender, mailbox};
 use crate::udp::{UdpError, UdpLink, UdpPort};
@@ -241,36 +241,56 @@ fn build(config: &WorkerConfig, port: &Port) -> Result<Engine, WorkerError> {
     if let Some(cpu) = config.cpu {
         pin_to(cpu)?;
     }
-    let mut umem = match port {
-        Port::Companion(_) => {
-            Umem::with_rings(config.frames, config::FILL_RING, config::COMPLETION_RING)?
+    let mut engine = config.engine.clone();
+    let (mut umem, mut disk, mut link) = match port {
+        Port::Companion(_) => open_xsk(config, &mut engine)?,
+        Port::Udp(port) => {
+            let umem = Umem::anonymous(config.frames)?;
+            let disk = DiskQueue::new(&umem, config.disk_depth)?;
+            let packet_len = PAYLOAD_START - PACKET_START + usize::from(engine.max_payload);
+            let link = Link::Udp(Box::new(UdpLink::new(Arc::clone(port), &umem, packet_len)?));
+            (umem, disk, link)
         }
-        Port::Udp(_) => Umem::anonymous(config.frames)?,
     };
-    let mut disk = DiskQueue::new(&umem, config.disk_depth)?;
     if config.engine.accept {
         // A server will need it; not while somebody waits.
         disk.register()?;
     }
-    let mut link = match port {
-        Port::Companion(_) => Link::Xsk(Box::new(XskSocket::open(&config.xsk(), &mut umem)?)),
-        Port::Udp(port) => {
-            let packet_len = PAYLOAD_START - PACKET_START + usize::from(config.engine.max_payload);
-            Link::Udp(Box::new(UdpLink::new(Arc::clone(port), &umem, packet_len)?))
-        }
-    };
     if let Some(taps) = &config.dump {
         let queue = link.queue().unwrap_or(config.queue);
         link.set_tap(taps.tap(&config.interface, queue));
     }
     link.fill(&mut umem, config.engine.fill_target);
-    Ok(Engine::new(
-        config.engine.clone(),
-        umem,
-        link,
-        disk,
-        &Seed::random()?,
-    ))
+    Ok(Engine::new(engine, umem, link, disk, &Seed::random()?))
+}
+
+/// An AF_XDP socket, made for packets in several frames if these may come and the kernel has them (Linux 6.6).
+fn open_xsk(
+    config: &WorkerConfig,
+    engine: &mut EngineConfig,
+) -> Result<(Umem, DiskQueue, Link), WorkerError> {
+    let (frames, fill, completion) = (config.frames, config::FILL_RING, config::COMPLETION_RING);
+    if let Some(longest) = config.long_payload() {
+        let umem = Umem::with_fragments(frames, fill, completion)?;
+        match open_on(config, umem) {
+            Ok(parts) => {
+                engine.long_payload = Some(longest);
+                engine.max_send_payload = engine.max_send_payload.max(longest);
+                return Ok(parts);
+            }
+            Err(WorkerError::Xsk(error)) if error.may_be_for_fragments() => {
+                tracing::info!(%error, "no packets in several frames");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    open_on(config, Umem::with_rings(frames, fill, completion)?)
+}
+
+fn open_on(config: &WorkerConfig, mut umem: Umem) -> Result<(Umem, DiskQueue, Link), WorkerError> {
+    let disk = DiskQueue::new(&umem, config.disk_depth)?;
+    let link = Link::Xsk(Box::new(XskSocket::open(&config.xsk(), &mut umem)?));
+    Ok((umem, disk, link))
 }
 
 struct Worker<S: Service> {

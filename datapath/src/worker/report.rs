@@ -73,12 +73,13 @@ impl fmt::Display for WorkerReport {
         )?;
         write!(
             out,
-            "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={} blocks_moved={} blocks_shifted={}",
+            "sessions={sessions} frames_received={} frames_stray={} frames_sent={} blocks_stray={} blocks_duplicate={} blocks_long={} blocks_moved={} blocks_shifted={}",
             counters.frames_received,
             counters.frames_stray,
             counters.frames_sent,
             counters.blocks_stray,
             counters.blocks_duplicate,
+            counters.blocks_long,
             counters.blocks_moved,
             counters.blocks_shifted,
         )?;
@@ -94,11 +95,13 @@ impl fmt::Display for WorkerReport {
         )?;
         write!(
             out,
-            " rx_dropped={} rx_ring_full={} rx_fill_ring_empty={} rx_fragments={} rx_misplaced={}",
+            " rx_dropped={} rx_ring_full={} rx_fill_ring_empty={} rx_fragments={} rx_fragments_dropped={} tx_fragments={} rx_misplaced={}",
             link.xsk.rx_dropped,
             link.xsk.rx_ring_full,
             link.xsk.rx_fill_ring_empty,
             link.xsk.rx_fragments,
+            link.xsk.rx_fragments_dropped,
+            link.xsk.tx_fragments,
             link.xsk.rx_misplaced,
         )?;
         if let Some(udp) = &link.udp {

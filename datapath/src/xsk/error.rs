@@ -177,6 +177,12 @@ impl XskError {
         matches!(self, Self::QueueBusy { .. } | Self::QueuesBusy { .. })
     }
 
+    /// Whether it may be that the kernel, or the driver, knows nothing of packets in several frames: then the same without them may
+    /// do.
+    pub(crate) fn may_be_for_fragments(&self) -> bool {
+        matches!(self, Self::NoSuchQueue { .. } | Self::Unsupported { .. })
+    }
+
     /// The error when others have these queues.
     pub(super) fn busy(interface: String, first: u32, last: u32) -> Self {
         if first == last {

@@ -9,7 +9,7 @@
 //! Frame<Held> -->                                               ---> Frame<Held>
 //! ```
 //!
-//! A packet is one frame: multi-buffer packets (`XDP_USE_SG`) are not asked for. No XDP program is loaded
+//! A packet is one frame, or several where the UMEM is made for that (`XDP_USE_SG`; [`XskSocket::transmit_parts`]). No XDP program is loaded
 //! here; somebody puts [`XskSocket::fd`] into an XSKMAP. A zero-copy socket takes over its queue's reception
 //! also when it only sends, so it always needs fill frames.
 //!
@@ -18,10 +18,11 @@
 
 mod config;
 mod error;
+mod fragments;
 mod options;
 mod socket;
 
 pub use config::{BindMode, DEFAULT_RING, XskConfig};
 pub use error::XskError;
 pub use options::XskStatistics;
-pub use socket::{RECEIVE_BATCH, XskSocket};
+pub use socket::{Parts, RECEIVE_BATCH, XskSocket};

@@ -37,8 +37,12 @@ pub struct XskStatistics {
     pub rx_fill_ring_empty: u64,
     /// Times the kernel looked at an empty TX ring.
     pub tx_ring_empty: u64,
-    /// Fragments of multi-buffer packets, dropped here.
+    /// Frames of packets in several, taken here.
     pub rx_fragments: u64,
+    /// The same, dropped here.
+    pub rx_fragments_dropped: u64,
+    /// Frames sent in packets of several.
+    pub tx_fragments: u64,
     /// Packets that did not start where the UMEM's headroom puts them, dropped here.
     pub rx_misplaced: u64,
 }

@@ -3,6 +3,7 @@
 use std::{
     error::Error as _,
     fmt, io,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     thread,
     time::{Duration, Instant},
@@ -18,14 +19,27 @@ use xsk_rs::{
     socket::XdpStatistics,
 };
 
+use super::fragments::Joiner;
 use super::{BindMode, XskConfig, XskError, XskStatistics, options};
+use crate::chain::Chain;
 use crate::dump::Tap;
 use crate::umem::{Frame, Free, Held, Received, Rx, Transmittable, Umem};
 
-/// Most packets that one [`XskSocket::receive`] returns.
+/// Most packets that one [`XskSocket::receive`] returns, and most frames of such in several.
 pub const RECEIVE_BATCH: usize = 64;
+/// Set in the descriptors of all frames of a packet but its last (include/uapi/linux/if_xdp.h).
+const XDP_PKT_CONTD: u32 = 1;
 /// Pause between attempts on busy queues.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What [`XskSocket::transmit_parts`] was given, and did not take.
+#[derive(Debug)]
+pub struct Parts {
+    /// Frames that would have been free afterwards, and how much of each is sent.
+    pub parts: Vec<(Frame<Free>, usize)>,
+    /// Frames that would have come back.
+    pub held: Chain<Frame<Held>>,
+}
 
 /// Whether the socket polls the driver itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +71,10 @@ pub struct XskSocket {
     /// Descriptors on their way from or to a ring.
     batch: Box<[FrameDesc; RECEIVE_BATCH]>,
     filling: Vec<FrameDesc>,
-    /// Whether the packet at hand goes on in the next descriptor.
-    within_packet: bool,
-    fragments: u64,
+    /// Puts packets in several frames together.
+    joiner: Joiner,
+    /// Frames sent in packets of several.
+    tx_fragments: u64,
     misplaced: u64,
     /// Takes packets down, when somebody wants to see them.
     tap: Option<Tap>,
@@ -79,13 +94,14 @@ impl XskSocket {
         if umem.is_bound() {
             return Err(XskError::UmemInUse);
         }
-        let options = socket_config(config)?;
+        let options = socket_config(config, umem.has_fragments())?;
         let asked = (config.rx_ring, config.tx_ring);
         let first = umem.fix_socket_rings(asked);
         if first != asked {
             return Err(XskError::RingsFixed { asked, first });
         }
-        let socket = Self::bind(config, options, &xdp_umem, umem.pool())?;
+        let mut socket = Self::bind(config, options, &xdp_umem, umem.pool())?;
+        socket.joiner = Joiner::new(umem.has_fragments());
         umem.bind();
         Ok(socket)
     }
@@ -132,8 +148,8 @@ impl XskSocket {
             pool,
             batch: Box::new([FrameDesc::default(); RECEIVE_BATCH]),
             filling: Vec::with_capacity(config.fill_ring as usize),
-            within_packet: false,
-            fragments: 0,
+            joiner: Joiner::default(),
+            tx_fragments: 0,
             misplaced: 0,
             tap: None,
         };
@@ -195,8 +211,20 @@ impl XskSocket {
         added
     }
 
-    /// Appends the packets received, at most [`RECEIVE_BATCH`]; returns how many.
+    /// Appends the packets received, at most [`RECEIVE_BATCH`], on a UMEM whose packets lie in one frame each; returns how
+    /// many.
     pub fn receive(&mut self, umem: &mut Umem, batch: &mut Vec<Frame<Rx>>) -> usize {
+        self.receive_parts(umem, batch, &mut Vec::new())
+    }
+
+    /// Appends the frames received, at most [`RECEIVE_BATCH`] and those of one more packet; returns how many. Each is a
+    /// packet, but for those within `long`, in ascending order, each of which is one packet in several frames.
+    pub fn receive_parts(
+        &mut self,
+        umem: &mut Umem,
+        batch: &mut Vec<Frame<Rx>>,
+        long: &mut Vec<Range<usize>>,
+    ) -> usize {
         self.check(umem);
         // SAFETY: the frames are of the UMEM that this socket was opened on.
         let mut count = unsafe { self.rx.consume(&mut self.batch[..]) };
@@ -209,26 +237,52 @@ impl XskSocket {
         if count > 0 && self.busy_poll == BusyPoll::Begun {
             self.see_who_is_polled();
         }
-        let before = batch.len();
+        let (before, before_long) = (batch.len(), long.len());
         for descriptor in &self.batch[..count] {
-            let first = !self.within_packet;
-            self.within_packet = descriptor.has_more_frames();
-            if !first || self.within_packet {
-                self.fragments += 1;
-                umem.reject(descriptor);
-                continue;
-            }
-            match umem.received(descriptor) {
-                Received::Packet(frame) => batch.push(frame),
-                Received::Misplaced => self.misplaced += 1,
+            let more = descriptor.has_more_frames();
+            let frame = match umem.received(descriptor) {
+                Received::Packet(frame) => Some(frame),
+                Received::Misplaced => {
+                    self.misplaced += 1;
+                    None
+                }
+            };
+            if more || self.joiner.is_within() {
+                self.joiner.take(umem, frame, more, batch, long);
+            } else {
+                batch.extend(frame);
             }
         }
-        if let Some(tap) = &mut self.tap {
-            for frame in &batch[before..] {
-                tap.received(umem.packet(frame));
-            }
+        if self.tap.is_some() {
+            self.take_down_received(umem, &batch[before..], &long[before_long..], before);
         }
         batch.len() - before
+    }
+
+    /// Shows the frames received to the tap; `long` counts from `before` frames earlier.
+    #[cold]
+    fn take_down_received(
+        &mut self,
+        umem: &Umem,
+        frames: &[Frame<Rx>],
+        long: &[Range<usize>],
+        before: usize,
+    ) {
+        let Some(tap) = &mut self.tap else {
+            return;
+        };
+        let mut at = 0;
+        for range in long {
+            let (start, end) = (range.start - before, range.end - before);
+            for frame in &frames[at..start] {
+                tap.received(umem.packet(frame));
+            }
+            tap.received(&umem.linear(&frames[start..end]));
+            at = end;
+        }
+        for frame in &frames[at..] {
+            tap.received(umem.packet(frame));
+        }
     }
 
     /// Says so when packets come by no instance of NAPI that a program could poll.
@@ -285,6 +339,75 @@ impl XskSocket {
         }
         umem.transmitted_held(&frame);
         Ok(())
+    }
+
+    /// Queues one packet: the first bytes of these frames' packet areas, as many as are said of each, and the payloads of
+    /// the `held` ones. Completions free the former, and hand the latter back. `Err` gives all back: the TX ring has no room for
+    /// all of them.
+    ///
+    /// # Panics
+    ///
+    /// When there are several frames in all, and the UMEM is not made for that.
+    pub fn transmit_parts(
+        &mut self,
+        umem: &mut Umem,
+        parts: Vec<(Frame<Free>, usize)>,
+        held: Chain<Frame<Held>>,
+    ) -> Result<(), Parts> {
+        self.check(umem);
+        assert!(umem.has_fragments(), "a UMEM without fragments");
+        self.filling.clear();
+        for (frame, len) in &parts {
+            self.filling.push(umem.transmit_descriptor(frame, *len));
+        }
+        for frame in held.as_slice() {
+            // A payload begins where a fragment does (`FRAGMENT_START`).
+            self.filling
+                .push(umem.transmit_descriptor(frame, frame.len()));
+        }
+        let count = self.filling.len();
+        if let Some((_, before)) = self.filling.split_last_mut() {
+            before
+                .iter_mut()
+                .for_each(|descriptor| descriptor.set_options(XDP_PKT_CONTD));
+        }
+        if self.tap.is_some() {
+            self.take_down_parts(umem, &parts, held.as_slice());
+        }
+        // SAFETY: the caller's tokens are consumed on success: nobody touches the frames until they are completed. The ring
+        // takes all or nothing.
+        if unsafe { self.tx.produce(&self.filling) } != count {
+            return Err(Parts { parts, held });
+        }
+        for (frame, _) in parts {
+            umem.transmitted_free(&frame);
+        }
+        held.for_each(|frame| umem.transmitted_held(&frame));
+        self.tx_fragments += count as u64;
+        Ok(())
+    }
+
+    /// Shows a packet in several frames to the tap, if the ring has room for it.
+    #[cold]
+    fn take_down_parts(
+        &mut self,
+        umem: &Umem,
+        parts: &[(Frame<Free>, usize)],
+        held: &[Frame<Held>],
+    ) {
+        if self.transmit_space() < parts.len() + held.len() {
+            return;
+        }
+        let mut packet = Vec::new();
+        for (frame, len) in parts {
+            packet.extend_from_slice(umem.packet_to_send(frame, *len));
+        }
+        for frame in held {
+            packet.extend_from_slice(umem.payload(frame));
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.sent(&packet);
+        }
     }
 
     /// From now on every packet received or put into the TX ring goes by this tap.
@@ -347,7 +470,7 @@ impl XskSocket {
         Ok(())
     }
 
-    /// Packets on the TX ring that the kernel has not taken yet.
+    /// Frames on the TX ring that the kernel has not taken yet.
     pub fn queued(&mut self) -> usize {
         self.tx_ring.saturating_sub(self.tx.nb_free_exact()) as usize
     }
@@ -370,7 +493,7 @@ impl XskSocket {
         }
     }
 
-    /// Packets that the TX ring has room for.
+    /// Frames that the TX ring has room for.
     pub fn transmit_space(&mut self) -> usize {
         self.tx.nb_free_exact() as usize
     }
@@ -395,7 +518,9 @@ impl XskSocket {
             rx_ring_full: kernel.rx_ring_full(),
             rx_fill_ring_empty: kernel.rx_fill_ring_empty_descs(),
             tx_ring_empty: kernel.tx_ring_empty_descs(),
-            rx_fragments: self.fragments,
+            rx_fragments: self.joiner.fragments(),
+            rx_fragments_dropped: self.joiner.dropped(),
+            tx_fragments: self.tx_fragments,
             rx_misplaced: self.misplaced,
         })
     }
@@ -430,18 +555,22 @@ impl fmt::Debug for XskSocket {
 }
 
 /// The configuration in xsk-rs' terms.
-fn socket_config(config: &XskConfig) -> Result<SocketConfig, XskError> {
+fn socket_config(config: &XskConfig, fragments: bool) -> Result<SocketConfig, XskError> {
     let ring = |size: u32| QueueSize::new(size).map_err(|_| XskError::RingSize { size });
     let mode = match config.mode {
         BindMode::Copy => BindFlags::XDP_COPY,
         BindMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
         BindMode::Auto => BindFlags::empty(),
     };
+    let several = match fragments {
+        true => BindFlags::XDP_USE_SG,
+        false => BindFlags::empty(),
+    };
     Ok(SocketConfig::builder()
         .rx_queue_size(ring(config.rx_ring)?)
         .tx_queue_size(ring(config.tx_ring)?)
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-        .bind_flags(mode | BindFlags::XDP_USE_NEED_WAKEUP)
+        .bind_flags(mode | several | BindFlags::XDP_USE_NEED_WAKEUP)
         .build())
 }
 

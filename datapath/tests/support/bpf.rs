@@ -23,6 +23,17 @@ pub struct Redirect {
 impl Redirect {
     /// Loads the program and attaches it in native mode.
     pub fn attach(interface: u32) -> Self {
+        Self::attach_with(interface, 0)
+    }
+
+    /// The same of a program that takes packets in several buffers.
+    #[allow(dead_code, reason = "not all tests that share this module use it")]
+    pub fn attach_for_fragments(interface: u32) -> Self {
+        const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+        Self::attach_with(interface, BPF_F_XDP_HAS_FRAGS)
+    }
+
+    fn attach_with(interface: u32, flags: u32) -> Self {
         let map = create(BPF_MAP_CREATE, &[BPF_MAP_TYPE_XSKMAP, 4, 4, 64, 0]);
         let map_fd = map.as_raw_fd() as u64;
         // Opcodes: include/uapi/linux/bpf.h; fields: opcode, dst | src << 4, offset, immediate.
@@ -47,6 +58,7 @@ impl Redirect {
             low(license_at),
             high(license_at),
         ]);
+        load[11] = flags;
         load[17] = BPF_XDP;
         let program_fd = create(BPF_PROG_LOAD, &load);
         const XDP_FLAGS_DRV_MODE: u32 = 4;

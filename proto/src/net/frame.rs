@@ -36,13 +36,28 @@ pub struct UdpFrame<'a> {
 /// [`ParseError`] says why the frame is not such a packet.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<UdpFrame<'_>, ParseError> {
+    let (udp, rest) = parse_first(frame)?;
+    if rest > 0 {
+        return Err(ParseError::Truncated);
+    }
+    Ok(udp)
+}
+
+/// As [`parse`], of the first piece of a frame that lies in several pieces of memory: all headers must be in it. The payload
+/// is what this piece has of it; how many bytes of it follow in the others is told as well.
+///
+/// # Errors
+/// As [`parse_headers`], and for a wrong IPv4 checksum.
+#[inline]
+pub fn parse_first(frame: &[u8]) -> Result<(UdpFrame<'_>, usize), ParseError> {
     let headers = parse_checked(frame)?;
     let payload = frame
         .get(headers.payload_offset..)
-        .and_then(|rest| rest.get(..headers.payload_len))
         .ok_or(ParseError::Truncated)?;
+    let payload = &payload[..payload.len().min(headers.payload_len)];
+    let rest = headers.payload_len - payload.len();
     let (source, destination) = socket_addresses(&headers);
-    Ok(UdpFrame {
+    let udp = UdpFrame {
         source_mac: headers.source_mac,
         destination_mac: headers.destination_mac,
         vlans: headers.vlans,
@@ -51,7 +66,8 @@ pub fn parse(frame: &[u8]) -> Result<UdpFrame<'_>, ParseError> {
         ecn: headers.ecn,
         payload_offset: headers.payload_offset,
         payload,
-    })
+    };
+    Ok((udp, rest))
 }
 
 impl UdpFrame<'_> {

@@ -27,7 +27,7 @@ mod path;
 
 pub use checksum::fill_udp_checksum;
 pub use ecn::Ecn;
-pub use frame::{UdpFrame, parse};
+pub use frame::{UdpFrame, parse, parse_first};
 pub use parse::{
     Addresses, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, PAYLOAD_OFFSET_MAX, PacketBytes, ParseError,
     UDP_LEN, UdpHeaders, VLAN_LEN, VlanTag, Vlans, parse_headers,

@@ -27,6 +27,17 @@ pub struct Parameters {
     pub initial_credit: u64,
     /// Epoch of the cluster's configuration; both sides must have the same.
     pub epoch: u64,
+    /// Blocks longer than [`Self::max_payload`], if it takes any. They are sent only between two sides that both do.
+    pub long: Option<LongBlocks>,
+}
+
+/// How a receiver takes blocks that are longer than those that lie in one piece of its memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LongBlocks {
+    /// As [`Parameters::payload_offset`], of the packets of long blocks.
+    pub payload_offset: u16,
+    /// Most bytes of payload in such a packet.
+    pub max_payload: u16,
 }
 
 impl Default for Parameters {
@@ -39,6 +50,7 @@ impl Default for Parameters {
             queues: 1,
             initial_credit: 0,
             epoch: 0,
+            long: None,
         }
     }
 }
@@ -54,6 +66,16 @@ impl Parameters {
             return None;
         }
         geometry::span(self.payload_offset, l4_overhead)
+    }
+
+    /// The span of packets with long blocks, as [`Self::span_for`]; `None` if the receiver takes none, or none that the
+    /// sender can make.
+    pub(super) fn long_span_for(&self, l4_overhead: u16) -> Option<u16> {
+        let long = self.long?;
+        if long.max_payload <= self.max_payload {
+            return None;
+        }
+        geometry::span(long.payload_offset, l4_overhead)
     }
 }
 

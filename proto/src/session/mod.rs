@@ -81,7 +81,7 @@ use window::Tuner;
 pub use acceptor::{
     Acceptor, AcceptorConfig, AcceptorCounters, Answer, Occupancy, RetryPolicy, Verdict,
 };
-pub use config::{Config, Congestion, MIN_MAX_PAYLOAD, Parameters};
+pub use config::{Config, Congestion, LongBlocks, MIN_MAX_PAYLOAD, Parameters};
 pub use fate::Watched;
 pub use handshake::{Refusal, RefuseReason, Reset, Versions, hello_id, negotiate};
 pub use id::{ConnectionId, Generations};
@@ -121,6 +121,8 @@ pub struct Session<B> {
     peer: Option<Parameters>,
     /// Of Data packets to the peer.
     span: u16,
+    /// The same for long blocks, once it is known that both sides take them.
+    long_span: Option<u16>,
     state: State,
     /// What may go to the peer's address as long as nothing proves that it is the peer's.
     budget: AddressBudget,
@@ -182,12 +184,15 @@ impl<B> Session<B> {
     /// # Errors
     /// There can be no session; [`Refusal::packet`] is the answer to send.
     pub fn accept(
-        config: Config,
+        mut config: Config,
         local_id: u32,
         hello: &Packet<'_>,
         now: Time,
     ) -> Result<Self, Refusal> {
         let (greeting, span) = handshake::judge_hello(&config, hello)?;
+        // Who takes none sends none, so this side need not be prepared for them.
+        let long = greeting.parameters.long_span_for(config.l4_overhead);
+        config.local.long = config.local.long.filter(|_| long.is_some());
         let state = State::Accepted(Waiter::new(&config, greeting.token, now));
         let mut session = Self::new(config, local_id, now, state);
         session.budget = AddressBudget::UNPROVEN;
@@ -210,6 +215,7 @@ impl<B> Session<B> {
             control: ControlSender::new(),
             pmtu: Pmtu::closed(),
             padding: 0,
+            max_control: u16::MAX,
             acked: false,
         };
         Self {
@@ -217,6 +223,7 @@ impl<B> Session<B> {
             peer_id: 0,
             peer: None,
             span: HEADER_LEN as u16,
+            long_span: None,
             state,
             budget: AddressBudget::VALIDATED,
             recovery,
@@ -252,7 +259,19 @@ impl<B> Session<B> {
     /// The peer's parameters are known.
     fn meet(&mut self, parameters: Parameters, span: u16) {
         self.outbox.blocks.grant(parameters.initial_credit);
-        self.outbox.pmtu = Pmtu::new(&parameters, self.config.max_send_payload);
+        self.long_span = parameters
+            .long_span_for(self.config.l4_overhead)
+            .filter(|_| self.config.local.long.is_some());
+        let most = self
+            .long_span
+            .and(parameters.long)
+            .map_or(parameters.max_payload, |long| long.max_payload);
+        let longest = Parameters {
+            max_payload: most,
+            ..parameters
+        };
+        self.outbox.pmtu = Pmtu::new(&longest, self.config.max_send_payload);
+        self.outbox.max_control = parameters.max_payload;
         self.payload_limit = self.outbox.pmtu.limit();
         self.told_limit = self.payload_limit;
         self.peer = Some(parameters);
@@ -369,6 +388,29 @@ impl<B> Session<B> {
     #[must_use]
     pub const fn max_block(&self) -> u16 {
         self.payload_limit
+    }
+
+    /// Whether blocks longer than [`Parameters::max_payload`] may come and go: both sides take them.
+    #[must_use]
+    pub const fn has_long_blocks(&self) -> bool {
+        self.long_span.is_some()
+    }
+
+    /// The span of a Data packet with so many bytes of payload.
+    fn span_of(&self, payload: u16) -> u16 {
+        match (self.long_span, &self.peer) {
+            (Some(span), Some(peer)) if payload > peer.max_payload => span,
+            _ => self.span,
+        }
+    }
+
+    /// Most bytes of payload in a Data packet from the peer.
+    fn max_received(&self) -> u16 {
+        let local = &self.config.local;
+        match (self.long_span, local.long) {
+            (Some(_), Some(long)) => long.max_payload.max(local.max_payload),
+            _ => local.max_payload,
+        }
     }
 
     /// Takes over what was learnt about the path. When less fits, what is too long comes back.

@@ -17,15 +17,17 @@ pub(super) struct Outbox<B> {
     pub(super) pmtu: Pmtu,
     /// So many bytes longer is a Data packet than a Control packet with the same payload: its padding.
     pub(super) padding: u16,
+    /// Most bytes of payload in a Data packet that is not long: control is never longer than those.
+    pub(super) max_control: u16,
     /// Something was acknowledged for the first time; whoever takes note takes it back.
     pub(super) acked: bool,
 }
 
 impl<B> Outbox<B> {
     /// Most bytes of the control stream that a packet may have now. Where a probe has shown that the path takes more than
-    /// any path does, the packet is as long as one with the longest block, and says as much about the path.
+    /// any path does, the packet is as long as one with the longest block that is not long, and says as much about the path.
     pub(super) fn control_payload(&self) -> u16 {
-        let proved = self.pmtu.proved();
+        let proved = self.pmtu.proved().map(|limit| limit.min(self.max_control));
         let most = proved.map_or(0, |limit| limit.saturating_add(self.padding));
         most.max(MIN_CONTROL_PAYLOAD)
     }

@@ -192,7 +192,7 @@ impl<B> Session<B> {
             len: header.payload_len.get(),
             crc: packet.payload_crc,
         };
-        let max = self.config.local.max_payload;
+        let max = self.max_received();
         if meta.len > max {
             return Err(Violation::PayloadTooLong { len: meta.len, max }.into());
         }

@@ -199,14 +199,15 @@ impl<B> Session<B> {
     /// As long as a Data packet with a payload of this size.
     fn build_probe(&mut self, now: Time, probe: Probe) -> Transmit<'_, B> {
         let payload = &ZEROS[..usize::from(probe.size)];
-        let size = usize::from(self.span) + payload.len();
+        let span = self.span_of(probe.size);
+        let size = usize::from(span) + payload.len();
         let content = Content::Probe(probe);
         let number = self.recovery.on_sent(now, content, size as u32);
         self.overtake_due = true;
         let mut header = Header::new(Kind::Probe, self.peer_id);
         header.packet_number = U64::new(number);
         header.payload_len = U16::new(probe.size);
-        header.span = U16::new(self.span);
+        header.span = U16::new(span);
         wire::seal(&mut header, wire::payload_crc(payload));
         Transmit::Inline { header, payload }
     }
@@ -239,7 +240,7 @@ impl<B> Session<B> {
         let content = Content::Block { slot, number };
         let (span, len) = match void {
             true => (HEADER_LEN, 0),
-            false => (usize::from(self.span), usize::from(meta.len)),
+            false => (usize::from(self.span_of(meta.len)), usize::from(meta.len)),
         };
         let mut header = self.track(now, Kind::Data, content, span, len);
         header.transfer = U32::new(meta.transfer);

@@ -7,8 +7,8 @@ use super::network::Address;
 use super::pump::Nic;
 use super::random::Random;
 use super::server::ServerPlan;
-use crate::geometry::MIN_MTU;
-use crate::session::{Config, Congestion, Parameters, RetryPolicy};
+use crate::geometry::{MAX_FRAME_PAYLOAD, MAX_LONG_PAYLOAD, MIN_MTU};
+use crate::session::{Config, Congestion, LongBlocks, Parameters, RetryPolicy};
 use crate::time::Time;
 use core::time::Duration;
 
@@ -293,7 +293,10 @@ fn mtus(random: &mut Random) -> Vec<(Time, usize)> {
     let mut at = START;
     let mut mtus = Vec::new();
     for _ in 0..random.pick(&[1, 2, 2, 3, 4]) {
-        mtus.push((at, random.pick(&[MIN_MTU, 1500, 2000, 2500, 3498, 9000])));
+        mtus.push((
+            at,
+            random.pick(&[MIN_MTU, 1500, 2000, 2500, 3498, 9000, 65_535]),
+        ));
         at += Duration::from_nanos(random.magnitude(100 * MICRO, 3 * SECOND));
     }
     mtus
@@ -311,7 +314,13 @@ fn config(random: &mut Random, window: u64, long: bool) -> Config {
                 random.pick(&[512, 1024, 3584])
             },
             initial_credit: window,
+            long: if long { long_blocks(random) } else { None },
             ..Parameters::default()
+        },
+        max_send_payload: if long {
+            MAX_LONG_PAYLOAD as u16
+        } else {
+            MAX_FRAME_PAYLOAD as u16
         },
         max_ack_delay: Duration::from_micros(random.pick(&[1000, 1000, 100, 25_000])),
         congestion: random.pick(&[Congestion::Delay, Congestion::Cubic]),
@@ -332,9 +341,17 @@ fn nic(random: &mut Random) -> Nic {
     }
 }
 
+/// What a side that takes packets in several frames says, as most do.
+fn long_blocks(random: &mut Random) -> Option<LongBlocks> {
+    random.chance(700_000).then(|| LongBlocks {
+        payload_offset: random.pick(&[512, 512, 504, 128]),
+        max_payload: random.pick(&[4096, 8192, MAX_LONG_PAYLOAD as u16]),
+    })
+}
+
 fn block_len(random: &mut Random, long: bool) -> u64 {
     if long {
-        return 3584;
+        return random.pick(&[3584, 8192, MAX_LONG_PAYLOAD as u64]);
     }
     match random.within(0, 9) {
         0..7 => random.within(1, 200),

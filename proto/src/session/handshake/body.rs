@@ -16,7 +16,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::versions::Versions;
-use crate::session::config::Parameters;
+use crate::session::config::{LongBlocks, Parameters};
 
 /// Least payload of a Hello in bytes: the answer has room, and is never longer.
 pub(in crate::session) const MIN_HELLO_PAYLOAD: usize = 256;
@@ -34,6 +34,8 @@ const EXTENSION_COOKIE: u16 = 1;
 /// Reserved: a message of the key exchange that will protect the session. Passed over so far.
 #[cfg(test)]
 const EXTENSION_KEY_EXCHANGE: u16 = 2;
+/// Long blocks: their payload offset, and the most bytes of payload.
+const EXTENSION_LONG_BLOCKS: u16 = 3;
 
 #[derive(Copy, Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -53,6 +55,13 @@ struct Body {
 
 #[derive(Copy, Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+struct LongBody {
+    payload_offset: U16,
+    max_payload: U16,
+}
+
+#[derive(Copy, Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
 struct ExtensionHead {
     kind: U16,
     len: U16,
@@ -62,9 +71,10 @@ struct ExtensionHead {
 const _: () = {
     let cookie = size_of::<ExtensionHead>() + MAX_COOKIE;
     let exchange = size_of::<ExtensionHead>() + 200;
+    let long = size_of::<ExtensionHead>() + size_of::<LongBody>();
     assert!(REPLY_PAYLOAD == 40);
-    assert!(REPLY_PAYLOAD + cookie + exchange <= MAX_HELLO_PAYLOAD);
-    assert!(REPLY_PAYLOAD + exchange <= MIN_HELLO_PAYLOAD);
+    assert!(REPLY_PAYLOAD + cookie + exchange + long <= MAX_HELLO_PAYLOAD);
+    assert!(REPLY_PAYLOAD + exchange + long <= MIN_HELLO_PAYLOAD);
 };
 
 /// What a Hello or a HelloReply says.
@@ -99,6 +109,13 @@ impl<'a> Greeting<'a> {
         };
         buffer.clear();
         buffer.extend_from_slice(body.as_bytes());
+        if let Some(long) = self.parameters.long {
+            let body = LongBody {
+                payload_offset: U16::new(long.payload_offset),
+                max_payload: U16::new(long.max_payload),
+            };
+            push_extension(EXTENSION_LONG_BLOCKS, body.as_bytes(), buffer);
+        }
         if !self.cookie.is_empty() {
             push_extension(EXTENSION_COOKIE, self.cookie, buffer);
         }
@@ -138,10 +155,20 @@ impl<'a> Greeting<'a> {
                 queues: body.queues.get(),
                 initial_credit: body.initial_credit.get(),
                 epoch: body.epoch.get(),
+                long: read_long(find_extension(extensions, EXTENSION_LONG_BLOCKS)?),
             },
             cookie: find_extension(extensions, EXTENSION_COOKIE)?.unwrap_or_default(),
         })
     }
+}
+
+/// What the extension says; more bytes than are known here are passed over.
+fn read_long(extension: Option<&[u8]>) -> Option<LongBlocks> {
+    let (body, _) = LongBody::ref_from_prefix(extension?).ok()?;
+    Some(LongBlocks {
+        payload_offset: body.payload_offset.get(),
+        max_payload: body.max_payload.get(),
+    })
 }
 
 /// Appends an extension.
@@ -192,6 +219,7 @@ mod tests {
                 max_payload: 3584,
                 initial_credit: 1 << 33,
                 epoch: 12,
+                long: None,
             },
             cookie,
         }
@@ -215,6 +243,28 @@ mod tests {
         assert_eq!(Greeting::read_reply(&buffer[..39]), None);
         buffer.resize(MAX_HELLO_PAYLOAD + 1, 0);
         assert_eq!(Greeting::read_reply(&buffer), None, "too long");
+    }
+
+    #[test]
+    fn long_blocks_are_announced_beside_the_others() {
+        let long = LongBlocks {
+            payload_offset: 512,
+            max_payload: 53_760,
+        };
+        let mut greeting = greeting(&[7; 24]);
+        greeting.parameters.long = Some(long);
+        let mut buffer = Vec::new();
+        greeting.write(MIN_HELLO_PAYLOAD, &mut buffer);
+        assert_eq!(Greeting::read_hello(&buffer), Some(greeting));
+        greeting.cookie = &[];
+        greeting.write(REPLY_PAYLOAD, &mut buffer);
+        assert_eq!(buffer.len(), REPLY_PAYLOAD + 8);
+        assert_eq!(Greeting::read_reply(&buffer), Some(greeting));
+        // One that is too short to say anything says nothing.
+        buffer.truncate(REPLY_PAYLOAD);
+        push_extension(EXTENSION_LONG_BLOCKS, &[0; 3], &mut buffer);
+        let read = Greeting::read_reply(&buffer).unwrap();
+        assert_eq!(read.parameters.long, None);
     }
 
     #[test]

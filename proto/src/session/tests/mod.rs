@@ -4,6 +4,7 @@ mod delivery;
 mod endings;
 mod handshake;
 mod hostile;
+mod long;
 mod path;
 mod restart;
 mod transfer;
