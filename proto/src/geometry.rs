@@ -153,8 +153,12 @@ pub const fn max_payload_for_mtu(mtu: usize) -> usize {
     )
 }
 
-/// Longest payload of a long block that a packet of this MTU carries on untagged Ethernet; `None` if it is no longer than
-/// that of a packet in one chunk.
+/// What is longer than one chunk and less than this leaves chunks half empty, and disks want full ones: two full ones at
+/// the receiver.
+pub const MIN_LONG_PAYLOAD: usize = 2 * FRAGMENT_LEN - LONG_PAYLOAD_OFFSET;
+
+/// Longest payload of a long block that a packet of this MTU carries on untagged Ethernet; `None` if it is less than
+/// [`MIN_LONG_PAYLOAD`].
 #[must_use]
 pub const fn max_long_payload_for_mtu(mtu: usize) -> Option<u16> {
     let on_wire = (mtu + ETHERNET_LEN).saturating_sub(LONG_PAYLOAD_OFFSET);
@@ -163,7 +167,7 @@ pub const fn max_long_payload_for_mtu(mtu: usize) -> Option<u16> {
     } else {
         MAX_LONG_PAYLOAD
     };
-    if most > MAX_FRAME_PAYLOAD {
+    if most >= MIN_LONG_PAYLOAD {
         Some(most as u16)
     } else {
         None
@@ -231,8 +235,8 @@ mod tests {
             (1500, None),
             (3498, None),
             (4082, None),
-            (4593, None),
-            (4594, Some(4096)),
+            (7153, None),
+            (7154, Some(6656)),
             (9000, Some(8192)),
             (54_257, Some(53_248)),
             (54_258, Some(53_760)),

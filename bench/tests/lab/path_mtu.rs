@@ -7,8 +7,8 @@ use super::support::daemon::Daemon;
 use super::support::hosts::{Hosts, Link};
 use super::support::{Directory, files, ready};
 
-/// Payloads of 7 and 2 sectors: what a frame holds, and what fits an MTU of 1500.
-const JUMBO: u64 = 3584;
+/// Payloads of 16 and 2 sectors: what fits an MTU of 9000, in several frames, and one of 1500.
+const JUMBO: u64 = 8192;
 const ORDINARY: u64 = 1024;
 
 const SIZE: u64 = 256 << 20;
