@@ -117,7 +117,7 @@ fn planner(c: &mut Criterion) {
             let mut cutter = Cutter::new(0, blk_proto::geometry::GRID);
             let mut count = 0;
             while let Some(plan) = cutter.plan(LEN as u16) {
-                count += plan.count();
+                count += plan.frames();
                 cutter.reading(plan);
             }
             count
