@@ -85,7 +85,7 @@ fn long_packets_carry_every_size() {
         let edges = [3072, 3584, longest, 2 * longest, GRID, 2 * GRID];
         let sizes = edges
             .into_iter()
-            .flat_map(|edge| [edge - 1, edge, edge + 1, edge + 512, edge + 4096]);
+            .flat_map(|edge| [edge - 1, edge, edge + 1]);
         for size in sizes.chain([0, 1, 511, 512, 32_769, 8 * GRID + 77]) {
             let host = if size % 3 == 0 { V6 } else { V4 };
             for (outcome, _) in lab.there_and_back(host, size) {
