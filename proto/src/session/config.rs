@@ -68,13 +68,15 @@ impl Parameters {
         geometry::span(self.payload_offset, l4_overhead)
     }
 
+    /// What it says of long blocks; what is no longer than the others is none.
+    pub(super) fn long_blocks(&self) -> Option<LongBlocks> {
+        self.long.filter(|long| long.max_payload > self.max_payload)
+    }
+
     /// The span of packets with long blocks, as [`Self::span_for`]; `None` if the receiver takes none, or none that the
     /// sender can make.
     pub(super) fn long_span_for(&self, l4_overhead: u16) -> Option<u16> {
-        let long = self.long?;
-        if long.max_payload <= self.max_payload {
-            return None;
-        }
+        let long = self.long_blocks()?;
         geometry::span(long.payload_offset, l4_overhead)
     }
 }

@@ -121,7 +121,7 @@ pub struct Session<B> {
     peer: Option<Parameters>,
     /// Of Data packets to the peer.
     span: u16,
-    /// The same for long blocks, once it is known that both sides take them.
+    /// The same for long blocks, if both sides take them and the peer wants them where this side can put them.
     long_span: Option<u16>,
     state: State,
     /// What may go to the peer's address as long as nothing proves that it is the peer's.
@@ -191,8 +191,8 @@ impl<B> Session<B> {
     ) -> Result<Self, Refusal> {
         let (greeting, span) = handshake::judge_hello(&config, hello)?;
         // Who takes none sends none, so this side need not be prepared for them.
-        let long = greeting.parameters.long_span_for(config.l4_overhead);
-        config.local.long = config.local.long.filter(|_| long.is_some());
+        let theirs = greeting.parameters.long_blocks();
+        config.local.long = config.local.long.filter(|_| theirs.is_some());
         let state = State::Accepted(Waiter::new(&config, greeting.token, now));
         let mut session = Self::new(config, local_id, now, state);
         session.budget = AddressBudget::UNPROVEN;
@@ -261,16 +261,10 @@ impl<B> Session<B> {
         self.outbox.blocks.grant(parameters.initial_credit);
         self.long_span = parameters
             .long_span_for(self.config.l4_overhead)
-            .filter(|_| self.config.local.long.is_some());
-        let most = self
-            .long_span
-            .and(parameters.long)
-            .map_or(parameters.max_payload, |long| long.max_payload);
-        let longest = Parameters {
-            max_payload: most,
-            ..parameters
-        };
-        self.outbox.pmtu = Pmtu::new(&longest, self.config.max_send_payload);
+            .filter(|_| self.config.local.long_blocks().is_some());
+        let long = self.long_span.and(parameters.long);
+        let longest = long.map(|long| long.max_payload);
+        self.outbox.pmtu = Pmtu::new(&parameters, longest, self.config.max_send_payload);
         self.outbox.max_control = parameters.max_payload;
         self.payload_limit = self.outbox.pmtu.limit();
         self.told_limit = self.payload_limit;
@@ -390,10 +384,16 @@ impl<B> Session<B> {
         self.payload_limit
     }
 
-    /// Whether blocks longer than [`Parameters::max_payload`] may come and go: both sides take them.
+    /// Whether blocks longer than [`Parameters::max_payload`] may come: both sides have announced that they take some. Whether this
+    /// side can send them is another question.
     #[must_use]
-    pub const fn has_long_blocks(&self) -> bool {
-        self.long_span.is_some()
+    pub fn has_long_blocks(&self) -> bool {
+        self.long_received().is_some()
+    }
+
+    fn long_received(&self) -> Option<LongBlocks> {
+        let theirs = self.peer.as_ref().and_then(Parameters::long_blocks);
+        self.config.local.long_blocks().filter(|_| theirs.is_some())
     }
 
     /// The span of a Data packet with so many bytes of payload.
@@ -406,10 +406,9 @@ impl<B> Session<B> {
 
     /// Most bytes of payload in a Data packet from the peer.
     fn max_received(&self) -> u16 {
-        let local = &self.config.local;
-        match (self.long_span, local.long) {
-            (Some(_), Some(long)) => long.max_payload.max(local.max_payload),
-            _ => local.max_payload,
+        match self.long_received() {
+            Some(long) => long.max_payload,
+            None => self.config.local.max_payload,
         }
     }
 
@@ -418,6 +417,8 @@ impl<B> Session<B> {
         let limit = self.outbox.pmtu.limit();
         if limit < self.payload_limit {
             self.outbox.blocks.give_back_longer(limit);
+            let longest = u64::from(limit) + u64::from(self.span_of(limit));
+            self.recovery.on_shorter_packets(longest);
         }
         self.payload_limit = limit;
     }

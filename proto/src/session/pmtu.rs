@@ -19,6 +19,10 @@
 //! a while does not look like a path with a smaller MTU. For the same reason a run of lost blocks is no proof of a black
 //! hole by itself, since a full queue on the path makes such runs too: it is verified (section 4.3 of RFC 8899).
 //!
+//! A probe of a long block may get through where the blocks do not: a queue on the path that holds one or two such packets takes
+//! the probe, which goes first, and drops what follows it. Probes would answer for the path for ever. So when they have done that
+//! [`MAX_VAIN`] times and no long block has arrived in between, blocks are short for a while.
+//!
 //! ICMP is not needed and not heard.
 
 use core::time::Duration;
@@ -33,6 +37,8 @@ const MAX_PROBES: u8 = 3;
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
 /// Lost blocks in a row, above the base and with none as long acknowledged between them, that call for a look.
 const SUSPICIOUS_LOSSES: u8 = 4;
+/// Verified so often, while long blocks are lost and none arrives, the path is not fit for them.
+const MAX_VAIN: u8 = 3;
 /// Wait before the search after a second black hole; doubles with each one until a rest has passed without.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -65,6 +71,8 @@ pub(super) struct Counters {
     pub(super) probes: u64,
     /// Times that the limit fell back to the base.
     pub(super) black_holes: u64,
+    /// Times that it fell from that of long blocks to that of short ones, since only probes arrived.
+    pub(super) shortened: u64,
 }
 
 /// The largest payload that the path is known to take, and the search for a larger one.
@@ -72,6 +80,8 @@ pub(super) struct Counters {
 pub(super) struct Pmtu {
     granule: u16,
     base: u16,
+    /// Longest block that is not a long one.
+    short: u16,
     most: u16,
     limit: u16,
     /// Smallest size known not to fit. Above `most` if none is.
@@ -87,7 +97,11 @@ pub(super) struct Pmtu {
     /// Blocks above the base that were lost since one as long as the longest of them was acknowledged.
     losses: u8,
     longest_lost: u16,
-    /// Black holes since the last rest without one.
+    /// Longest block lost since one as long arrived; unlike `longest_lost`, probes do not count.
+    missing: u16,
+    /// Times that a probe was believed while long blocks were missing.
+    vain: u8,
+    /// Black holes, and falls to short blocks, since the last rest without one.
     recent_holes: u32,
     pub(super) counters: Counters,
 }
@@ -98,6 +112,7 @@ impl Pmtu {
         Self {
             granule: 1,
             base: 0,
+            short: 0,
             most: 0,
             limit: 0,
             ceiling: 0,
@@ -111,31 +126,36 @@ impl Pmtu {
             oldest_id: 0,
             losses: 0,
             longest_lost: 0,
+            missing: 0,
+            vain: 0,
             recent_holes: 0,
             counters: Counters {
                 probes: 0,
                 black_holes: 0,
+                shortened: 0,
             },
         }
     }
 
-    /// For a peer with these parameters, when this side sends at most `local` bytes of payload.
-    pub(super) fn new(peer: &Parameters, local: u16) -> Self {
+    /// For a peer with these parameters, when this side sends at most `local` bytes of payload; `long`: most bytes of payload
+    /// in long blocks, if the two sides send any.
+    pub(super) fn new(peer: &Parameters, long: Option<u16>, local: u16) -> Self {
         let granule = peer.granule.max(1);
-        let most = geometry::round_down(
-            usize::from(peer.max_payload.min(local)),
-            usize::from(granule),
-        ) as u16;
-        // A peer with a granule beyond what this side sends: what is left is one block that is a whole file.
-        let most = if most == 0 {
-            peer.max_payload.min(local)
-        } else {
-            most
+        let bound = |longest: u16| {
+            let most = longest.min(local);
+            match geometry::round_down(usize::from(most), usize::from(granule)) as u16 {
+                // A peer with a granule beyond what this side sends: what is left is one block that is a whole file.
+                0 => most,
+                rounded => rounded,
+            }
         };
+        let short = bound(peer.max_payload);
+        let most = long.map_or(short, |long| bound(long).max(short));
         let base = geometry::base_payload(peer.payload_offset, granule).min(most);
         let mut pmtu = Self {
             granule,
             base,
+            short,
             most,
             limit: base,
             ceiling: u32::from(most) + 1,
@@ -219,6 +239,10 @@ impl Pmtu {
             self.advance();
         } else if awaited && self.phase == Phase::Verify {
             self.trust();
+            self.vain += u8::from(self.missing > self.short);
+            if self.vain >= MAX_VAIN {
+                self.shorten();
+            }
         }
     }
 
@@ -254,6 +278,9 @@ impl Pmtu {
         if fits || verified {
             self.trust();
         }
+        if len > self.short && len >= self.missing {
+            (self.missing, self.vain) = (0, 0);
+        }
     }
 
     /// A packet with a block of this length was lost, or another one as long.
@@ -263,6 +290,7 @@ impl Pmtu {
             return;
         }
         self.longest_lost = self.longest_lost.max(len);
+        self.missing = self.missing.max(len);
         self.losses = self.losses.saturating_add(1);
         if self.losses >= SUSPICIOUS_LOSSES {
             self.verify();
@@ -291,25 +319,43 @@ impl Pmtu {
         }
     }
 
+    /// A black hole: back to the base.
     fn fall_back(&mut self) {
-        self.limit = self.base;
-        self.ceiling = u32::from(self.most) + 1;
-        self.losses = 0;
-        self.longest_lost = 0;
+        let wait = self.backoff();
+        self.fall(self.base);
         self.counters.black_holes += 1;
+        match wait {
+            None => self.advance(),
+            wait => self.phase = Phase::Rest { wait, until: None },
+        }
+    }
+
+    /// Only probes arrive: back to short blocks. A search at once would find what is known already.
+    fn shorten(&mut self) {
+        let wait = self.backoff().or(Some(FIRST_BACKOFF));
+        self.fall(self.short);
+        self.counters.shortened += 1;
+        self.phase = Phase::Rest { wait, until: None };
+    }
+
+    fn fall(&mut self, limit: u16) {
+        self.limit = limit;
+        self.ceiling = u32::from(self.most) + 1;
+        (self.losses, self.longest_lost) = (0, 0);
+        (self.missing, self.vain) = (0, 0);
         self.oldest_id = self.next_id;
-        let wait = match self.recent_holes {
+        self.recent_holes = self.recent_holes.saturating_add(1);
+    }
+
+    /// How long not to search after the next fall.
+    fn backoff(&self) -> Option<Duration> {
+        match self.recent_holes {
             0 => None,
             n => Some(
                 FIRST_BACKOFF
                     .saturating_mul(1 << (n - 1).min(10))
                     .min(RAISE_INTERVAL),
             ),
-        };
-        self.recent_holes = self.recent_holes.saturating_add(1);
-        match wait {
-            None => self.advance(),
-            wait => self.phase = Phase::Rest { wait, until: None },
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) struct Recovery {
     in_flight: u64,
     /// When the first packet was sent after a time without any in flight.
     busy_since: u64,
-    /// Size of the largest packet so far.
+    /// Size of the largest packet that was sent since the path's limit last fell.
     packet_size: u64,
     /// Marks of congestion that the peer has counted.
     ce_packets: u64,
@@ -246,6 +246,12 @@ impl Recovery {
         }
         self.pacer.on_sent(self.last_sent, u64::from(size));
         number
+    }
+
+    /// From now on packets have at most so many bytes of UDP payload, fewer than before.
+    pub(super) fn on_shorter_packets(&mut self, size: u64) {
+        self.packet_size = self.packet_size.min(size).max(FIRST_PACKET);
+        self.retune();
     }
 
     /// From now on [`Counters::watched`] tells of those of these packets that are outstanding, and of no others. They were sent after

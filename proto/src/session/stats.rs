@@ -41,6 +41,8 @@ pub struct Stats {
     pub path_probes: u64,
     /// Times that the path was found to take less than before.
     pub black_holes: u64,
+    /// Times that blocks became short because no long ones arrived, though the path took probes of their length.
+    pub shortened: u64,
     /// Ack packets sent.
     pub acks_sent: u64,
     /// Ack packets received.
@@ -94,6 +96,7 @@ impl<B> Session<B> {
             payload_limit: self.payload_limit,
             path_probes: self.outbox.pmtu.counters.probes,
             black_holes: self.outbox.pmtu.counters.black_holes,
+            shortened: self.outbox.pmtu.counters.shortened,
             srtt: Duration::from_nanos(self.recovery.rtt.smoothed()),
             min_rtt: Duration::from_nanos(self.recovery.rtt.min()),
             cwnd: self.recovery.controller.window(),

@@ -349,7 +349,12 @@ impl Server {
                     block,
                     acked,
                 } => guest.on_returned(transfer, (block, acked), &mut self.frames, around)?,
-                Happening::Closed(reason) => on_closed(reason)?,
+                Happening::Closed(reason) => {
+                    if reason == CloseReason::Undelivered {
+                        around.truth.on_given_up(guest.address);
+                    }
+                    on_closed(reason)?;
+                }
             }
         }
         for get in &mut guest.gets {

@@ -51,6 +51,8 @@ pub struct Truth {
     cut_anew: BTreeSet<Contents>,
     /// Clients whose half-open sessions had to make room for others, and who were not told so yet.
     evicted: BTreeSet<Address>,
+    /// Clients whose sessions the server gave up since what it sent did not arrive, and who were not told so yet.
+    given_up: BTreeSet<Address>,
     /// What clients were told is durable, by client and file.
     acknowledged: BTreeMap<(u32, u32), Contents>,
     sabotage: Option<Sabotage>,
@@ -114,6 +116,17 @@ impl Truth {
     /// Whether a session of this client had to make room; forgets it.
     pub fn was_evicted(&mut self, address: Address) -> bool {
         self.evicted.remove(&address)
+    }
+
+    /// The server gave this client's session up: nothing that it sent arrived. The Close that says so may be lost, or come after a
+    /// Reset that was sent later.
+    pub fn on_given_up(&mut self, address: Address) {
+        self.given_up.insert(address);
+    }
+
+    /// Whether the server gave a session of this client up; forgets it.
+    pub fn was_given_up(&mut self, address: Address) -> bool {
+        self.given_up.remove(&address)
     }
 
     /// A client was told that its file is durable.

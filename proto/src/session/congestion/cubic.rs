@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, Growth};
 use super::hystart::HyStart;
-use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, MIN_PACKETS, rate};
+use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, least_window, rate};
 
 /// After a mark, the window is multiplied by this: 85 % (RFC 8511).
 const MARKED: (u64, u64) = (17, 20);
@@ -37,7 +37,7 @@ pub(in super::super) struct Cubic {
 
 impl Cubic {
     pub(super) fn new(max: u64) -> Self {
-        let max = max.max(MIN_PACKETS * FIRST_PACKET);
+        let max = max.max(least_window(FIRST_PACKET));
         Self {
             window: INITIAL_WINDOW.min(max),
             max,
@@ -53,7 +53,7 @@ impl Cubic {
     }
 
     fn bound(&self, window: u64) -> u64 {
-        window.min(self.max).max(MIN_PACKETS * self.packet_size)
+        window.min(self.max).max(least_window(self.packet_size))
     }
 
     fn leave_slow_start(&mut self) {

@@ -25,7 +25,7 @@ use self::state::{Mode, PROBE_LEAST, PROBE_LENGTH, PROBE_MOST, PROBE_ROUNDS, Pro
 use super::ambient::AmbientLoss;
 use super::base::BaseRtt;
 use super::curve::{Curve, Growth};
-use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, MIN_PACKETS, rate};
+use super::{AckSample, Controller, FIRST_PACKET, INITIAL_WINDOW, LossSample, least_window, rate};
 
 /// Queueing delay to aim at, for a large window.
 const TARGET: u64 = 2_000_000;
@@ -113,7 +113,7 @@ pub(in super::super) struct Delay {
 
 impl Delay {
     pub(super) fn new(max: u64) -> Self {
-        let max = max.max(MIN_PACKETS * FIRST_PACKET);
+        let max = max.max(least_window(FIRST_PACKET));
         Self {
             window: INITIAL_WINDOW.min(max),
             max,
@@ -143,7 +143,7 @@ impl Delay {
     }
 
     fn set_window(&mut self, window: u64) {
-        self.window = window.min(self.max).max(MIN_PACKETS * self.packet_size);
+        self.window = window.min(self.max).max(least_window(self.packet_size));
     }
 
     fn scale_window(&mut self, factor: f64) {
@@ -210,7 +210,7 @@ impl Delay {
             self.before_yielding = self.window;
         } else if !competing {
             let yielded = self.window < self.before_yielding / 8 * 7
-                || self.window < 2 * MIN_PACKETS * self.packet_size;
+                || self.window < 2 * least_window(self.packet_size);
             self.stuck = if yielded { self.stuck + 1 } else { 0 };
             if self.stuck >= STUCK {
                 self.compete();

@@ -24,6 +24,9 @@ use super::config::Congestion;
 const INITIAL_WINDOW: u64 = 128 << 10;
 /// A window is never smaller than so many packets: one less and a single loss would wait for the probe timeout.
 const MIN_PACKETS: u64 = 4;
+/// But of longer packets than this, somewhat more than the longest with a short block, it may be fewer: four of 54 KB would
+/// overflow many a queue for ever.
+const MIN_WINDOW_PACKET: u64 = 3800;
 /// Size of a packet until one was sent.
 pub(super) const FIRST_PACKET: u64 = 1200;
 
@@ -45,7 +48,7 @@ pub(super) struct AckSample {
     pub(super) rtt: Option<u64>,
     /// Smoothed round trip.
     pub(super) srtt: u64,
-    /// Size of the largest packet sent so far.
+    /// Size of the largest packet sent so far, or since the path was found to take less.
     pub(super) packet_size: u64,
     /// The window, and not a lack of data or credit, held the sender back when these packets were in flight.
     pub(super) limited: bool,
@@ -136,6 +139,11 @@ impl Controller for Chosen {
     fn on_persistent_congestion(&mut self) {
         each!(self, controller => controller.on_persistent_congestion());
     }
+}
+
+/// The smallest window for packets of this size.
+fn least_window(packet_size: u64) -> u64 {
+    MIN_PACKETS * packet_size.min(MIN_WINDOW_PACKET)
 }
 
 /// `window` bytes a round trip of `srtt` nanoseconds, times `quarters` / 4, in bytes a second.

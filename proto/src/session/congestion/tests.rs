@@ -216,7 +216,7 @@ fn extremes_do_not_panic() {
                 });
             }
         }
-        assert!(chosen.window() >= MIN_PACKETS << 16);
+        assert!(chosen.window() >= least_window(1 << 16));
         assert!(chosen.pacing_rate(0) > 0);
     }
 }

@@ -10,7 +10,7 @@ fn pmtu(most: u16) -> Pmtu {
         max_payload: most,
         ..Parameters::default()
     };
-    Pmtu::new(&peer, u16::MAX)
+    Pmtu::new(&peer, None, u16::MAX)
 }
 
 /// Sends what is due over a path that takes payloads up to `fits` and otherwise loses what `lost` says; gives the sizes
@@ -67,8 +67,8 @@ fn odd_limits_are_rounded_down() {
         max_payload: 2048,
         ..Parameters::default()
     };
-    assert_eq!(Pmtu::new(&peer, 600).limit(), 600);
-    assert_eq!(Pmtu::new(&peer, 9000).limit(), 2048);
+    assert_eq!(Pmtu::new(&peer, None, 600).limit(), 600);
+    assert_eq!(Pmtu::new(&peer, None, 9000).limit(), 2048);
 }
 
 #[test]
@@ -130,6 +130,52 @@ fn a_full_queue_is_no_black_hole() {
     lose(&mut p, 3584, 200);
     p.on_block_acked(3584);
     assert!(!p.due(NOW), "a block is as good as a probe");
+}
+
+fn long(most: u16) -> Pmtu {
+    let mut p = Pmtu::new(&Parameters::default(), Some(most), u16::MAX);
+    assert_eq!(search(&mut p, NOW, most, || false), [most]);
+    p
+}
+
+#[test]
+fn long_blocks_of_which_only_probes_arrive_become_short() {
+    let mut p = long(53_760);
+    for (fall, wait) in [1, 1, 2, 4].into_iter().enumerate() {
+        for _ in 0..MAX_VAIN {
+            assert_eq!(p.limit(), 53_760);
+            lose(&mut p, 53_760, SUSPICIOUS_LOSSES);
+            // Of the control stream something arrives.
+            p.on_block_acked(3584);
+            assert!(p.due(NOW));
+            let probe = p.send().unwrap();
+            p.on_probe_acked(probe);
+        }
+        assert_eq!((p.limit(), p.counters.shortened), (3584, fall as u64 + 1));
+        assert!(!p.due(NOW));
+        assert_eq!(p.deadline(), Some(NOW + Duration::from_secs(wait)));
+        let later = NOW + Duration::from_secs(wait);
+        assert_eq!(search(&mut p, later, 53_760, || false), [53_760]);
+    }
+    assert_eq!(p.counters.black_holes, 0);
+}
+
+#[test]
+fn long_blocks_that_arrive_now_and_then_stay_long() {
+    let mut p = long(53_760);
+    for _ in 0..100 {
+        for _ in 1..MAX_VAIN {
+            lose(&mut p, 53_760, SUSPICIOUS_LOSSES);
+            assert_eq!(search(&mut p, NOW, 53_760, || false), [53_760]);
+        }
+        p.on_block_acked(53_760);
+    }
+    // Nor is there reason in mere silence.
+    for _ in 0..100 {
+        p.on_silence();
+        assert_eq!(search(&mut p, NOW, 53_760, || false), [53_760]);
+    }
+    assert_eq!((p.limit(), p.counters.shortened), (53_760, 0));
 }
 
 #[test]
@@ -264,7 +310,7 @@ fn largest(granule: u16, most: u16, fits: u16) -> u16 {
         max_payload: most,
         ..Parameters::default()
     };
-    let base = Pmtu::new(&peer, u16::MAX).limit();
+    let base = Pmtu::new(&peer, None, u16::MAX).limit();
     (most.min(fits) / granule * granule).max(base)
 }
 
@@ -277,7 +323,7 @@ proptest! {
         pattern in prop::collection::vec(any::<bool>(), 1..100),
     ) {
         let peer = Parameters { granule, max_payload: most, ..Parameters::default() };
-        let mut p = Pmtu::new(&peer, u16::MAX);
+        let mut p = Pmtu::new(&peer, None, u16::MAX);
         // Any loss, but never three in a row: that is what the search takes for a path that is too small.
         let (mut at, mut row) = (0, 0);
         let mut highest = 0;

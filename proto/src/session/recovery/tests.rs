@@ -193,7 +193,9 @@ fn a_late_ack_revokes_the_loss_and_widens_the_window() {
 #[test]
 fn a_late_probe_takes_back_no_loss() {
     let mut test = Test::new();
-    let probe = Pmtu::new(&Parameters::default(), u16::MAX).send().unwrap();
+    let probe = Pmtu::new(&Parameters::default(), None, u16::MAX)
+        .send()
+        .unwrap();
     test.recovery.on_sent(test.now, Content::Probe(probe), SIZE);
     test.send(2);
     test.now += RTT;

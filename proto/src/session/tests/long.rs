@@ -89,25 +89,37 @@ fn one_that_was_not_announced_is_a_violation() {
 
 #[test]
 fn what_makes_no_sense_is_as_good_as_nothing() {
-    for nonsense in [
-        LongBlocks {
-            max_payload: 3584,
+    let mut client = long(53_760);
+    client.local.long = Some(LongBlocks {
+        max_payload: 3584,
+        ..LONG
+    });
+    let pair = Pair::new(client, long(53_760));
+    for side in [&pair.client, &pair.server] {
+        assert!(!side.session.has_long_blocks());
+        assert_eq!(side.session.max_block(), 3584);
+    }
+}
+
+#[test]
+fn who_wants_them_where_nobody_can_put_them_gets_none_and_may_send_some() {
+    for payload_offset in [513, 60] {
+        let odd = Some(LongBlocks {
+            payload_offset,
             ..LONG
-        },
-        LongBlocks {
-            payload_offset: 513,
-            ..LONG
-        },
-        LongBlocks {
-            payload_offset: 60,
-            ..LONG
-        },
-    ] {
-        let mut client = long(53_760);
-        client.local.long = Some(nonsense);
-        let pair = Pair::new(client, long(53_760));
-        assert!(!pair.client.session.has_long_blocks(), "{nonsense:?}");
-        assert_eq!(pair.server.session.max_block(), 3584, "{nonsense:?}");
+        });
+        let (mut client, mut server) = (long(53_760), long(53_760));
+        client.local.long = odd;
+        let mut pair = Pair::new(client, server.clone());
+        assert_eq!(pair.server.session.max_block(), 3584, "{payload_offset}");
+        assert!(pair.server.session.has_long_blocks(), "they may come");
+        send(&mut pair, 53_760);
+        // The other way round it is the client who is ready for what it cannot send itself.
+        server.local.long = odd;
+        let pair = Pair::new(long(53_760), server);
+        assert_eq!(pair.client.session.max_block(), 3584, "{payload_offset}");
+        assert!(pair.client.session.has_long_blocks(), "they may come");
+        assert_eq!(pair.server.session.max_block(), 53_760);
     }
 }
 

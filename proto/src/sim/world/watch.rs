@@ -83,9 +83,12 @@ impl World {
                     .scenario
                     .narrow
                     .is_some_and(|narrow| narrow.from <= now);
+                let address = Address::of_client(number);
+                let given_up =
+                    self.truth.was_given_up(address) && ending.reason == CloseReason::PeerRestarted;
                 let expected = is_expected(ending)
-                    || self.truth.was_evicted(Address::of_client(number))
-                    || (narrow && is_stuck(ending.reason));
+                    || self.truth.was_evicted(address)
+                    || (narrow && (given_up || is_stuck(ending.reason)));
                 if damage < GOOD && calm > timeout + SLACK && !expected {
                     return Err(Broken::ClosedWithoutCause {
                         client: number,
