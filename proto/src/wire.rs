@@ -41,6 +41,8 @@ pub const KNOWN_FLAGS: u8 = FLAG_KEY_PHASE | FLAG_ACK_NOW;
 pub const VERSION_AT: usize = 0;
 /// Offset of the kind in a packet.
 pub const KIND_AT: usize = 1;
+/// Offset of the span in a packet: two bytes, little-endian.
+pub const SPAN_AT: usize = core::mem::offset_of!(Header, span);
 /// Offset of the receiver's session id in a packet.
 pub const SESSION_AT: usize = 4;
 /// Largest payload that the header can describe.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use blk_proto::net::{
-    Addresses, ParseError, Path, VlanTag, WriteError, fill_udp_checksum, parse, parse_headers,
+    Addresses, ParseError, Path, VlanTag, WriteError, fill_udp_checksum, fill_udp_checksum_of_two,
+    parse, parse_headers,
 };
 use proptest::prelude::*;
 
@@ -442,6 +443,28 @@ fn the_udp_checksum_is_the_kernels() {
     assert_eq!(bytes, CAPTURED_IPV6);
     let cut = fill_udp_checksum(&mut bytes[..64]);
     assert_eq!(cut, Err(ParseError::Truncated));
+}
+
+#[test]
+fn the_udp_checksum_of_two_pieces_is_that_of_the_whole() {
+    for path in [v4(), v6()] {
+        let payload: Vec<u8> = (0..301u32).map(|at| (at * 7) as u8).collect();
+        let mut whole = frame(&path, &payload);
+        let start = whole.len() - payload.len();
+        let mut apart = whole.clone();
+        fill_udp_checksum(&mut whole).unwrap();
+        for cut in [0, 2, 56, 300, 301] {
+            let (first, second) = apart.split_at_mut(start + cut);
+            fill_udp_checksum_of_two(first, second).unwrap();
+            assert_eq!(apart, whole, "{cut}");
+        }
+        let (first, second) = apart.split_at_mut(start + 57);
+        let odd = fill_udp_checksum_of_two(first, second);
+        assert_eq!(odd, Err(ParseError::Malformed));
+        let short = fill_udp_checksum_of_two(&mut apart[..start + 56], &[0; 244]);
+        assert_eq!(short, Err(ParseError::Truncated));
+        assert_eq!(apart, whole, "errors change nothing");
+    }
 }
 
 #[test]

@@ -41,13 +41,26 @@ pub(super) fn finish(mut accumulator: u64) -> u16 {
 /// # Errors
 /// The [`ParseError`] of [`parse`](super::parse) when `frame` is not such a packet; it is then unchanged.
 pub fn fill_udp_checksum(frame: &mut [u8]) -> Result<(), ParseError> {
-    let headers = frame::parse_checked(frame)?;
+    fill_udp_checksum_of_two(frame, &[])
+}
+
+/// The same for a packet in two pieces of memory: the first holds all headers and ends with the packet, or with an even
+/// number of bytes of the UDP payload.
+///
+/// # Errors
+/// As [`fill_udp_checksum`], and [`ParseError::Malformed`] for an odd number of bytes.
+pub fn fill_udp_checksum_of_two(first: &mut [u8], second: &[u8]) -> Result<(), ParseError> {
+    let headers = frame::parse_checked(first)?;
     let start = headers.payload_offset - UDP_LEN;
-    let datagram = frame
-        .get_mut(start..headers.payload_offset + headers.payload_len)
-        .ok_or(ParseError::Truncated)?;
+    let end = headers.payload_offset + headers.payload_len;
+    let (here, there) = (end.min(first.len()), end.saturating_sub(first.len()));
+    let rest = second.get(..there).ok_or(ParseError::Truncated)?;
+    let datagram = first.get_mut(start..here).ok_or(ParseError::Truncated)?;
+    if !rest.is_empty() && !datagram.len().is_multiple_of(2) {
+        return Err(ParseError::Malformed);
+    }
     datagram[UDP_CHECKSUM..UDP_LEN].fill(0);
-    let checksum = match finish(sum(datagram, pseudo_header(&headers))) {
+    let checksum = match finish(sum(rest, sum(datagram, pseudo_header(&headers)))) {
         // Zero means "no checksum": RFC 768 has a computed zero sent as all ones.
         0 => 0xffff,
         checksum => checksum,

@@ -25,7 +25,7 @@ mod frame;
 mod parse;
 mod path;
 
-pub use checksum::fill_udp_checksum;
+pub use checksum::{fill_udp_checksum, fill_udp_checksum_of_two};
 pub use ecn::Ecn;
 pub use frame::{UdpFrame, parse, parse_first};
 pub use parse::{

@@ -14,6 +14,8 @@ const BURST_TIME: u64 = 1_000_000;
 const QUANTUM: u64 = 64 << 10;
 /// With a shorter round trip than this, a burst is a whole window: the window alone does it.
 const LEAST_RTT: u64 = 1_000_000;
+/// Nothing waits longer for probes than for so many bytes: two of the longest with a short block.
+const PROBE_DEBT: u64 = 2 * 3800;
 /// Fraction bits of the cost of a byte.
 const SHIFT: u32 = 20;
 
@@ -72,6 +74,14 @@ impl Pacer {
             self.paid_at = self.paid_at.max(idle_since) + self.price(bytes);
             self.rests = self.paid_at > now.saturating_add(self.quantum);
         }
+    }
+
+    /// A probe of the path goes out, which pacing does not hold back. It may be many windows long, and others may follow: what has
+    /// to wait until all of them are paid for would wait for many round trips.
+    pub(super) fn on_probe(&mut self, now: u64, bytes: u64) {
+        let most = self.paid_at.max(now.saturating_add(self.price(PROBE_DEBT)));
+        self.on_sent(now, bytes);
+        self.paid_at = self.paid_at.min(most);
     }
 }
 
@@ -144,6 +154,23 @@ mod tests {
             pacer.blocked_until(10_000 * MS).map(|at| at / MS),
             Some(10_011)
         );
+    }
+
+    #[test]
+    fn probes_keep_nobody_waiting_for_long() {
+        let mut pacer = Pacer::new();
+        pacer.set(100 * SIZE, 10 * MS, SIZE);
+        (0..20).for_each(|_| pacer.on_probe(10_000 * MS, 54 * SIZE));
+        let wait = pacer.blocked_until(10_000 * MS).unwrap() - 10_000 * MS;
+        assert!(wait <= 80 * MS, "{wait}");
+        // A short one costs what any packet costs.
+        let mut other = Pacer::new();
+        other.set(100 * SIZE, 10 * MS, SIZE);
+        other.on_sent(10_000 * MS, SIZE);
+        let mut pacer = Pacer::new();
+        pacer.set(100 * SIZE, 10 * MS, SIZE);
+        pacer.on_probe(10_000 * MS, SIZE);
+        assert_eq!(pacer.paid_at, other.paid_at);
     }
 
     #[test]

@@ -241,10 +241,12 @@ impl Recovery {
         }
         self.outstanding += 1;
         self.in_flight += u64::from(size);
-        if !matches!(content, Content::Probe(_)) {
+        if matches!(content, Content::Probe(_)) {
+            self.pacer.on_probe(self.last_sent, u64::from(size));
+        } else {
             self.packet_size = self.packet_size.max(u64::from(size));
+            self.pacer.on_sent(self.last_sent, u64::from(size));
         }
-        self.pacer.on_sent(self.last_sent, u64::from(size));
         number
     }
 

@@ -366,7 +366,6 @@ impl Pump {
         tally.add(Count::Retransmitted, stats.retransmitted);
         tally.add(Count::Spurious, stats.spurious);
         tally.add(Count::Probes, stats.probes);
-        tally.add(Count::Shortened, stats.shortened);
     }
 }
 

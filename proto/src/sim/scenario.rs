@@ -341,6 +341,9 @@ fn nic(random: &mut Random) -> Nic {
     }
 }
 
+/// Files have fewer blocks where these have more bytes than this.
+const LONG_FILE: u64 = 4 * MAX_FRAME_PAYLOAD as u64;
+
 /// What a side that takes packets in several frames says, as most do.
 fn long_blocks(random: &mut Random) -> Option<LongBlocks> {
     random.chance(700_000).then(|| LongBlocks {
@@ -390,6 +393,8 @@ fn tasks(random: &mut Random, blocks: u64, block_len: u64) -> Vec<Task> {
 
 fn client(random: &mut Random, blocks: u64, doomed: Option<Time>, long: bool) -> ClientPlan {
     let block_len = block_len(random, long);
+    // Of long ones fewer: where the path takes none of them, each is cut into 50 short ones, perhaps one in a round trip.
+    let blocks = (blocks * LONG_FILE / block_len.max(LONG_FILE)).max(1);
     let window = random.magnitude(1, 600);
     let mut config = config(random, window, long);
     // Some clients are of a later version, and have to learn that the server is not.

@@ -120,8 +120,6 @@ counts! {
     Probes = "probe timeouts",
     /// Changes of what a block may have.
     PayloadLimits = "changes of the payload limit",
-    /// Times that long blocks became short ones because only probes arrived.
-    Shortened = "times that long blocks did not arrive and became short ones",
     /// Blocks that came back because they are too long for the path.
     CutAnew = "blocks that came back to be cut anew",
     /// Sessions whose sender had to wait for credit.
