@@ -33,8 +33,8 @@ pub struct Run<B> {
     pub crc: u32,
     /// The payloads' owners, in file order: of a long block several.
     pub frames: Vec<B>,
-    /// Blocks that came to make it.
-    pub blocks: u64,
+    /// The blocks that came to make it: in how many of the frames each lies.
+    pub blocks: Vec<u16>,
 }
 
 #[derive(Debug)]
@@ -254,7 +254,7 @@ impl<B> Chunk<B> {
             len: 0,
             crc: 0,
             frames: Vec::with_capacity(count),
-            blocks: count as u64,
+            blocks: Vec::with_capacity(count),
         };
         for piece in self.pieces.drain(..count) {
             let len = u64::from(piece.len);
@@ -264,6 +264,7 @@ impl<B> Chunk<B> {
                 joiner.combine(run.crc, piece.crc, len)
             };
             run.len += len;
+            run.blocks.push(piece.block.len() as u16);
             piece.block.append_to(&mut run.frames);
         }
         self.front = run.offset + run.len;

@@ -22,7 +22,7 @@ fn blocks_in_any_order_fill_a_chunk_into_one_run() {
     }
     assert_eq!(ends(&runs), [(0, 2048)]);
     assert_eq!(runs[0].frames, [0, 512, 1024, 1536]);
-    assert_eq!(runs[0].blocks, 4);
+    assert_eq!(runs[0].blocks, [1; 4]);
     assert_eq!(gather.waiting(), 0);
     assert_eq!(gather.oldest(), None);
 }
@@ -76,7 +76,7 @@ fn long_blocks_fill_a_chunk_and_stay_whole() {
         assert_eq!(runs.iter().map(|run| run.len).sum::<u64>(), GRID);
         for run in runs {
             assert!(run.frames.len() <= RUN, "{sectors}: {}", run.frames.len());
-            assert_eq!(run.frames.len(), run.blocks as usize * frames);
+            assert_eq!(run.blocks, vec![frames as u16; run.frames.len() / frames]);
             assert!(
                 run.frames
                     .chunks(frames)
@@ -170,7 +170,7 @@ proptest! {
             let piece = &data[at * block..data.len().min((at + 1) * block)];
             let (offset, len) = (start + (at * block) as u64, piece.len() as u32);
             gather.insert(NOW, offset, len, crc32fast::hash(piece), One(piece.to_vec()), &mut runs).unwrap();
-            let out: usize = runs.iter().map(|run| run.blocks as usize).sum();
+            let out: usize = runs.iter().map(|run| run.blocks.len()).sum();
             prop_assert_eq!(gather.waiting(), step + 1 - out);
             if step % flush_each == 0 {
                 gather.take_all(&mut runs);

@@ -222,7 +222,7 @@ impl Inbound {
     /// Gives up: every frame still here, and how many blocks lie in them.
     pub fn into_frames(mut self) -> (Vec<Frame<Disk>>, u64) {
         let runs = self.take_runs();
-        let blocks = runs.iter().map(|run| run.blocks).sum();
+        let blocks = runs.iter().map(|run| run.blocks.len() as u64).sum();
         let frames = runs.into_iter().flat_map(|run| run.frames).collect();
         (frames, blocks)
     }

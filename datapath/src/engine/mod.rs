@@ -31,6 +31,7 @@ mod peers;
 mod read_depth;
 mod receive;
 mod requests;
+mod reserve;
 mod storage;
 mod transmit;
 mod windows;
@@ -224,7 +225,8 @@ impl Engine {
     pub fn send_out(&mut self) -> bool {
         self.pump_outbound();
         let mut busy = self.transmit();
-        self.link.fill(&mut self.umem, self.config.fill_target);
+        let target = reserve::fill_target(&self.umem, self.config.fill_target);
+        self.link.fill(&mut self.umem, target);
         busy |= self.collect_events();
         self.share_windows();
         #[cfg(debug_assertions)]

@@ -1,7 +1,7 @@
 //! The bytes of a received packet, in one frame or in several.
 
 use blk_proto::net::{self, ParseError, UdpFrame};
-use blk_proto::wire::{HEADER_LEN, KIND_AT, Kind};
+use blk_proto::wire::{HEADER_LEN, KIND_AT, Kind, SPAN_AT};
 
 use crate::umem::{Frame, Rx, Umem};
 
@@ -39,9 +39,10 @@ impl<'a> Parts<'a> {
             return false;
         };
         let kind = udp.payload.get(KIND_AT).copied().and_then(Kind::from_byte);
-        let span = udp.payload.get(22..24).map_or(0, |bytes| {
-            usize::from(u16::from_le_bytes([bytes[0], bytes[1]]))
-        });
+        let span = match udp.payload.get(SPAN_AT..) {
+            Some([low, high, ..]) => usize::from(u16::from_le_bytes([*low, *high])),
+            _ => 0,
+        };
         matches!(kind, Some(Kind::Data | Kind::Probe))
             && (HEADER_LEN..=udp.payload.len()).contains(&span)
     }

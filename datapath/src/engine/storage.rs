@@ -9,7 +9,7 @@ use blk_proto::session::BlockMeta;
 use super::cutting::{READ_MAX, ReadPlan, frames_of, pieces};
 use super::events::SessionId;
 use super::outbound::ReadyBlock;
-use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS};
+use super::{ClaimedRun, Engine, GATHER_PATIENCE, QUEUED_BLOCKS, reserve};
 use crate::chain::Chain;
 use crate::disk::{Completion, RUN_MAX, ReadWay, Ways};
 use crate::umem::{Disk, Frame, Held, Umem};
@@ -321,7 +321,7 @@ impl Engine {
             let count = plan.frames();
             let mine = peer.sending + count <= share;
             let all = self.send_frames_used + count <= self.config.send_frames;
-            if !mine || !all || self.umem.available() < count {
+            if !mine || !all || self.umem.available() < count + reserve::frames(&self.umem) {
                 return;
             }
             if !self.disk.has_room_for(outbound.file()) {

@@ -6,7 +6,6 @@
 //!   frames of the block   │ payload, up to 3584 each ...       │ ...   held until the block is acknowledged
 //! ```
 
-use blk_proto::geometry::{FRAGMENT_LEN, MAX_LONG_PAYLOAD};
 use blk_proto::net::{self, Path};
 use blk_proto::session::{Answer, Transmit};
 use blk_proto::time::Time;
@@ -15,14 +14,12 @@ use zerocopy::IntoBytes;
 
 use super::grouping::Change;
 use super::peer::Peer;
-use super::{Engine, EngineCounters, HeldBlocks};
+use super::{Engine, EngineCounters, HeldBlocks, reserve};
 use crate::chain::Chain;
 use crate::link::{Link, LinkKind};
 use crate::udp::Grouping;
 use crate::umem::{FRAGMENT_START, Frame, Free, Held, PAYLOAD_START, Umem};
 
-/// Frames of the longest packet: that of the headers, and those of the longest payload.
-const PARTS_MAX: usize = 1 + MAX_LONG_PAYLOAD / FRAGMENT_LEN;
 /// A payload's pieces can be sent as fragments, from where they were read to.
 const _: () = assert!(FRAGMENT_START == PAYLOAD_START);
 
@@ -126,10 +123,8 @@ impl Sender<'_> {
 
     /// Sends the session's next packet; `false` when there is none, or no room for it.
     fn send_next(&mut self, peer: &mut Peer, now: Time) -> bool {
-        let room = match self.umem.has_fragments() {
-            true => PARTS_MAX,
-            false => 1,
-        };
+        // What comes next is not known before it is taken, and then it counts as sent.
+        let room = reserve::frames(self.umem);
         if self.link.transmit_space() < room || self.umem.available() < room {
             return false;
         }
@@ -224,9 +219,13 @@ impl Sender<'_> {
 
     /// Sends a packet with a copy of a payload that does not fit into one frame with its headers.
     fn send_long_copied(&mut self, path: &Path, header: &Header, payload: &[u8]) -> bool {
-        let Some(first) = self.write_alone(path, header, payload.len()) else {
+        let Some(mut first) = self.write_alone(path, header, payload.len()) else {
             return false;
         };
+        // As in `send_copied`; a span is even, as all headers are.
+        let (frame, len) = (&mut first.0, first.1);
+        let headers = &mut self.umem.packet_mut(frame)[..len];
+        let _ = net::fill_udp_checksum_of_two(headers, payload);
         let mut parts = vec![first];
         for piece in payload.chunks(self.umem.packet_max()) {
             let Some(mut frame) = self.umem.allocate() else {

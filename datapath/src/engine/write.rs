@@ -6,7 +6,7 @@ use super::events::SessionId;
 use super::storage::{Operation, Owner, next_tag};
 use super::{Claim, ClaimedRun, Coverage, Engine, Inbound, Run, combine};
 use crate::disk::BlockFile;
-use crate::umem::{Disk, Frame};
+use crate::umem::{Disk, Frame, Umem};
 
 impl Engine {
     /// Writes runs of a file being received, as far as they are not there already.
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Of a run that another flow, or an earlier block, has brought in part: writes the frames that are all new. One that
+    /// Of a run that another flow, or an earlier block, has brought in part: writes the blocks that are all new. One that
     /// is new in part is dropped as well; what is missing then is asked for again in the end.
     fn write_rest(&mut self, session: SessionId, transfer: u32, run: Run<Frame<Disk>>) {
         let peer = self.peers.get_mut(session);
@@ -87,38 +87,11 @@ impl Engine {
             return self.drop_run(session, run);
         };
         let coverage = Arc::clone(inbound.coverage());
-        let mut offset = run.offset;
-        let (mut rest, mut dropped): (Vec<Run<Frame<Disk>>>, _) = (Vec::new(), Vec::new());
-        for frame in run.frames {
-            let (start, len) = (offset, frame.len() as u64);
-            offset += len;
-            if coverage.is_claimed(start, len) {
-                dropped.push(frame);
-                continue;
-            }
-            let crc = crc32fast::hash(self.umem.payload(&frame));
-            match rest.last_mut() {
-                Some(run) if run.offset + run.len == start => {
-                    run.crc = combine(run.crc, crc, len);
-                    run.len += len;
-                    run.frames.push(frame);
-                }
-                _ => rest.push(Run {
-                    offset: start,
-                    len,
-                    crc,
-                    frames: vec![frame],
-                    blocks: 0,
-                }),
-            }
-        }
-        self.counters.blocks_duplicate += dropped.len() as u64;
+        let is_new = |start, len| !coverage.is_claimed(start, len);
+        let (rest, dropped, duplicates) = new_blocks(&self.umem, run, is_new);
+        self.counters.blocks_duplicate += duplicates;
         self.release_all(dropped);
-        // The room of its blocks is the sender's again when the last of it is written: not before all its frames are free.
-        match rest.last_mut() {
-            Some(last) => last.blocks = run.blocks,
-            None => self.release_credit(session, run.blocks),
-        }
+        self.release_credit(session, duplicates);
         for run in rest {
             self.write_run(session, transfer, run);
         }
@@ -153,7 +126,7 @@ impl Engine {
                     of,
                     run,
                     crc,
-                    blocks,
+                    blocks: blocks.len() as u64,
                 });
                 Ok(())
             }
@@ -195,7 +168,7 @@ impl Engine {
 
     /// Frees the frames of received blocks; their room is the sender's again.
     fn drop_run(&mut self, session: SessionId, run: Run<Frame<Disk>>) {
-        self.release_credit(session, run.blocks);
+        self.release_credit(session, run.blocks.len() as u64);
         self.release_all(run.frames);
     }
 
@@ -203,5 +176,93 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(session) {
             peer.session.release_credit(blocks);
         }
+    }
+}
+
+/// The blocks of a run that are new as a whole, in contiguous runs; the frames of the others, and how many blocks these are.
+fn new_blocks(
+    umem: &Umem,
+    run: Run<Frame<Disk>>,
+    is_new: impl Fn(u64, u64) -> bool,
+) -> (Vec<Run<Frame<Disk>>>, Vec<Frame<Disk>>, u64) {
+    let (mut rest, mut dropped, mut duplicates) = (Vec::<Run<_>>::new(), Vec::new(), 0);
+    let (mut start, mut frames) = (run.offset, run.frames.into_iter());
+    for count in run.blocks {
+        let mut block: Vec<_> = frames.by_ref().take(usize::from(count)).collect();
+        let len: u64 = block.iter().map(|frame| frame.len() as u64).sum();
+        if is_new(start, len) {
+            let mut hasher = crc32fast::Hasher::new();
+            block
+                .iter()
+                .for_each(|frame| hasher.update(umem.payload(frame)));
+            let crc = hasher.finalize();
+            match rest.last_mut() {
+                Some(run) if run.offset + run.len == start => {
+                    run.crc = combine(run.crc, crc, len);
+                    run.len += len;
+                    run.frames.append(&mut block);
+                    run.blocks.push(count);
+                }
+                _ => rest.push(Run {
+                    offset: start,
+                    len,
+                    crc,
+                    frames: block,
+                    blocks: vec![count],
+                }),
+            }
+        } else {
+            dropped.append(&mut block);
+            duplicates += 1;
+        }
+        start += len;
+    }
+    (rest, dropped, duplicates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_run_the_blocks_that_are_all_new_remain_with_their_credit() {
+        let mut umem = Umem::anonymous(16).unwrap();
+        let blocks = [1u16, 3, 2, 1, 4];
+        let frames: Vec<_> = (0..11)
+            .map(|number| {
+                let frame = umem.allocate().unwrap();
+                let mut frame = umem.free_to_disk(frame, 512);
+                umem.payload_mut(&mut frame)[..512].fill(number);
+                frame
+            })
+            .collect();
+        let run = Run {
+            offset: 4096,
+            len: 11 * 512,
+            crc: 0,
+            frames,
+            blocks: blocks.to_vec(),
+        };
+        // A byte in the middle of the third block is here already.
+        let here = 4096 + 5 * 512;
+        let (rest, dropped, duplicates) = new_blocks(&umem, run, |start, len| {
+            !(start..start + len).contains(&here)
+        });
+        assert_eq!((dropped.len(), duplicates), (2, 1));
+        let found: Vec<_> = rest
+            .iter()
+            .map(|run| (run.offset, run.len, run.frames.len(), &run.blocks[..]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (4096, 4 * 512, 4, &[1, 3][..]),
+                (4096 + 6 * 512, 5 * 512, 5, &[1, 4][..])
+            ]
+        );
+        let bytes: Vec<u8> = (6..11).flat_map(|number| [number; 512]).collect();
+        assert_eq!(rest[1].crc, crc32fast::hash(&bytes));
+        let frames = rest.into_iter().flat_map(|run| run.frames);
+        frames.chain(dropped).for_each(|frame| umem.release(frame));
     }
 }

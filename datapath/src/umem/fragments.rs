@@ -1,5 +1,7 @@
 //! Received packets become payloads for the disk: where they lie, if that is on sectors, else moved.
 
+use blk_proto::geometry::LONG_PAYLOAD_OFFSET;
+
 use super::{
     Disk, FRAGMENT_START, Frame, PACKET_START, PAYLOAD_MAX, PAYLOAD_START, Rx, SECTOR, Umem,
 };
@@ -29,7 +31,9 @@ impl Umem {
         (self.rx_to_disk(frame, len), true)
     }
 
-    /// The same for a packet in several frames, in their order. Frames that are not needed are free again.
+    /// The same for a packet in several frames, in their order. Frames that are not needed are free again. Only a long block at the
+    /// offset that was announced stays where it is: a sender that puts its payload elsewhere, or pads a short one, would take more
+    /// frames than it was promised.
     ///
     /// # Panics
     ///
@@ -45,7 +49,8 @@ impl Umem {
             at + usize::from(len) <= there,
             "{len} bytes at {at} of a packet of {there}"
         );
-        if self.is_on_sectors(&frames, at) {
+        let is_long = at == LONG_PAYLOAD_OFFSET && usize::from(len) > PAYLOAD_MAX;
+        if is_long && self.is_on_sectors(&frames, at) {
             (self.cut(frames, at, usize::from(len)), false)
         } else {
             (self.pack(frames, at, usize::from(len)), true)
@@ -82,25 +87,32 @@ impl Umem {
         Chain::Many(payloads)
     }
 
-    /// All bytes moved, to the beginnings of as many frames as they need.
+    /// All bytes moved, to the beginnings of as many frames as they need. Each byte is copied once: it moves towards the packet's
+    /// beginning, and so never over one that has not moved yet.
     fn pack(&mut self, frames: Vec<Frame<Rx>>, at: usize, len: usize) -> Chain<Frame<Disk>> {
-        let bytes = self.linear(&frames);
-        let mut pieces = bytes[at..at + len].chunks(PAYLOAD_MAX);
-        let mut payloads = Vec::with_capacity(frames.len());
-        for frame in frames {
-            match pieces.next() {
-                None => self.release(frame),
-                Some(piece) => {
-                    let mut frame = self.rx_to_disk(frame, piece.len() as u16);
-                    self.payload_mut(&mut frame)[..piece.len()].copy_from_slice(piece);
-                    payloads.push(frame);
-                }
+        assert_eq!(self.packet_start, PAYLOAD_START, "a UMEM without fragments");
+        let (mut skip, mut done) = (at, 0);
+        for source in &frames {
+            let mut from = skip.min(source.len());
+            let end = source.len().min(from + len - done);
+            skip -= from;
+            while from < end {
+                let (target, to) = (&frames[done / PAYLOAD_MAX], done % PAYLOAD_MAX);
+                let count = (end - from).min(PAYLOAD_MAX - to);
+                self.move_bytes(source, from, target, to, count);
+                (from, done) = (from + count, done + count);
             }
         }
-        debug_assert!(
-            pieces.next().is_none(),
-            "a payload is shorter than its packet"
-        );
+        let mut payloads = Vec::with_capacity(len.div_ceil(PAYLOAD_MAX));
+        let mut left = len;
+        for frame in frames {
+            let piece = left.min(PAYLOAD_MAX);
+            left -= piece;
+            match piece {
+                0 => self.release(frame),
+                _ => payloads.push(self.rx_to_disk(frame, piece as u16)),
+            }
+        }
         Chain::Many(payloads)
     }
 

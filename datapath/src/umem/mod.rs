@@ -233,6 +233,12 @@ impl Umem {
         Ok(Self::assemble(memory, Vec::new(), frames, (0, 0)))
     }
 
+    /// Puts packets where they lie in a UMEM for packets in several frames.
+    #[cfg(test)]
+    pub(crate) fn pretend_fragments(&mut self) {
+        self.packet_start = FRAGMENT_START;
+    }
+
     fn assemble(
         memory: Memory,
         descriptors: Vec<FrameDesc>,
@@ -341,6 +347,33 @@ impl Umem {
         // SAFETY: as in `packet_mut`: the token proves that user space owns the frame, and the area ends with the chunk.
         let packet = unsafe { slice::from_raw_parts_mut(start, self.packet_max()) };
         packet.copy_within(at..end, PAYLOAD_START - self.packet_start);
+    }
+
+    /// Moves bytes from one place in a received packet to another, in the same frame or in another one. Places are counted from
+    /// where the packets start.
+    ///
+    /// # Panics
+    ///
+    /// When either place does not lie in its frame.
+    pub(super) fn move_bytes(
+        &mut self,
+        source: &Frame<Rx>,
+        from: usize,
+        target: &Frame<Rx>,
+        to: usize,
+        len: usize,
+    ) {
+        assert!(
+            from + len <= self.packet_max() && to + len <= self.packet_max(),
+            "{len} bytes from {from} to {to} of a packet"
+        );
+        let (from, to) = (
+            self.address(source, self.packet_start + from),
+            self.address(target, self.packet_start + to),
+        );
+        // SAFETY: both tokens are current, so user space owns both frames; both places end within their chunks by the check above;
+        // and `&mut self` keeps every other reader and writer out. They may overlap.
+        unsafe { std::ptr::copy(from, to, len) };
     }
 
     /// Copies the payload of one frame into the packet area of another, `at` bytes after its start.

@@ -194,7 +194,7 @@ fn an_af_xdp_umem_has_the_same_frames() {
 /// A UMEM whose packets may lie in several frames, and one such packet: pieces of these lengths.
 fn in_fragments(lens: &[usize]) -> (Umem, Vec<Frame<Rx>>, Vec<u8>) {
     let mut umem = umem(32);
-    umem.packet_start = FRAGMENT_START;
+    umem.pretend_fragments();
     let bytes: Vec<u8> = (0..lens.iter().sum())
         .map(|at: usize| (at / 3) as u8)
         .collect();
@@ -226,10 +226,8 @@ fn fragments_on_sectors_stay_where_they_are() {
     for (lens, payload) in [
         (vec![3584, 3584, 1536], 8192),
         (vec![3584, 3584, 1000], 7656),
-        (vec![3584, 1], 3073),
         // What follows the payload is not of it.
         (vec![3584, 3584, 60], 6656),
-        (vec![3584, 60], 3000),
         (vec![512, 3584, 512], 4096),
     ] {
         let (mut umem, frames, bytes) = in_fragments(&lens);
@@ -251,6 +249,14 @@ fn other_fragments_are_moved_to_sectors() {
         (vec![3584, 3584, 1536], 128, 8576),
         (vec![3000, 3584, 1536], 512, 7608),
         (vec![100, 100], 150, 50),
+        // A short block, as those come that have no long ones.
+        (vec![3584, 128], 128, 3584),
+        // On sectors all of them, but not where a block of that length was asked for.
+        (vec![3584, 3584], 512, 3584),
+        (vec![3584, 60], 512, 3000),
+        (vec![3584, 3584, 1536], 1024, 7680),
+        (vec![3584, 3584, 3584, 3584], 3584, 3584),
+        (vec![3584, 3584, 3584], 3072, 1024),
     ] {
         let (mut umem, frames, bytes) = in_fragments(&lens);
         let (frames, moved) = umem.take_payloads(frames, at, payload as u16);
