@@ -88,11 +88,11 @@ impl Engine {
         };
         let coverage = Arc::clone(inbound.coverage());
         let is_new = |start, len| !coverage.is_claimed(start, len);
-        let (rest, dropped, duplicates) = new_blocks(&self.umem, run, is_new);
-        self.counters.blocks_duplicate += duplicates;
-        self.release_all(dropped);
-        self.release_credit(session, duplicates);
-        for run in rest {
+        let sifted = sift(&self.umem, run, is_new);
+        self.counters.blocks_duplicate += sifted.duplicates;
+        self.release_all(sifted.dropped);
+        self.release_credit(session, sifted.duplicates);
+        for run in sifted.new {
             self.write_run(session, transfer, run);
         }
     }
@@ -179,13 +179,20 @@ impl Engine {
     }
 }
 
-/// The blocks of a run that are new as a whole, in contiguous runs; the frames of the others, and how many blocks these are.
-fn new_blocks(
-    umem: &Umem,
-    run: Run<Frame<Disk>>,
-    is_new: impl Fn(u64, u64) -> bool,
-) -> (Vec<Run<Frame<Disk>>>, Vec<Frame<Disk>>, u64) {
-    let (mut rest, mut dropped, mut duplicates) = (Vec::<Run<_>>::new(), Vec::new(), 0);
+/// What of a run is new.
+#[derive(Default)]
+struct Sifted {
+    /// The blocks that are new as a whole, in contiguous runs.
+    new: Vec<Run<Frame<Disk>>>,
+    /// The frames of the others.
+    dropped: Vec<Frame<Disk>>,
+    /// How many blocks these are.
+    duplicates: u64,
+}
+
+/// Parts the blocks of a run, of which `is_new` says whether the bytes from an offset on, so many, are.
+fn sift(umem: &Umem, run: Run<Frame<Disk>>, is_new: impl Fn(u64, u64) -> bool) -> Sifted {
+    let mut sifted = Sifted::default();
     let (mut start, mut frames) = (run.offset, run.frames.into_iter());
     for count in run.blocks {
         let mut block: Vec<_> = frames.by_ref().take(usize::from(count)).collect();
@@ -196,14 +203,14 @@ fn new_blocks(
                 .iter()
                 .for_each(|frame| hasher.update(umem.payload(frame)));
             let crc = hasher.finalize();
-            match rest.last_mut() {
+            match sifted.new.last_mut() {
                 Some(run) if run.offset + run.len == start => {
                     run.crc = combine(run.crc, crc, len);
                     run.len += len;
                     run.frames.append(&mut block);
                     run.blocks.push(count);
                 }
-                _ => rest.push(Run {
+                _ => sifted.new.push(Run {
                     offset: start,
                     len,
                     crc,
@@ -212,12 +219,12 @@ fn new_blocks(
                 }),
             }
         } else {
-            dropped.append(&mut block);
-            duplicates += 1;
+            sifted.dropped.append(&mut block);
+            sifted.duplicates += 1;
         }
         start += len;
     }
-    (rest, dropped, duplicates)
+    sifted
 }
 
 #[cfg(test)]
@@ -245,11 +252,12 @@ mod tests {
         };
         // A byte in the middle of the third block is here already.
         let here = 4096 + 5 * 512;
-        let (rest, dropped, duplicates) = new_blocks(&umem, run, |start, len| {
+        let sifted = sift(&umem, run, |start, len| {
             !(start..start + len).contains(&here)
         });
-        assert_eq!((dropped.len(), duplicates), (2, 1));
-        let found: Vec<_> = rest
+        assert_eq!((sifted.dropped.len(), sifted.duplicates), (2, 1));
+        let found: Vec<_> = sifted
+            .new
             .iter()
             .map(|run| (run.offset, run.len, run.frames.len(), &run.blocks[..]))
             .collect();
@@ -261,8 +269,10 @@ mod tests {
             ]
         );
         let bytes: Vec<u8> = (6..11).flat_map(|number| [number; 512]).collect();
-        assert_eq!(rest[1].crc, crc32fast::hash(&bytes));
-        let frames = rest.into_iter().flat_map(|run| run.frames);
-        frames.chain(dropped).for_each(|frame| umem.release(frame));
+        assert_eq!(sifted.new[1].crc, crc32fast::hash(&bytes));
+        let frames = sifted.new.into_iter().flat_map(|run| run.frames);
+        frames
+            .chain(sifted.dropped)
+            .for_each(|frame| umem.release(frame));
     }
 }
