@@ -3,8 +3,8 @@
 //! A token bucket, kept as the time at which it is full again (the generic cell rate algorithm of ATM): each packet
 //! moves that time on by its share of a second. An idle sender may send a burst at once: 16 packets or 1 ms of the rate, so
 //! that a worker that polls, or sleeps for 100 us, keeps up. One that is held back goes on with a quantum at once, which is 1 ms of
-//! the rate and 64 KiB at most, as TCP of Linux does (net/ipv4/tcp_output.c, `tcp_tso_autosize`): waking up for every packet
-//! costs more than sending it.
+//! the rate and 64 KiB at most, as TCP of Linux does (net/ipv4/tcp_output.c, `tcp_tso_autosize`), and an eighth of the round trip:
+//! waking up for every packet costs more than sending it.
 
 /// A burst is at least so many packets.
 const BURST_PACKETS: u64 = 16;
@@ -12,6 +12,8 @@ const BURST_PACKETS: u64 = 16;
 const BURST_TIME: u64 = 1_000_000;
 /// What is sent at once by one that was held back: so many bytes at most, and no more than [`BURST_TIME`].
 const QUANTUM: u64 = 64 << 10;
+/// And in so many parts at least a round trip's packets go: they are still spread over it.
+const QUANTA: u64 = 8;
 /// With a shorter round trip than this, a burst is a whole window: the window alone does it.
 const LEAST_RTT: u64 = 1_000_000;
 /// Nothing waits longer for probes than for so many bytes: two of the longest with a short block.
@@ -54,7 +56,7 @@ impl Pacer {
         }
         self.cost = (1_000_000_000 << SHIFT) / rate.max(1);
         self.burst = self.price(BURST_PACKETS * packet_size).max(BURST_TIME);
-        self.quantum = self.price(QUANTUM).min(BURST_TIME);
+        self.quantum = self.price(QUANTUM).min(BURST_TIME).min(srtt / QUANTA);
     }
 
     fn price(&self, bytes: u64) -> u64 {
