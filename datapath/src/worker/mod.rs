@@ -334,10 +334,13 @@ impl<S: Service> Worker<S> {
     fn hope(&self) -> Hope {
         if !self.service.expects() {
             Hope::None
-        } else if self.engine.has_transfers() {
-            Hope::Blocks
-        } else {
+        } else if !self.engine.has_transfers() {
             Hope::Messages
+        } else if self.engine.link_kind() == LinkKind::Udp {
+            // Each look at a socket is a system call, which takes a good part of what it may save.
+            Hope::None
+        } else {
+            Hope::Blocks
         }
     }
 
