@@ -83,7 +83,7 @@ impl Umem {
         unsafe { slice::from_raw_parts(start, frame.len()) }
     }
 
-    /// The whole payload area: [`PAYLOAD_MAX`] bytes, unless the frame holds the beginning of a packet in several.
+    /// The whole payload area: [`PAYLOAD_MAX`](super::PAYLOAD_MAX) bytes, unless the frame holds the beginning of a packet in several.
     #[inline]
     pub fn payload_mut<S: PayloadWritable>(&mut self, frame: &mut Frame<S>) -> &mut [u8] {
         let offset = self.payload_start(frame);

@@ -23,7 +23,7 @@ use crate::work::Work;
 /// Against which server, and what.
 #[derive(Debug, clap::Args)]
 pub struct ClientArguments {
-    /// Address of a machine with `bench server`, as it was told to listen: ADDR, ADDR:PORT, [ADDR]:PORT
+    /// Address of a machine with `bench server`, as it was told to listen: ADDR, ADDR:PORT, or with brackets around an IPv6 address
     #[arg(long, value_name = "ADDR")]
     server: Control,
     /// What is measured: put, get or random [default: all of these]

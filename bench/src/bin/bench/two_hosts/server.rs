@@ -20,7 +20,7 @@ use crate::work::Work;
 /// What it serves, and for how long.
 #[derive(Debug, clap::Args)]
 pub struct ServerArguments {
-    /// Address to listen on, and the control port when it shall not be 7441: ADDR, ADDR:PORT, [ADDR]:PORT
+    /// Address to listen on, and the control port when it shall not be 7441: ADDR, ADDR:PORT, or with brackets around an IPv6 address
     #[arg(long, value_name = "ADDR")]
     listen: Control,
     /// Directory to serve, which has to be empty; its files `get`, `put` and `random` are made and removed
