@@ -40,10 +40,13 @@ impl Umem {
     ///
     /// # Panics
     ///
-    /// As [`aside_to_rx`](Self::aside_to_rx).
+    /// When the token is stale or foreign, or `packet_len` is above [`packet_max`](Self::packet_max).
     #[inline]
     pub(crate) fn free_to_rx(&mut self, frame: Frame<Free>, packet_len: usize) -> Frame<Rx> {
-        assert!(packet_len <= PACKET_MAX, "a packet of {packet_len} bytes");
+        assert!(
+            packet_len <= self.packet_max(),
+            "a packet of {packet_len} bytes"
+        );
         let index = self.owned(&frame);
         self.table.transition(index, State::Free, State::Rx);
         Frame::new(index, packet_len as u16, self.pool)

@@ -61,7 +61,8 @@ impl WorkerConfig {
     ///
     /// The frames are split between the fill ring, blocks that wait for the disk, and blocks being sent, and some are
     /// left for control packets, so that none of them starves the others. There are so many because they are the most
-    /// that can be on the way: 1 Gb/s over 100 ms at an MTU of 1500 are 8,300 packets.
+    /// that can be on the way: 1 Gb/s over 100 ms at an MTU of 1500 are 8,300 packets. Where packets may take several frames, each credit
+    /// is for as many, also when the path has them shorter: then it is a third of that, or less.
     pub fn new(interface: &str, queue: u32, mtu: u32, port: u16, accept: bool) -> Self {
         let frames = 24 * 1024;
         Self {

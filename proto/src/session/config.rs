@@ -77,7 +77,9 @@ impl Parameters {
     /// sender can make.
     pub(super) fn long_span_for(&self, l4_overhead: u16) -> Option<u16> {
         let long = self.long_blocks()?;
-        geometry::span(long.payload_offset, l4_overhead)
+        // The checksum of a packet in two pieces is made of pairs of bytes.
+        let even = long.payload_offset.is_multiple_of(2) && l4_overhead.is_multiple_of(2);
+        even.then(|| geometry::span(long.payload_offset, l4_overhead))?
     }
 }
 

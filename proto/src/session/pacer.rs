@@ -6,7 +6,9 @@
 //! the rate and 64 KiB at most, as TCP of Linux does (net/ipv4/tcp_output.c, `tcp_tso_autosize`), and an eighth of the round trip:
 //! waking up for every packet costs more than sending it.
 
-/// A burst is at least so many packets.
+use super::congestion::MIN_WINDOW_PACKET;
+
+/// A burst is at least so many packets, of no more than [`MIN_WINDOW_PACKET`] bytes.
 const BURST_PACKETS: u64 = 16;
 /// And so long at the sending rate.
 const BURST_TIME: u64 = 1_000_000;
@@ -17,7 +19,7 @@ const QUANTA: u64 = 8;
 /// With a shorter round trip than this, a burst is a whole window: the window alone does it.
 const LEAST_RTT: u64 = 1_000_000;
 /// Nothing waits longer for probes than for so many bytes: two of the longest with a short block.
-const PROBE_DEBT: u64 = 2 * 3800;
+const PROBE_DEBT: u64 = 2 * MIN_WINDOW_PACKET;
 /// Fraction bits of the cost of a byte.
 const SHIFT: u32 = 20;
 
@@ -55,7 +57,8 @@ impl Pacer {
             return;
         }
         self.cost = (1_000_000_000 << SHIFT) / rate.max(1);
-        self.burst = self.price(BURST_PACKETS * packet_size).max(BURST_TIME);
+        let packet = packet_size.min(MIN_WINDOW_PACKET);
+        self.burst = self.price(BURST_PACKETS * packet).max(BURST_TIME);
         self.quantum = self.price(QUANTUM).min(BURST_TIME).min(srtt / QUANTA);
     }
 
@@ -84,6 +87,7 @@ impl Pacer {
         let most = self.paid_at.max(now.saturating_add(self.price(PROBE_DEBT)));
         self.on_sent(now, bytes);
         self.paid_at = self.paid_at.min(most);
+        self.rests = self.paid_at > now.saturating_add(self.quantum);
     }
 }
 

@@ -26,7 +26,7 @@ const INITIAL_WINDOW: u64 = 128 << 10;
 const MIN_PACKETS: u64 = 4;
 /// But of longer packets than this, somewhat more than the longest with a short block, it may be fewer: four of 54 KB would
 /// overflow many a queue for ever.
-const MIN_WINDOW_PACKET: u64 = 3800;
+pub(super) const MIN_WINDOW_PACKET: u64 = 3800;
 /// Size of a packet until one was sent.
 pub(super) const FIRST_PACKET: u64 = 1200;
 
