@@ -151,13 +151,14 @@ pub fn refuse(mut stream: &TcpStream, other: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use super::*;
     use crate::scene::{PUT, Place};
 
-    fn stage() -> Stage {
+    /// A server with no tools and an export that is not there.
+    pub fn stage() -> Stage {
         Stage {
             far: Far {
                 place: Place::Here,

@@ -217,18 +217,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let stage = Stage {
-            far: Far {
-                place: Place::Here,
-                address: "127.0.0.1".to_owned(),
-                interfaces: Vec::new(),
-                export: "/nonexistent".into(),
-                home: "/nonexistent".into(),
-            },
-            tools: Vec::new(),
-            largest: 0,
-            running: None,
-        };
+        let stage = control::tests::stage();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let server = std::thread::spawn(move || {
