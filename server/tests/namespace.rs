@@ -8,11 +8,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::Instant;
 
 use blk_datapath::files::PendingTarget;
-use blk_proto::message::{Attributes, Entry, FileKind, MAX_ENTRIES, Reply, ReplyFrame, encode};
+use blk_proto::message::{
+    Attributes, Entry, ErrorCode, FileKind, MAX_ENTRIES, Reply, ReplyFrame, encode,
+};
 use blockd::exports::{ExportSpec, Exports};
 use blockd::namespace::{Job, Namespace, Outcome, QUEUE_MAX};
 use common::{
-    EXPORT, Service, create, fill, key, list, make_directory, names, open, spec_of, stat,
+    EXPORT, Service, create, fill, key, list, make_directory, names, open, remove, spec_of, stat,
 };
 
 #[test]
@@ -85,6 +87,26 @@ fn directories_are_made_once_and_keep_their_mode() {
     fs::create_dir(service.export().join("pointed")).unwrap();
     symlink("pointed", service.export().join("link")).unwrap();
     made(b"link", 0o700);
+}
+
+#[test]
+fn names_of_regular_files_are_removed_and_nothing_else() {
+    let service = Service::start();
+    let export = service.export();
+    fs::create_dir_all(export.join("a/directory")).unwrap();
+    fs::write(export.join("a/file"), "x").unwrap();
+    symlink("a/file", export.join("link")).unwrap();
+    symlink("a", export.join("way")).unwrap();
+    service.refused_with(remove(b"a/directory"), ErrorCode::IsDirectory);
+    service.refused_with(remove(b""), ErrorCode::IsDirectory);
+    service.refused_with(remove(b"a/none"), ErrorCode::NotFound);
+    service.refused_with(remove(b"../x"), ErrorCode::OutsideExport);
+    let outcome = service.ask(remove(b"link"));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert!(export.join("a/file").exists() && export.join("link").is_symlink());
+    let outcome = service.ask(remove(b"way/file"));
+    assert!(matches!(outcome, Outcome::Removed), "{outcome:?}");
+    assert_eq!(names(&export.join("a")), ["directory"]);
 }
 
 /// All pages of a listing; `between` runs after each.

@@ -91,7 +91,7 @@ pub enum Reply {
         /// As many as there are.
         bytes: Vec<u8>,
     },
-    /// To [`Request::Sync`], [`Request::Truncate`] and [`Request::Allocate`].
+    /// To [`Request::Sync`], [`Request::Truncate`], [`Request::Allocate`] and [`Request::Remove`].
     Done,
     /// To [`Request::Holes`]: ascending, apart, bounds in multiples of [`HOLE_UNIT`] but for the end of the file.
     Holes {

@@ -240,6 +240,13 @@ pub enum Request {
         /// The transfer.
         transfer: u32,
     },
+    /// Remove the name of a regular file, durably. Answer: [`Reply::Done`].
+    Remove {
+        /// Name of the export.
+        export: String,
+        /// Path of the file in the export. A link at its end is not followed, and not removed.
+        path: Vec<u8>,
+    },
 }
 
 /// A [`Request`] and the number that its [`ReplyFrame`] repeats.

@@ -26,6 +26,7 @@ mod edit;
 mod error;
 mod listing;
 mod path;
+mod remove;
 mod resolve;
 mod small;
 mod spec;
@@ -43,6 +44,7 @@ pub use directories::MadeDirectories;
 pub use error::{AccessError, ExportError};
 pub use listing::{ENTRY_OVERHEAD, LISTING_MAX, PAGE_BYTES, Page, Snapshot};
 pub use path::{ExportPath, PATH_MAX};
+pub(crate) use remove::REMOVE;
 pub use small::Places;
 pub use spec::{EXPORT_NAME_MAX, ExportSpec};
 

@@ -113,6 +113,13 @@ pub enum Job {
         /// Permission bits, 0o777 of them.
         mode: u32,
     },
+    /// Remove the name of a regular file. Answer: [`Outcome::Removed`], when that is durable.
+    Remove {
+        /// Name of the export.
+        export: String,
+        /// Path of the file.
+        path: Vec<u8>,
+    },
     /// About a file that is read and written in place, or the holes of an open one. Answer: [`Outcome::Ranged`].
     Ranged(RangedJob),
     /// Write whole small files; missing directories are made. Answer: [`Outcome::Stored`].
@@ -173,6 +180,8 @@ pub enum Outcome {
     },
     /// The directory is there, durably.
     Made,
+    /// The name is gone, durably.
+    Removed,
     /// What became of a [`RangedJob`].
     Ranged(RangedOutcome),
     /// What became of each small file: `None` for one that is durable under its name.

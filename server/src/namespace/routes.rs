@@ -80,6 +80,7 @@ impl Routes {
             | Job::Stat { export, .. }
             | Job::List { export, .. }
             | Job::MakeDirectory { export, .. }
+            | Job::Remove { export, .. }
             | Job::Store { export, .. }
             | Job::Fetch { export, .. }
             | Job::Ranged(RangedJob::Open { export, .. }) => of_export(export),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use blk_datapath::files::{
     DirectorySyncs, FileError, FileStore, OlderPartial, PendingTarget, Remains,
 };
+use rustix::fs::{AtFlags, unlinkat};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -17,7 +18,7 @@ use super::locks::LockTable;
 use super::ranged::Ranged;
 use super::routes::Routes;
 use super::{Job, Outcome};
-use crate::exports::{AccessError, Exports, MadeDirectories, Snapshot};
+use crate::exports::{AccessError, Exports, MadeDirectories, REMOVE, Snapshot};
 
 /// Files larger than this are freed on the blocking pool: giving back their extents takes time.
 const FREE_INLINE: u64 = 64 << 20;
@@ -126,6 +127,21 @@ impl State {
                 let export = self.exports.get(&export)?;
                 export.make_directory(&path, mode, &self.made).await?;
                 Outcome::Made
+            }
+            Job::Remove { export, path } => {
+                let (directory, name) = self.exports.get(&export)?.removable(&path)?;
+                let directory = Arc::new(directory);
+                let within = Arc::clone(&directory);
+                let failed = |error| FileError::new(REMOVE, &path, error);
+                let label = path.clone();
+                // Giving back the extents of a large file takes time.
+                in_pool(REMOVE, &path, move || {
+                    unlinkat(&within, name, AtFlags::empty())
+                        .map_err(|errno| FileError::new(REMOVE, &label, errno))
+                })
+                .await?;
+                self.syncs.sync(directory).await.map_err(failed)?;
+                Outcome::Removed
             }
             Job::Ranged(job) => self.run_ranged(job).await?,
             Job::Store { export, files } => self.store(&export, files).await?,

@@ -185,6 +185,7 @@ impl Sessions {
             Request::MakeDirectory { export, path, mode } => {
                 Job::MakeDirectory { export, path, mode }
             }
+            Request::Remove { export, path } => Job::Remove { export, path },
             // The others are about transfers and do not come here.
             _ => return self.misdirected(ports, session, id),
         };

@@ -159,6 +159,13 @@ pub fn make_directory(path: &[u8], mode: u32) -> Job {
     }
 }
 
+pub fn remove(path: &[u8]) -> Job {
+    Job::Remove {
+        export: EXPORT.to_owned(),
+        path: path.to_vec(),
+    }
+}
+
 /// Writes through the page cache, whatever flags the target's own descriptor has.
 pub fn fill(target: &PendingTarget, bytes: &[u8]) {
     let fd = target.file().as_fd().as_raw_fd();
