@@ -16,6 +16,7 @@ use blockd::namespace::{Job, Namespace, Outcome, QUEUE_MAX};
 use common::{
     EXPORT, Service, create, fill, key, list, make_directory, names, open, remove, spec_of, stat,
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 #[test]
 fn file_appears_with_its_commit_and_missing_directories_are_made() {
@@ -91,22 +92,53 @@ fn directories_are_made_once_and_keep_their_mode() {
 
 #[test]
 fn names_of_regular_files_are_removed_and_nothing_else() {
+    const HIDDEN: &str = ".x.blk-0123456789abcdef";
     let service = Service::start();
     let export = service.export();
     fs::create_dir_all(export.join("a/directory")).unwrap();
-    fs::write(export.join("a/file"), "x").unwrap();
+    fs::create_dir_all(export.join(".blockd")).unwrap();
+    let files = ["a/file", ".blockd/x", &format!("a/{HIDDEN}")];
+    for file in files {
+        fs::write(export.join(file), "x").unwrap();
+    }
     symlink("a/file", export.join("link")).unwrap();
     symlink("a", export.join("way")).unwrap();
-    service.refused_with(remove(b"a/directory"), ErrorCode::IsDirectory);
-    service.refused_with(remove(b""), ErrorCode::IsDirectory);
-    service.refused_with(remove(b"a/none"), ErrorCode::NotFound);
-    service.refused_with(remove(b"../x"), ErrorCode::OutsideExport);
-    let outcome = service.ask(remove(b"link"));
-    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
-    assert!(export.join("a/file").exists() && export.join("link").is_symlink());
+    symlink(".blockd", export.join("in")).unwrap();
+    symlink("../outside", export.join("out")).unwrap();
+    let fifo = export.join("a/fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let hidden = format!("a/{HIDDEN}");
+    let refused = [
+        ("", ErrorCode::IsDirectory),
+        ("a", ErrorCode::IsDirectory),
+        ("a/directory", ErrorCode::IsDirectory),
+        ("a/fifo", ErrorCode::Unsupported),
+        ("link", ErrorCode::Unsupported),
+        ("in", ErrorCode::Unsupported),
+        ("out", ErrorCode::Unsupported),
+        ("a/none", ErrorCode::NotFound),
+        ("a/file/x", ErrorCode::NotDirectory),
+        ("../outside/secret", ErrorCode::OutsideExport),
+        ("out/secret", ErrorCode::OutsideExport),
+        ("in/x", ErrorCode::OutsideExport),
+        (".blockd/x", ErrorCode::InvalidName),
+        (".blockd", ErrorCode::InvalidName),
+        (&hidden, ErrorCode::InvalidName),
+    ];
+    for (path, code) in refused {
+        let failure = service.refused(remove(path.as_bytes()));
+        assert_eq!(failure.code, code, "{path}: {}", failure.message);
+        let says = failure.message.starts_with("cannot remove ");
+        assert!(says, "{path}: {}", failure.message);
+    }
+    let outside = service.root.path().join("outside/secret");
+    for file in files.map(|file| export.join(file)).iter().chain([&outside]) {
+        assert!(file.exists(), "{}", file.display());
+    }
+    assert!(export.join("link").is_symlink() && fs::symlink_metadata(&fifo).is_ok());
     let outcome = service.ask(remove(b"way/file"));
     assert!(matches!(outcome, Outcome::Removed), "{outcome:?}");
-    assert_eq!(names(&export.join("a")), ["directory"]);
+    assert_eq!(names(&export.join("a")), [HIDDEN, "directory", "fifo"]);
 }
 
 /// All pages of a listing; `between` runs after each.

@@ -18,6 +18,8 @@ impl Export {
     /// # Errors
     ///
     /// As [`check_regular`], and as the resolution of the path.
+    ///
+    /// What is removed is whatever has the name then: unlinkat(2) knows names only.
     pub fn removable(&self, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), FileError> {
         let path = ExportPath::parse(REMOVE, path)?;
         let Some((parent, name)) = path.split_last() else {
@@ -29,7 +31,10 @@ impl Export {
             .map_err(|errno| confined(REMOVE, path, errno))?;
         let there = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| FileError::new(REMOVE, path.label(), errno))?;
-        check_regular(&there, path.label())?;
+        check_regular(&there, path.label()).map_err(|error| FileError {
+            operation: REMOVE,
+            ..error
+        })?;
         Ok((directory, name.to_vec()))
     }
 }
