@@ -10,6 +10,9 @@ TARGET="${CARGO_TARGET_DIR:-$ROOT/target}"
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export PATH
 
+# What somebody has measured here must not change what `--datapath auto` takes: nothing is known, unless the caller names a file.
+export BLK_PATHS="${BLK_PATHS-}"
+
 if [[ -t 2 && -z ${NO_COLOR:-} ]]; then
     BOLD=$'\e[1m' RED=$'\e[31m' YELLOW=$'\e[33m' PLAIN=$'\e[0m'
 else
@@ -37,7 +40,7 @@ need_root() {
     ((EUID == 0)) && return
     have sudo || die "this needs root (network namespaces, raw sockets) and sudo is not installed: run it as root"
     local name keep=("PATH=$PATH")
-    for name in HOME CARGO_HOME RUSTUP_HOME RUSTUP_TOOLCHAIN CARGO_TARGET_DIR BLK_LAB CI NO_COLOR TMPDIR; do
+    for name in HOME CARGO_HOME RUSTUP_HOME RUSTUP_TOOLCHAIN CARGO_TARGET_DIR BLK_LAB BLK_PATHS CI NO_COLOR TMPDIR; do
         [[ -z ${!name:-} ]] || keep+=("$name=${!name}")
     done
     exec sudo -- env "${keep[@]}" "$@"

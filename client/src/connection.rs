@@ -15,9 +15,12 @@ use tokio::sync::{Mutex, oneshot};
 
 use crate::error::ClientError;
 use crate::flow::Flow;
+use crate::paths::{History, Purpose, Site};
 use crate::remote_file::{Limits, Link};
 use crate::service::Command;
-use crate::setup::{Ground, more_telling, on_thread, prepare, resolve, restart_on_own_queue};
+use crate::setup::{
+    Ground, instead_of_copy_mode, more_telling, on_thread, prepare, resolve, restart_on_own_queue,
+};
 
 /// Most flows of a connection.
 pub const FLOWS_MAX: u16 = 8;
@@ -44,6 +47,10 @@ pub struct ConnectOptions {
     pub vlans: Vlans,
     /// Where the packets of all flows are taken down; `None`: nowhere.
     pub dump: Option<Taps>,
+    /// What data paths were measured to cost, by which [`Datapath::Auto`] chooses where there is no zero-copy. It is only read.
+    pub history: History,
+    /// Which way the blocks will mostly go: that is the way whose cost counts.
+    pub purpose: Purpose,
 }
 
 impl Default for ConnectOptions {
@@ -57,6 +64,8 @@ impl Default for ConnectOptions {
             flows: None,
             vlans: [None; 2],
             dump: None,
+            history: History::none(),
+            purpose: Purpose::Both,
         }
     }
 }
@@ -70,10 +79,12 @@ pub struct DatapathInfo {
     pub queue: u32,
     /// `af_xdp-zerocopy`, `af_xdp-copy`, `af_xdp-skb` or `udp`.
     pub mode: &'static str,
-    /// Why it is `udp`, where nobody asked for that.
+    /// Why it is not the best one there is, or why `auto` took `af_xdp-copy`; `None` where it was asked for.
     pub reason: Option<String>,
     /// The interface's MTU.
     pub mtu: u32,
+    /// Where figures about it hold.
+    pub site: Site,
 }
 
 /// What one flow has done.
@@ -167,9 +178,18 @@ impl Connection {
         remote: SocketAddr,
         options: &ConnectOptions,
     ) -> Result<(Flow, Ground), ClientError> {
-        let options = options.clone();
-        let (flow, path, ground) = on_thread(move || prepare(remote, &options)).await?;
-        Self::greet(flow, Some(path), ground).await
+        let wanted = options.clone();
+        let (flow, path, ground) = on_thread(move || prepare(remote, &wanted)).await?;
+        let by_figures = ground.is_by_figures();
+        match Self::greet(flow, Some(path), ground).await {
+            Err(error) if by_figures => {
+                let options = options.clone();
+                let begun = move || instead_of_copy_mode(remote, &options, &error);
+                let (flow, path, ground) = on_thread(begun).await?;
+                Self::greet(flow, Some(path), ground).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// The first flow again, with a port whose packets come by its queue, should there be one.

@@ -27,6 +27,7 @@ mod even;
 mod flow;
 mod holes;
 mod own_queue;
+pub mod paths;
 mod pending;
 pub mod put;
 pub mod remote_file;

@@ -51,7 +51,7 @@ fn identity_of(machine: &[u8], stat: &Stat) -> Identity {
 }
 
 /// What tells this machine from others (machine-id(5)), or its name.
-fn machine() -> Vec<u8> {
+pub fn machine() -> Vec<u8> {
     let id = std::fs::read("/etc/machine-id").unwrap_or_default();
     let id = id.trim_ascii();
     if id.is_empty() {

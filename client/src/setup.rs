@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use blk_datapath::link::{Datapath, LinkKind};
-use blk_datapath::net::{Interface, is_card};
+use blk_datapath::link::{Datapath, LinkKind, missing_privileges};
+use blk_datapath::net::{Interface, is_card, trunk_of};
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_proto::net::Path;
 use blk_proto::session::MIN_MAX_PAYLOAD;
@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use crate::connection::{ConnectOptions, DatapathInfo};
 use crate::error::ClientError;
 use crate::flow::Flow;
+use crate::paths::{Auto, Carrier, Site, auto, without_zero_copy};
 use crate::service::{ClientService, Command};
-use crate::way::{Found, Way, is_no_way_for_xdp};
+use crate::way::{Found, Way, interface_to, is_no_way_for_xdp};
 
 /// So often another port is taken for a flow whose port turns out to be claimed.
 const PORT_TRIES: u32 = 8;
@@ -65,6 +66,8 @@ pub struct Ground {
     datapath: DatapathInfo,
     /// Packets from the server come by other queues than that of the flow they belong to, as ports will have it.
     shuffled: bool,
+    /// It is AF_XDP in copy mode because of figures, and of nothing that anybody asked for.
+    by_figures: bool,
 }
 
 /// Makes everything that a session with `remote` needs: the first flow, the path of its packets, and the ground for more.
@@ -73,15 +76,93 @@ pub fn prepare(
     options: &ConnectOptions,
 ) -> Result<(Flow, Path, Ground), ClientError> {
     refuse_link_local(remote)?;
+    if let Some((carrier, reason)) = instead_of_zero_copy(remote, options) {
+        return begin_by_figures(remote, options, carrier, reason);
+    }
     let found = Way::find(remote, options)?;
     match begin(found, remote, options) {
         // The first attempt has given back what it had: no program stays on the interface for this one.
-        Err(error) if may_be_udp(options) && (is_busy(&error) || is_no_way_for_xdp(&error)) => {
-            let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
-            begin(found, remote, options)
+        Err(error) if may_be_udp(options) && is_busy(&error) => {
+            begin_over_udp(remote, options, &error)
+        }
+        Err(error) if may_be_udp(options) && is_no_way_for_xdp(&error) => {
+            let why = format!("no AF_XDP: {error}");
+            match options.datapath {
+                // A driver that announces zero-copy may refuse it.
+                Datapath::Auto => {
+                    let chosen = interface_to(remote).map(|interface| {
+                        let site = Site::of(&interface);
+                        without_zero_copy(&site, &options.history, options.purpose, &why)
+                    });
+                    let (carrier, reason) = chosen.unwrap_or((Carrier::Udp, why));
+                    begin_by_figures(remote, options, carrier, reason)
+                }
+                _ => begin_over_udp(remote, options, &error),
+            }
         }
         outcome => outcome,
     }
+}
+
+/// What `auto` takes where AF_XDP can be had, but not with zero-copy, and why.
+fn instead_of_zero_copy(remote: SocketAddr, options: &ConnectOptions) -> Option<(Carrier, String)> {
+    let is_open = options.datapath == Datapath::Auto && may_be_udp(options);
+    if !is_open || missing_privileges().is_some() {
+        return None;
+    }
+    match auto(&interface_to(remote)?, &options.history, options.purpose) {
+        Auto::Instead(carrier, reason) => Some((carrier, reason)),
+        Auto::ZeroCopy => None,
+    }
+}
+
+/// Starts the first flow over what was chosen for its cost. Figures keep nobody from a copy: whatever is in the way of AF_XDP, there
+/// are UDP sockets.
+fn begin_by_figures(
+    remote: SocketAddr,
+    options: &ConnectOptions,
+    carrier: Carrier,
+    reason: String,
+) -> Result<(Flow, Path, Ground), ClientError> {
+    if carrier == Carrier::Udp {
+        let found = Way::udp(remote, options, Some(reason))?;
+        return begin(found, remote, options);
+    }
+    let over_xdp = ConnectOptions {
+        datapath: Datapath::PreferXdp,
+        ..options.clone()
+    };
+    let begun = Way::find(remote, &over_xdp).and_then(|mut found| {
+        found.reason.get_or_insert(reason);
+        begin(found, remote, &over_xdp)
+    });
+    match begun {
+        Ok((flow, path, mut ground)) => {
+            ground.by_figures = ground.way.has_queues();
+            Ok((flow, path, ground))
+        }
+        Err(error) => begin_over_udp(remote, options, &error),
+    }
+}
+
+/// Starts the first flow again, over UDP, as this came of the session over AF_XDP that figures have led to.
+pub fn instead_of_copy_mode(
+    remote: SocketAddr,
+    options: &ConnectOptions,
+    error: &ClientError,
+) -> Result<(Flow, Path, Ground), ClientError> {
+    tracing::info!(%error, "no session over AF_XDP, which was measured to be better; UDP sockets instead");
+    begin_over_udp(remote, options, error)
+}
+
+/// Starts the first flow over UDP, as this came of AF_XDP.
+fn begin_over_udp(
+    remote: SocketAddr,
+    options: &ConnectOptions,
+    error: &ClientError,
+) -> Result<(Flow, Path, Ground), ClientError> {
+    let found = Way::udp(remote, options, Some(format!("no AF_XDP: {error}")))?;
+    begin(found, remote, options)
 }
 
 /// Starts the first flow on a way.
@@ -96,6 +177,10 @@ fn begin(
         route_mtu,
         reason,
     } = found;
+    let site = match trunk_of(&interface) {
+        Ok(trunk) => Site::of(&trunk.interface),
+        Err(_) => Site::of(&interface),
+    };
     let mut ground = Ground {
         datapath: DatapathInfo {
             interface: interface.name.clone(),
@@ -103,6 +188,7 @@ fn begin(
             mode: "",
             reason,
             mtu: interface.mtu,
+            site,
         },
         route_mtu,
         interface,
@@ -110,6 +196,7 @@ fn begin(
         remote,
         way,
         shuffled: false,
+        by_figures: false,
     };
     let (flow, path, link) = ground.start_flow(0, None)?;
     ground.datapath.queue = flow.queue();
@@ -142,6 +229,11 @@ impl Ground {
     /// How blocks travel.
     pub fn datapath(&self) -> &DatapathInfo {
         &self.datapath
+    }
+
+    /// Whether it is AF_XDP because of figures, and of nothing that anybody asked for.
+    pub fn is_by_figures(&self) -> bool {
+        self.by_figures
     }
 
     /// Starts the other flows, and their handshakes, as many as are of use with a server of so many workers, or as there are

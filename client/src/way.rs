@@ -11,7 +11,7 @@ use blk_datapath::mailbox::MailSender;
 use blk_datapath::net::{
     Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
 };
-use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
+use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
 use blk_xdp::{AttachError, Program};
@@ -55,12 +55,12 @@ pub(crate) struct Found {
     pub(crate) interface: Interface,
     /// Largest packet that the route takes, in bytes, as far as is known.
     pub(crate) route_mtu: u32,
-    /// Why it is UDP, where nobody asked for it.
+    /// Why it is UDP, or AF_XDP in copy mode, where nobody asked for it.
     pub(crate) reason: Option<String>,
 }
 
 impl Way {
-    /// Finds the way to `remote` and takes ports for it.
+    /// Finds the way to `remote` and takes ports for it. AF_XDP is tried wherever UDP was not asked for.
     pub(crate) fn find(remote: SocketAddr, options: &ConnectOptions) -> Result<Found, ClientError> {
         if options.vlans != [None; 2] {
             // The kernel would send without the tags.
@@ -75,11 +75,6 @@ impl Way {
             Datapath::Auto | Datapath::PreferXdp => {
                 if let Some(missing) = missing_privileges() {
                     let reason = format!("no AF_XDP without {missing}");
-                    return Self::udp(remote, options, Some(reason));
-                }
-                if options.datapath == Datapath::Auto
-                    && let Some(reason) = better_over_udp(remote)
-                {
                     return Self::udp(remote, options, Some(reason));
                 }
                 match Self::xdp(remote, options) {
@@ -313,11 +308,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why UDP is better on the interface that packets to `remote` leave by, if it is.
-fn better_over_udp(remote: SocketAddr) -> Option<String> {
+/// The interface that packets to `remote` leave by, below VLANs.
+pub(crate) fn interface_to(remote: SocketAddr) -> Option<Interface> {
     let route = route_to(remote.ip()).ok()?;
     let link = Interface::by_index(route.interface).ok()?;
-    udp_instead(&trunk_of(&link).ok()?.interface)
+    Some(trunk_of(&link).ok()?.interface)
 }
 
 /// Whether AF_XDP cannot be had here, and UDP can.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use blk_datapath::explain::explain;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::net::{Interface, InterfaceError, is_card};
-use blk_datapath::probe::{busy_poll_hint, refuse_stacked, udp_instead};
+use blk_datapath::probe::{busy_poll_hint, no_zero_copy, refuse_stacked};
 use blk_datapath::udp::{Gate, UdpPort};
 use blk_datapath::worker::{Companion, Port};
 use blk_xdp::{AttachError, Hold, Program, TableError};
@@ -206,7 +206,7 @@ impl Way {
                     return udp(Some(format!("no AF_XDP without {missing}")));
                 }
                 if config.datapath == Datapath::Auto
-                    && let Some(reason) = udp_instead(interface)
+                    && let Some(reason) = no_zero_copy(interface)
                 {
                     return udp(Some(reason));
                 }

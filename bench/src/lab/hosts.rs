@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{must, unique};
+use super::{Directory, must, unique};
 
 /// Words in front of a command that take all privileges from it, and the right to lock much memory, but leave it the test's
 /// files. No capability can come back by an exec: the bounding set is empty.
@@ -91,6 +91,8 @@ impl Host {
 #[derive(Debug)]
 pub struct Hosts {
     name: String,
+    /// What blkcp remembers on them, apart from what that of this machine does.
+    memory: Directory,
 }
 
 impl Hosts {
@@ -103,6 +105,7 @@ impl Hosts {
     pub fn with_clients(link: Link<'_>, clients: u32) -> Self {
         let hosts = Self {
             name: format!("blk-t{}", unique()),
+            memory: Directory::new(),
         };
         must(
             hosts
@@ -118,6 +121,7 @@ impl Hosts {
     pub fn routed(mtu: u32) -> Self {
         let hosts = Self {
             name: format!("blk-t{}", unique()),
+            memory: Directory::new(),
         };
         must(
             hosts
@@ -169,8 +173,15 @@ impl Hosts {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace(host)])
-            .arg(program);
+            .arg(program)
+            .env_remove("BLK_PATHS")
+            .env("XDG_CACHE_HOME", self.memory.join("cache"));
         command
+    }
+
+    /// Where blkcp remembers what data paths have cost.
+    pub fn blkcp_history(&self) -> PathBuf {
+        self.memory.join("cache/blkcp/paths.json")
     }
 
     /// Is an XDP program attached to the host's interface?

@@ -12,6 +12,7 @@ mod flows;
 mod impaired;
 mod interrupted;
 mod long;
+mod measured;
 mod misplaced;
 mod modes;
 mod own_queue;

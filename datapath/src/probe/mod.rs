@@ -33,7 +33,7 @@ mod stacked;
 mod virtio;
 mod xdp_findings;
 
-pub use choice::udp_instead;
+pub use choice::no_zero_copy;
 pub use ethtool::{Offloads, Queues, Rings, Steering};
 pub use finding::{Finding, Level};
 pub use host::{Capabilities, HostFacts, Ring};

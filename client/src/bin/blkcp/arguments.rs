@@ -5,11 +5,14 @@ use std::io::Write;
 
 use blk_client::{self as client, ConnectOptions, FLOWS_MAX};
 use blk_proto::net::{VlanTag, Vlans};
-use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum,
+};
 use clap_complete::Shell;
 
 use crate::dump::DumpArguments;
 use crate::failure::Failure;
+use crate::measure::MeasureArguments;
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
 ///
@@ -32,7 +35,8 @@ pub struct Arguments {
     /// UDP port of blockd
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// How blocks cross the kernel: `auto` takes AF_XDP zero-copy where the driver has it, and UDP sockets elsewhere
+    /// How blocks cross the kernel: `auto` takes AF_XDP zero-copy where the driver has it, elsewhere UDP sockets, or AF_XDP copy mode where
+    /// `blkcp measure` has found it cheaper on this interface
     #[arg(long, value_enum, default_value_t = Datapath::Auto)]
     pub datapath: Datapath,
     /// VLAN of the server, where the route does not lead by a VLAN interface; two ids for a VLAN in a VLAN (802.1ad), the outer one first.
@@ -71,6 +75,8 @@ pub struct Arguments {
 const AFTER_HELP: &str = "\
 AF_XDP needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK; without them blkcp takes UDP sockets.
 RUST_LOG=info (or debug) says more on stderr.
+`blkcp measure` finds out what each data path costs, for `auto`, and keeps that in $XDG_CACHE_HOME/blkcp/paths.json (~/.cache);
+BLK_PATHS names another file, or none if it is empty. A file named measure is copied as ./measure.
 A put of a file of 4 MiB or more that did not come to its end, for whatever reason, goes on where it stopped when the
 same command is run again, unless the file has changed since. The other end keeps what it has for some days. A get
 begins anew.
@@ -91,6 +97,7 @@ Exit codes:
    10  the checksum of a file is wrong
    11  the interface or the data path cannot be used
    12  the connection timed out or was lost
+   13  data paths were measured, and the file for that is still at the other end
   130  interrupted
 
 Examples:
@@ -102,7 +109,8 @@ Examples:
 /// How blocks cross the kernel.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Datapath {
-    /// AF_XDP zero-copy where the driver has it, UDP elsewhere; the summary says which
+    /// AF_XDP zero-copy where the driver has it, else what `blkcp measure` found better, UDP if nothing was measured; the summary says
+    /// which, and why
     Auto,
     /// AF_XDP in the best mode that can be had, UDP where none can
     PreferXdp,
@@ -116,23 +124,42 @@ pub enum Datapath {
     Udp,
 }
 
-impl Arguments {
+/// What blkcp is asked to do.
+#[derive(Debug)]
+pub enum Task {
+    /// To copy.
+    Copy(Box<Arguments>),
+    /// To find out what data paths cost.
+    Measure(MeasureArguments),
+}
+
+impl Task {
     /// Reads the command line. What it says to print is printed here, and ends the process; so does wrong usage.
     pub fn read() -> Self {
-        let matches = command().get_matches();
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let matches = matches_of(&words).unwrap_or_else(|error| error.exit());
         let printed = if let Some(&shell) = matches.get_one::<Shell>(COMPLETIONS) {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "blkcp", &mut script);
             std::io::stdout().write_all(&script)
-        } else if matches.get_flag(MAN) {
-            clap_mangen::Man::new(command()).render(&mut std::io::stdout())
+        } else if let Some(page) = manual(&matches) {
+            clap_mangen::Man::new(page).render(&mut std::io::stdout())
         } else {
-            return Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+            return Self::of(&matches).unwrap_or_else(|error| error.exit());
         };
         // A reader that has seen enough closes the pipe.
         std::process::exit(printed.is_err().into())
     }
 
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(match matches.subcommand() {
+            Some((_, words)) => Self::Measure(MeasureArguments::from_arg_matches(words)?),
+            None => Self::Copy(Box::new(Arguments::from_arg_matches(matches)?)),
+        })
+    }
+}
+
+impl Arguments {
     /// `--cpu` must be one that the process may run on.
     pub fn check_cpu(&self, allowed: &[usize]) -> Result<(), Failure> {
         match self.cpu {
@@ -144,7 +171,7 @@ impl Arguments {
         }
     }
 
-    /// The library's words for it, without a dump.
+    /// The library's words for it, without a dump, and without what was measured.
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
             port: self.port,
@@ -163,7 +190,7 @@ impl Arguments {
             silence: std::time::Duration::from_secs(self.timeout),
             flows: self.flows,
             vlans: self.vlan.unwrap_or_default(),
-            dump: None,
+            ..ConnectOptions::default()
         }
     }
 }
@@ -184,11 +211,57 @@ fn vlans(text: &str) -> Result<Vlans, String> {
     }
 }
 
+const MEASURE: &str = "measure";
 const COMPLETIONS: &str = "completions";
 const MAN: &str = "man";
 
-/// The whole command line, with what only prints.
+/// What the words of a command line, the program's name first, come to.
+fn matches_of(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    // Behind any other word, `measure` is a file.
+    let is_file = words.iter().skip(2).any(|word| word == MEASURE);
+    let is_command = words.get(1).is_some_and(|word| word == MEASURE);
+    match is_file && !is_command {
+        true => copying(),
+        false => command(),
+    }
+    .try_get_matches_from(words)
+}
+
+/// The whole command line.
 fn command() -> Command {
+    copying()
+        .subcommand(measuring())
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+}
+
+/// That of `measure`.
+fn measuring() -> Command {
+    MeasureArguments::command()
+        .bin_name("blkcp measure")
+        .display_name("blkcp-measure")
+        .arg(man())
+}
+
+/// What the manual page that is asked for is about, if one is.
+fn manual(matches: &ArgMatches) -> Option<Command> {
+    match matches.subcommand() {
+        Some((_, words)) => words.get_flag(MAN).then(measuring),
+        None => matches.get_flag(MAN).then(command),
+    }
+}
+
+fn man() -> Arg {
+    Arg::new(MAN)
+        .long(MAN)
+        .action(ArgAction::SetTrue)
+        .exclusive(true)
+        .help("Print the manual page (troff), and do nothing else")
+}
+
+/// That of a copy, with what only prints.
+fn copying() -> Command {
     Arguments::command()
         .arg(
             Arg::new(COMPLETIONS)
@@ -198,13 +271,7 @@ fn command() -> Command {
                 .exclusive(true)
                 .help("Print a completion script for a shell, and do nothing else"),
         )
-        .arg(
-            Arg::new(MAN)
-                .long(MAN)
-                .action(ArgAction::SetTrue)
-                .exclusive(true)
-                .help("Print the manual page (troff), and do nothing else"),
-        )
+        .arg(man())
 }
 
 /// `0-3,7` for 0, 1, 2, 3, 7, as the kernel writes lists of CPUs.
@@ -240,6 +307,40 @@ mod tests {
         assert_eq!(
             Arguments::from_arg_matches(&matches).unwrap().sources,
             ["a"]
+        );
+    }
+
+    #[test]
+    fn measure_is_a_command_only_as_the_first_word() {
+        let matches = |words: &[&str]| {
+            let words = [&["blkcp"], words].concat();
+            matches_of(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        let parse = |words: &[&str]| {
+            let matches = matches(words);
+            Task::of(&matches.unwrap_or_else(|error| panic!("{words:?}: {error}"))).unwrap()
+        };
+        let task = parse(&["measure", "h:data/x", "--size", "1GiB"]);
+        assert!(matches!(task, Task::Measure(words) if words.size == 1 << 30));
+        let copies: [&[&str]; 5] = [
+            &["measure.img", "h:data/"],
+            &["./measure", "h:data/"],
+            &["-r", "measure", "h:data/"],
+            &["a", "measure", "h:data/"],
+            &["help", "h:data/"],
+        ];
+        for words in copies {
+            assert!(matches!(parse(words), Task::Copy(_)), "{words:?}");
+        }
+        assert!(matches(&["measure"]).is_err());
+        let page = |words| manual(&matches(words).unwrap());
+        let page = page(&["measure", "--man"]).expect("a page of its own");
+        let mut text = Vec::new();
+        clap_mangen::Man::new(page).render(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.contains("blkcp\\-measure") && text.contains("\\-\\-rounds"),
+            "{text}"
         );
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use blk_client::paths::Purpose;
 use blk_client::{
     ClientError, ConnectOptions, Connection, Copied, PutOptions, RemotePath, SourceFile,
 };
@@ -22,6 +23,7 @@ use crate::directories::{Directories, open, parent_of};
 use crate::dump::Dumping;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::memory::history;
 use crate::plan::{GetPlan, Item, PutPlan, plan_get, plan_put, targets_of};
 use crate::progress::Bar;
 use crate::small::{self, ToGet, ToPut};
@@ -57,8 +59,14 @@ async fn copy(
 ) -> Result<Summary, Failure> {
     // Sources and targets are looked at first: what is wrong with them needs no connection to be said.
     let task = Task::new(direction, arguments.recursive)?;
+    let purpose = match direction {
+        Direction::Put { .. } => Purpose::Send,
+        Direction::Get { .. } => Purpose::Receive,
+    };
     let options = ConnectOptions {
         dump: dumping.start(&arguments.dump)?,
+        history: history(),
+        purpose,
         ..arguments.connect_options()
     };
     let connection = Connection::open(direction.host(), &options).await?;

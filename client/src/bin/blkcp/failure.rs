@@ -50,6 +50,20 @@ pub enum Failure {
         /// What arrived of large files is kept.
         kept: bool,
     },
+    /// Ctrl-C while data paths were measured.
+    #[error("interrupted: nothing is remembered")]
+    Stopped,
+    /// What was put to be measured is perhaps still there.
+    #[error("cannot remove {target}: {why}; remove it there")]
+    Left {
+        /// The file at the other end.
+        target: String,
+        /// What was in the way.
+        why: String,
+    },
+    /// No data path was there to be measured.
+    #[error("no data path could be measured: {0}")]
+    NothingMeasured(String),
     /// The connection was lost in a put that can be gone on with.
     #[error("{0}; run it again: large files go on where they stopped")]
     Unfinished(ClientError),
@@ -108,7 +122,9 @@ impl Failure {
             Self::Usage(_) | Self::Address(_) => 2,
             Self::Directory(_) | Self::IntoDirectory { .. } => 7,
             Self::Name(_) => 6,
-            Self::Interrupted { .. } => 130,
+            Self::Interrupted { .. } | Self::Stopped => 130,
+            Self::NothingMeasured(_) => 11,
+            Self::Left { .. } => 13,
             Self::Dump(DumpError::Terminal) => 2,
             Self::Local { source, .. }
             | Self::Dump(DumpError::Open { source, .. } | DumpError::Write { source, .. }) => {
@@ -129,5 +145,24 @@ impl Failure {
                 ErrorKind::Lost => 12,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_named_and_has_a_code_of_its_own() {
+        let left = Failure::Left {
+            target: "h:data/x".to_owned(),
+            why: "it is read-only".to_owned(),
+        };
+        assert_eq!(left.exit_code(), 13);
+        let text = left.to_string();
+        assert_eq!(
+            text,
+            "cannot remove h:data/x: it is read-only; remove it there"
+        );
     }
 }

@@ -7,6 +7,8 @@ mod directories;
 mod dump;
 mod failure;
 mod interrupt;
+mod measure;
+mod memory;
 mod plan;
 mod progress;
 mod small;
@@ -18,8 +20,11 @@ use std::process::ExitCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
-use arguments::Arguments;
+use arguments::{Arguments, Task};
 use blk_datapath::explain::explain;
+use failure::Failure;
+use interrupt::Interrupt;
+use measure::Measured;
 
 /// Heaps of small files are open until they are durable; the usual soft limit of 1024 is kept low for programs that use
 /// `select`, which this one does not.
@@ -32,7 +37,7 @@ fn raise_descriptor_limit() {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::read();
+    let task = Task::read();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     // no-color.org: set to anything but nothing.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -42,14 +47,36 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .init();
     raise_descriptor_limit();
-    let interrupt = match interrupt::Interrupt::catch() {
+    let interrupt = match Interrupt::catch() {
         Ok(interrupt) => interrupt,
         Err(error) => {
             eprintln!("blkcp: cannot catch signals: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match copy::run(&arguments, interrupt) {
+    match task {
+        Task::Copy(arguments) => copy(&arguments, interrupt),
+        Task::Measure(arguments) => match measure::run(&arguments, interrupt) {
+            Ok(Measured { report, removed }) => {
+                let text = match arguments.json {
+                    true => report.json(),
+                    false => report.to_string(),
+                };
+                println!("{text}");
+                removed.map_or_else(|left| fail(&left), |()| ExitCode::SUCCESS)
+            }
+            Err(failure) => fail(&failure),
+        },
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("blkcp: {}", explain(failure));
+    ExitCode::from(failure.exit_code())
+}
+
+fn copy(arguments: &Arguments, interrupt: Interrupt) -> ExitCode {
+    match copy::run(arguments, interrupt) {
         Ok(summary) => {
             for item in &summary.skipped {
                 eprintln!("blkcp: skipped {item}");
@@ -65,9 +92,6 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-        Err(failure) => {
-            eprintln!("blkcp: {}", explain(&failure));
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => fail(&failure),
     }
 }
