@@ -26,7 +26,7 @@ use blk_proto::session::Watched;
 use blk_proto::time::Time;
 use blk_proto::wire::{Header, Kind};
 
-use crate::udp::{Grouping, group};
+use crate::udp::{Grouping, group, segments_max};
 
 /// So many messages of which nothing arrives part the packets. A path that drops every fifth packet by chance loses two packets in one
 /// of 25 cases, and six such messages in a row in one of 2 * 10^8. (Where every fifth message is dropped whole, it is one of 15625.)
@@ -151,7 +151,7 @@ impl Company {
         let mut start = 0;
         while start < turn.len() {
             let rest = &turn[start..];
-            let end = start + group(rest.iter().map(|sent| ((), sent.len)));
+            let end = start + group(segments_max(), rest.iter().map(|sent| ((), sent.len)));
             if turn[start..end]
                 .iter()
                 .filter(|sent| sent.number.is_some())

@@ -1,9 +1,15 @@
 //! Which queued packets go into one message.
 
+use std::ffi::OsStr;
+use std::sync::LazyLock;
+
 use blk_proto::net::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
 
 /// Datagrams in a message: `UDP_MAX_SEGMENTS` of kernels before 6.9 (include/linux/udp.h).
 pub(super) const SEGMENTS_MAX: usize = 64;
+/// How many datagrams go into a message at most: a number from 1 to 64 (which it is without). 1 keeps the kernel, and the
+/// network card, from cutting messages (UDP_SEGMENT), for drivers that do it wrong.
+const SEGMENTS_VARIABLE: &str = "BLK_UDP_SEGMENTS";
 /// Bytes of a message: the payload of the longest IPv4 datagram.
 pub(super) const BYTES_MAX: usize = 65_535 - IPV4_LEN - UDP_LEN;
 
@@ -14,6 +20,27 @@ pub enum Grouping {
     Allowed,
     /// It is a message of its own: its receiver does not take others.
     Alone,
+}
+
+/// Datagrams in a message, as the environment has it at the beginning; what is no number from 1 to 64 is said and not obeyed.
+pub(crate) fn segments_max() -> usize {
+    static SEGMENTS: LazyLock<usize> = LazyLock::new(|| {
+        let Some(word) = std::env::var_os(SEGMENTS_VARIABLE) else {
+            return SEGMENTS_MAX;
+        };
+        segments_of(&word).unwrap_or_else(|| {
+            tracing::warn!(
+                "{SEGMENTS_VARIABLE} is {word:?}, not a number from 1 to {SEGMENTS_MAX}, and is not obeyed"
+            );
+            SEGMENTS_MAX
+        })
+    });
+    *SEGMENTS
+}
+
+fn segments_of(word: &OsStr) -> Option<usize> {
+    let number = word.to_str()?.parse().ok()?;
+    (1..=SEGMENTS_MAX).contains(&number).then_some(number)
 }
 
 /// EtherTypes (IEEE 802 numbers).
@@ -47,13 +74,16 @@ pub(super) fn flow(header: &[u8]) -> &[u8] {
 }
 
 /// How many of the packets, from the first on, can go as one message: of one flow, all as long as the first but the last,
-/// which may be shorter. Each is told by its flow and the bytes of its UDP payload.
-pub(crate) fn group<F: PartialEq>(mut packets: impl Iterator<Item = (F, usize)>) -> usize {
+/// which may be shorter. Each is told by its flow and the bytes of its UDP payload. Not more than `most`.
+pub(crate) fn group<F: PartialEq>(
+    most: usize,
+    mut packets: impl Iterator<Item = (F, usize)>,
+) -> usize {
     let Some((flow, segment)) = packets.next() else {
         return 0;
     };
     let (mut count, mut bytes) = (1, segment);
-    for (other, len) in packets.take(SEGMENTS_MAX - 1) {
+    for (other, len) in packets.take(most - 1) {
         bytes += len;
         if other != flow || len > segment || len == 0 || bytes > BYTES_MAX {
             break;
@@ -73,7 +103,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn counted(packets: &[(u8, usize)]) -> usize {
-        group(packets.iter().copied())
+        group(SEGMENTS_MAX, packets.iter().copied())
+    }
+
+    #[test]
+    fn a_message_has_as_many_as_are_allowed() {
+        for most in [1, 2, 63] {
+            assert_eq!(group(most, [(1, 100); 100].into_iter()), most);
+        }
+        for (word, number) in [("1", Some(1)), ("64", Some(64)), ("0", None), ("65", None)] {
+            assert_eq!(segments_of(OsStr::new(word)), number);
+        }
+        assert_eq!(segments_of(OsStr::new("off")), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use counters::UdpCounters;
 pub use error::UdpError;
 pub use gate::{Gate, Refusal};
 pub use group::Grouping;
-pub(crate) use group::group;
+pub(crate) use group::{group, segments_max};
 pub use link::UdpLink;
 pub use port::UdpPort;
 pub(crate) use port::{accept_zero_checksums, raise_receive_buffer};

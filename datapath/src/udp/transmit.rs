@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use blk_proto::net;
 
 use super::counters::UdpCounters;
-use super::group::{Grouping, flow, group, header_len};
+use super::group::{Grouping, flow, group, header_len, segments_max};
 use super::port::Socket;
 use super::sys::{self, Control, Destination, Pieces};
 use crate::umem::{Frame, Free, Held, TxFree, TxHeld, Umem};
@@ -62,6 +62,8 @@ pub(super) struct Sender {
     control: Control,
     /// So many packets go one by one.
     single: usize,
+    /// Packets in a message.
+    most: usize,
     /// What the kernel heard about the other end.
     pub(super) heard: Option<io::Error>,
 }
@@ -74,6 +76,7 @@ impl Sender {
             pieces: Pieces::new(),
             control: Control::new(),
             single: 0,
+            most: segments_max(),
             heard: None,
         }
     }
@@ -143,10 +146,11 @@ impl Sender {
                 1
             } else {
                 let shares = |packet: &&Packet| packet.grouping == Grouping::Allowed;
-                let count = group(self.queue.iter().take_while(shares).map(|packet| {
+                let shared = self.queue.iter().take_while(shares).map(|packet| {
                     let header = &packet.bytes(umem)[..usize::from(packet.headers)];
                     (flow(header), packet.payload_len())
-                }));
+                });
+                let count = group(self.most, shared);
                 // None: the first one goes alone.
                 count.max(1)
             };

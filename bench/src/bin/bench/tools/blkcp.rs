@@ -21,7 +21,9 @@ pub const PORT: u16 = 7440;
 #[derive(Debug, Clone, Copy)]
 pub struct Blkcp {
     /// As `--datapath` has it.
-    pub datapath: &'static str,
+    datapath: &'static str,
+    /// Whether the kernel cuts messages into datagrams (UDP_SEGMENT).
+    segmentation: bool,
 }
 
 /// The data path that was taken, as `blkcp --json` and the loads of this program tell it on their last line.
@@ -38,9 +40,30 @@ struct Summary {
 }
 
 impl Blkcp {
+    /// Over this data path.
+    pub fn over(datapath: &'static str) -> Self {
+        Self {
+            datapath,
+            segmentation: true,
+        }
+    }
+
+    /// Over UDP sockets, each packet by a system call of its own.
+    pub fn without_segmentation() -> Self {
+        Self {
+            datapath: "udp",
+            segmentation: false,
+        }
+    }
+
+    fn alone(&self) -> Option<(&'static str, &'static str)> {
+        (!self.segmentation).then_some(("BLK_UDP_SEGMENTS", "1"))
+    }
+
     fn command(&self, near: &Near) -> Command {
         let mut command = near.command(binary("blkcp"));
         command.args(["--json", "--datapath", self.datapath]);
+        command.envs(self.alone());
         command
     }
 }
@@ -52,7 +75,10 @@ pub fn remote(near: &Near, name: &str) -> String {
 
 impl Tool for Blkcp {
     fn name(&self) -> String {
-        format!("blkcp {}", self.datapath)
+        match self.segmentation {
+            true => format!("blkcp {}", self.datapath),
+            false => "blkcp udp, no segmentation".to_owned(),
+        }
     }
 
     fn kind(&self) -> Kind {
@@ -64,7 +90,10 @@ impl Tool for Blkcp {
     }
 
     fn works(&self) -> &'static [Work] {
-        &Work::ALL
+        match self.segmentation {
+            true => &Work::ALL,
+            false => &[Work::Put, Work::Get],
+        }
     }
 
     fn server(&self, far: &Far) -> Option<Service> {
@@ -74,6 +103,7 @@ impl Tool for Blkcp {
         }
         let export = format!("data={}", far.export.display());
         command.args(["--datapath", self.datapath, "--export", &export]);
+        command.envs(self.alone());
         Some(Service {
             command,
             port: PORT,
@@ -153,7 +183,7 @@ mod tests {
         let none = r#"{"zero_copy_bytes":0,"copied_bytes":0}"#;
         assert_eq!(told(none).unwrap().copies, None);
         assert!(told("").is_err() && told("{}").is_err());
-        let tool = Blkcp { datapath: "auto" };
+        let tool = Blkcp::over("auto");
         let line = "a note\n{\"rate\":1.0,\"datapath\":\"af_xdp-copy\"}\n";
         assert_eq!(tool.datapath(line).as_deref(), Some("af_xdp-copy"));
         assert_eq!(tool.datapath("{}"), None);

@@ -151,8 +151,9 @@ pub trait Tool: Send {
 pub fn all() -> Vec<Box<dyn Tool>> {
     vec![
         // UDP sockets, as the lab's veth has no zero-copy.
-        Box::new(blkcp::Blkcp { datapath: "auto" }),
-        Box::new(blkcp::Blkcp { datapath: "copy" }),
+        Box::new(blkcp::Blkcp::over("auto")),
+        Box::new(blkcp::Blkcp::over("copy")),
+        Box::new(blkcp::Blkcp::without_segmentation()),
         Box::new(nbd::Copies::hot(1)),
         Box::new(nbd::Copies::hot(4)),
         Box::new(nbd::Copies::cold(1)),
