@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use crate::dump::DumpArguments;
 use crate::failure::Failure;
 use crate::measure::MeasureArguments;
+use crate::progress::Telling;
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
 ///
@@ -67,7 +68,10 @@ pub struct Arguments {
     /// Print the result as one line of JSON on standard output
     #[arg(long)]
     pub json: bool,
-    /// No progress and no summary
+    /// What to tell on standard error while the copy goes on
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Telling::Auto)]
+    pub progress: Telling,
+    /// No progress line and no summary
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -160,6 +164,11 @@ impl Task {
 }
 
 impl Arguments {
+    /// What to tell while the copy goes on.
+    pub fn telling(&self) -> Telling {
+        self.progress.unless(self.quiet)
+    }
+
     /// `--cpu` must be one that the process may run on.
     pub fn check_cpu(&self, allowed: &[usize]) -> Result<(), Failure> {
         match self.cpu {

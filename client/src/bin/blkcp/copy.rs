@@ -150,7 +150,7 @@ async fn put_all(
     plan: PutPlan,
     arguments: &Arguments,
 ) -> Result<Totals, Failure> {
-    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
+    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.telling());
     let work = async {
         make_directories(connection, &plan.directories).await?;
         let (small, large) = small::divide(plan.files);
@@ -186,7 +186,7 @@ async fn get_all(
     plan: GetPlan,
     arguments: &Arguments,
 ) -> Result<Totals, Failure> {
-    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.quiet);
+    let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.telling());
     let work = async {
         let mut made = Directories::default();
         for directory in &plan.directories {
