@@ -17,10 +17,9 @@ use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::paths::{History, Purpose, Site};
 use crate::remote_file::{Limits, Link};
+use crate::resolver::{more_telling, resolve};
 use crate::service::Command;
-use crate::setup::{
-    Ground, instead_of_copy_mode, more_telling, on_thread, prepare, resolve, restart_on_own_queue,
-};
+use crate::setup::{Ground, instead_of_copy_mode, on_thread, prepare, restart_on_own_queue};
 
 /// Most flows of a connection.
 pub const FLOWS_MAX: u16 = 8;

@@ -324,6 +324,26 @@ impl ClientError {
         }
     }
 
+    /// Whether AF_XDP cannot be had here, and UDP sockets can.
+    pub fn is_no_af_xdp(&self) -> bool {
+        match self {
+            // An interface takes one XDP program, and one is on it that cannot be joined.
+            Self::Attach(
+                AttachError::NoNativeXdp { .. }
+                | AttachError::Busy { .. }
+                | AttachError::Unshared { .. },
+            )
+            | Self::Interface(InterfaceError::NotEthernet(_) | InterfaceError::Stacked { .. })
+            | Self::Route {
+                source: RouteError::ThisHost(_),
+                ..
+            } => true,
+            // The sockets come last: what the kernel refuses of them shows when the first worker starts.
+            Self::Worker(error) => error.is_no_af_xdp(),
+            error => error.kind() == ErrorKind::Permission,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being mended.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -421,5 +441,34 @@ mod tests {
             };
             assert_eq!(error.kind(), kind, "{error}");
         }
+    }
+
+    #[test]
+    fn only_what_udp_does_without_makes_it_udp() {
+        let remote = "127.0.0.1:1".parse::<SocketAddr>().unwrap();
+        let route = |source| ClientError::Route { remote, source };
+        assert!(route(RouteError::ThisHost(remote.ip())).is_no_af_xdp());
+        assert!(!route(RouteError::Unreachable(remote.ip())).is_no_af_xdp());
+        let interface = "lo".to_owned();
+        let attach = ClientError::from(AttachError::NoNativeXdp { interface });
+        assert!(attach.is_no_af_xdp());
+        let worker = |error: WorkerError| ClientError::from(error).is_no_af_xdp();
+        let locked = UmemError::Memlock {
+            len: 1 << 20,
+            source: from_errno(1),
+        };
+        assert!(worker(locked.into()));
+        let umem = UmemError::NoPrivilege {
+            source: from_errno(1),
+        };
+        assert!(worker(umem.into()));
+        let interface = "blk1".to_owned();
+        let bind = XskError::NoPrivilege {
+            interface: interface.clone(),
+            source: from_errno(1),
+        };
+        assert!(worker(bind.into()));
+        assert!(!worker(XskError::InterfaceDown { interface }.into()));
+        assert!(!worker(WorkerError::Died));
     }
 }

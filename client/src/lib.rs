@@ -31,6 +31,7 @@ pub mod paths;
 mod pending;
 pub mod put;
 pub mod remote_file;
+mod resolver;
 mod resume;
 mod scout;
 mod service;

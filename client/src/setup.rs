@@ -1,7 +1,7 @@
-//! The blocking part of a connection: name, route, neighbour, XDP program and worker. It runs on a thread of its own,
+//! The blocking part of a connection: route, neighbour, XDP program and worker. It runs on a thread of its own,
 //! so that whoever waits for the connection can give up at any moment.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use blk_datapath::link::{Datapath, LinkKind, missing_privileges};
@@ -16,8 +16,9 @@ use crate::connection::{ConnectOptions, DatapathInfo};
 use crate::error::ClientError;
 use crate::flow::Flow;
 use crate::paths::{Auto, Carrier, Site, auto, without_zero_copy};
+use crate::resolver::refuse_link_local;
 use crate::service::{ClientService, Command};
-use crate::way::{Found, Way, interface_to, is_no_way_for_xdp};
+use crate::way::{Found, Way, interface_to};
 
 /// So often another port is taken for a flow whose port turns out to be claimed.
 const PORT_TRIES: u32 = 8;
@@ -37,22 +38,6 @@ pub async fn on_thread<T: Send + 'static>(
         })
         .map_err(WorkerError::Io)?;
     waiting.await.unwrap_or(Err(WorkerError::Died.into()))
-}
-
-/// All addresses of a host, in the resolver's order of preference; at least one.
-pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
-    let no_such_host = |reason: String| ClientError::NoSuchHost {
-        host: host.to_owned(),
-        reason,
-    };
-    let addresses: Vec<SocketAddr> = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| no_such_host(error.to_string()))?
-        .collect();
-    if addresses.is_empty() {
-        return Err(no_such_host("the name has no address".to_owned()));
-    }
-    Ok(addresses)
 }
 
 /// What the flows of a connection have in common.
@@ -85,7 +70,7 @@ pub fn prepare(
         Err(error) if may_be_udp(options) && is_busy(&error) => {
             begin_over_udp(remote, options, &error)
         }
-        Err(error) if may_be_udp(options) && is_no_way_for_xdp(&error) => {
+        Err(error) if may_be_udp(options) && error.is_no_af_xdp() => {
             let why = format!("no AF_XDP: {error}");
             match options.datapath {
                 // A driver that announces zero-copy may refuse it.
@@ -151,11 +136,13 @@ pub fn instead_of_copy_mode(
     options: &ConnectOptions,
     error: &ClientError,
 ) -> Result<(Flow, Path, Ground), ClientError> {
-    tracing::info!(%error, "no session over AF_XDP, which was measured to be better; UDP sockets instead");
-    begin_over_udp(remote, options, error)
+    let reason = format!("no session over AF_XDP, which was measured to be better: {error}");
+    tracing::info!("{reason}; UDP sockets instead");
+    let found = Way::udp(remote, options, Some(reason))?;
+    begin(found, remote, options)
 }
 
-/// Starts the first flow over UDP, as this came of AF_XDP.
+/// Starts the first flow over UDP, as this came of AF_XDP before there was a session.
 fn begin_over_udp(
     remote: SocketAddr,
     options: &ConnectOptions,
@@ -380,80 +367,13 @@ fn is_busy(error: &ClientError) -> bool {
     matches!(error, ClientError::Worker(error) if error.is_busy())
 }
 
-/// A link-local address means nothing without its link, which packets of a session do not carry.
-fn refuse_link_local(remote: SocketAddr) -> Result<(), ClientError> {
-    match remote.ip() {
-        IpAddr::V6(address) if address.is_unicast_link_local() => {
-            Err(ClientError::LinkLocal(remote))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Of two failures to connect the one that says more: the attempt that got further. The earlier one when both got as
-/// far: the resolver prefers its address.
-pub fn more_telling(first: Option<ClientError>, second: ClientError) -> ClientError {
-    match first {
-        Some(first) if progress_of(&first) >= progress_of(&second) => first,
-        _ => second,
-    }
-}
-
-/// How far the attempt got that ended with this error.
-fn progress_of(error: &ClientError) -> u8 {
-    match error {
-        ClientError::LinkLocal(_) => 0,
-        ClientError::Route { .. } => 1,
-        ClientError::Neighbour { .. } => 2,
-        ClientError::Lost { .. } => 4,
-        _ => 3,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use blk_datapath::net::RouteError;
     use blk_proto::net::VlanTag;
-
-    use crate::error::ConnectionLost;
-
-    fn remote() -> SocketAddr {
-        "192.0.2.1:7440".parse().unwrap()
-    }
-
-    fn no_route() -> ClientError {
-        ClientError::Route {
-            remote: remote(),
-            source: RouteError::Unreachable(remote().ip()),
-        }
-    }
-
-    fn closed_port() -> ClientError {
-        ClientError::Lost {
-            remote: remote(),
-            source: ConnectionLost::PortClosed,
-        }
-    }
-
-    #[test]
-    fn the_attempt_that_got_further_says_more() {
-        for (first, second) in [(no_route(), closed_port()), (closed_port(), no_route())] {
-            let told = more_telling(Some(first), second);
-            assert!(matches!(told, ClientError::Lost { .. }), "{told}");
-        }
-        let only = more_telling(None, no_route());
-        assert!(matches!(only, ClientError::Route { .. }));
-        let other = ClientError::Lost {
-            remote: remote(),
-            source: ConnectionLost::NoAnswer,
-        };
-        let told = more_telling(Some(closed_port()), other);
-        assert_eq!(told.to_string(), closed_port().to_string());
-    }
 
     #[test]
     fn udp_takes_no_place_of_chosen_vlan_tags() {
@@ -466,21 +386,6 @@ mod tests {
         assert!(!may_be_udp(&tagged));
         let datapath = Datapath::Copy;
         assert!(!may_be_udp(&ConnectOptions { datapath, ..auto }));
-    }
-
-    #[test]
-    fn link_local_addresses_are_refused() {
-        let there = "[fe80::1]:7440".parse().unwrap();
-        let refused = refuse_link_local(there);
-        assert!(matches!(refused, Err(ClientError::LinkLocal(address)) if address == there));
-        for fine in ["[fd00::1]:1", "[::1]:1", "169.254.0.1:1"] {
-            assert!(refuse_link_local(fine.parse().unwrap()).is_ok(), "{fine}");
-        }
-    }
-
-    #[test]
-    fn an_address_resolves_to_itself() {
-        assert_eq!(resolve("192.0.2.1", 7440).unwrap(), [remote()]);
     }
 
     #[test]

@@ -8,16 +8,14 @@ use std::time::Duration;
 use blk_datapath::engine::Hop;
 use blk_datapath::link::{Datapath, missing_privileges};
 use blk_datapath::mailbox::MailSender;
-use blk_datapath::net::{
-    Interface, InterfaceError, RouteError, Trunk, resolve_neighbour, route_to, trunk_of,
-};
+use blk_datapath::net::{Interface, RouteError, Trunk, resolve_neighbour, route_to, trunk_of};
 use blk_datapath::probe::{busy_poll_hint, refuse_stacked};
 use blk_datapath::worker::{Companion, Port, WorkerError, allowed_cpus};
 use blk_proto::net::{Path, Vlans};
-use blk_xdp::{AttachError, Program};
+use blk_xdp::Program;
 
 use crate::connection::{ConnectOptions, FLOWS_MAX};
-use crate::error::{ClientError, ErrorKind};
+use crate::error::ClientError;
 use crate::own_queue::find_port;
 use crate::service::Command;
 use crate::udp_ports::UdpPorts;
@@ -78,7 +76,7 @@ impl Way {
                     return Self::udp(remote, options, Some(reason));
                 }
                 match Self::xdp(remote, options) {
-                    Err(error) if is_no_way_for_xdp(&error) => {
+                    Err(error) if error.is_no_af_xdp() => {
                         Self::udp(remote, options, Some(format!("no AF_XDP: {error}")))
                     }
                     outcome => outcome,
@@ -315,26 +313,6 @@ pub(crate) fn interface_to(remote: SocketAddr) -> Option<Interface> {
     Some(trunk_of(&link).ok()?.interface)
 }
 
-/// Whether AF_XDP cannot be had here, and UDP can.
-pub(crate) fn is_no_way_for_xdp(error: &ClientError) -> bool {
-    match error {
-        // An interface takes one XDP program, and one is on it that cannot be joined.
-        ClientError::Attach(
-            AttachError::NoNativeXdp { .. }
-            | AttachError::Busy { .. }
-            | AttachError::Unshared { .. },
-        )
-        | ClientError::Interface(InterfaceError::NotEthernet(_) | InterfaceError::Stacked { .. })
-        | ClientError::Route {
-            source: RouteError::ThisHost(_),
-            ..
-        } => true,
-        // The sockets come last: what the kernel refuses of them shows when the first worker starts.
-        ClientError::Worker(error) => error.is_no_af_xdp(),
-        error => error.kind() == ErrorKind::Permission,
-    }
-}
-
 /// How many AF_XDP flows there may be.
 fn flows_of(interface: &Interface, options: &ConnectOptions) -> Result<u16, ClientError> {
     let queues = u16::try_from(interface.rx_queues).unwrap_or(u16::MAX);
@@ -358,9 +336,6 @@ fn flows_for(queues: u16, cpus: usize) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use blk_datapath::umem::UmemError;
-    use blk_datapath::xsk::XskError;
-
     use super::*;
 
     #[test]
@@ -377,36 +352,5 @@ mod tests {
             assert_eq!(flows_for(queues, cpus), flows, "{queues} {cpus}");
         }
         assert_eq!(flows_for(0, 0), 1);
-    }
-
-    #[test]
-    fn only_what_udp_does_without_makes_it_udp() {
-        let remote = "127.0.0.1:1".parse().unwrap();
-        let route = |source| ClientError::Route { remote, source };
-        assert!(is_no_way_for_xdp(&route(RouteError::ThisHost(remote.ip()))));
-        assert!(!is_no_way_for_xdp(&route(RouteError::Unreachable(
-            remote.ip()
-        ))));
-        let interface = "lo".to_owned();
-        assert!(is_no_way_for_xdp(
-            &AttachError::NoNativeXdp { interface }.into()
-        ));
-        let worker = |error: WorkerError| is_no_way_for_xdp(&error.into());
-        let source = || std::io::Error::from_raw_os_error(1);
-        let locked = UmemError::Memlock {
-            len: 1 << 20,
-            source: source(),
-        };
-        assert!(worker(locked.into()));
-        let umem = UmemError::NoPrivilege { source: source() };
-        assert!(worker(umem.into()));
-        let interface = "blk1".to_owned();
-        let bind = XskError::NoPrivilege {
-            interface: interface.clone(),
-            source: source(),
-        };
-        assert!(worker(bind.into()));
-        assert!(!worker(XskError::InterfaceDown { interface }.into()));
-        assert!(!worker(WorkerError::Died));
     }
 }

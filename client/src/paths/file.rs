@@ -145,6 +145,18 @@ impl History {
         self.change(|content| content.add(site, run))
     }
 
+    /// Forgets what was found on a site, e.g. as a data path of then cannot be had any more. Where nothing is known of it, nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// [`HistoryError`]: it may still count.
+    pub fn forget(&self, site: &Site) -> Result<(), HistoryError> {
+        match self.look_up(site)? {
+            Some(_) => self.change(|content| content.remove(site)),
+            None => Ok(()),
+        }
+    }
+
     /// Reads, changes and writes the file, alone. What cannot be understood is replaced.
     pub(super) fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), HistoryError> {
         let path = self.path.as_ref().ok_or(HistoryError::NoFile)?;
@@ -157,7 +169,7 @@ impl History {
             let made = builder.recursive(true).mode(0o700).create(directory);
             made.map_err(failed)?;
         }
-        let _lock = lock(&path.with_extension("lock"), self.patience)?;
+        let _lock = lock(&beside(path, ".lock"), self.patience)?;
         let mut content = match read(path) {
             Ok(content) => content,
             Err(error @ HistoryError::Unreadable { .. }) => {
@@ -174,7 +186,7 @@ impl History {
 impl Content {
     /// Adds a run, and drops what it replaces and what is too much.
     pub(super) fn add(&mut self, site: &Site, run: Run) {
-        self.runs.retain(|entry| entry.site != *site);
+        self.remove(site);
         self.runs.push(Entry {
             site: site.clone(),
             run,
@@ -182,6 +194,10 @@ impl Content {
         });
         let surplus = self.runs.len().saturating_sub(SITES_MAX);
         self.runs.drain(..surplus);
+    }
+
+    fn remove(&mut self, site: &Site) {
+        self.runs.retain(|entry| entry.site != *site);
     }
 
     pub(super) fn newest(&self, site: &Site, now: u64) -> Option<Run> {
@@ -233,11 +249,16 @@ pub(super) fn read(path: &Path) -> Result<Content, HistoryError> {
     }
 }
 
+/// A file in the same directory, whose name has this at its end.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
 /// Replaces the file. No sync: after a loss of power, figures that are gone are taken again.
 fn write(path: &Path, content: &Content) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(path, ".new");
     let text = serde_json::to_vec(content)?;
     // Under the lock nobody else writes it; one that is there was left by a process that was killed.
     match fs::remove_file(&new) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{AGE_MAX, Content, FILE_MAX, SITES_MAX, read};
+use super::file::{AGE_MAX, Content, FILE_MAX, SITES_MAX, beside, read};
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
@@ -132,6 +132,22 @@ fn figures_of_two_runs_are_never_compared() {
 }
 
 #[test]
+fn what_is_forgotten_does_not_count_and_the_others_do() {
+    let (directory, path, history) = scene();
+    let (here, there) = (site("eth1"), site("eth2"));
+    history.forget(&here).unwrap();
+    assert!(!path.exists(), "there was nothing to forget");
+    record(&history, &here).unwrap();
+    record(&history, &there).unwrap();
+    history.forget(&here).unwrap();
+    assert_eq!(history.look_up(&here).unwrap(), None);
+    assert!(history.look_up(&there).unwrap().is_some());
+    History::none().forget(&here).unwrap();
+    let files = fs::read_dir(directory.path().join("blkcp")).unwrap();
+    assert_eq!(files.count(), 2, "the file and its lock");
+}
+
+#[test]
 fn figures_age() {
     let here = site("eth1");
     let mut content = Content::default();
@@ -234,7 +250,7 @@ fn a_link_in_the_place_of_the_lock_is_not_followed() {
     let (directory, path, history) = scene();
     fs::create_dir(path.parent().unwrap()).unwrap();
     let elsewhere = directory.path().join("elsewhere");
-    symlink(&elsewhere, path.with_extension("lock")).unwrap();
+    symlink(&elsewhere, beside(&path, ".lock")).unwrap();
     let recorded = record(&history, &site("eth1"));
     assert!(
         matches!(recorded, Err(HistoryError::Io { .. })),

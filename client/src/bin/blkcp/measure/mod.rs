@@ -8,11 +8,12 @@ mod scratch;
 use std::ffi::OsStr;
 use std::time::SystemTime;
 
-use blk_client::paths::{Carrier, Cost, HistoryError, Meter, Purpose, Site, without_zero_copy};
+use blk_client::paths::{Carrier, Cost, History, Meter, Purpose, Site, without_zero_copy};
 use blk_client::{
     ClientError, Connection, Datapath, ErrorKind, Location, Progress, RemotePath, SourceFile,
 };
 use blk_datapath::explain::explain;
+use blk_datapath::link::missing_privileges;
 use blk_datapath::net::Interface;
 use blk_datapath::probe::no_zero_copy;
 use tokio::task::spawn_blocking;
@@ -112,7 +113,7 @@ async fn measure(
         gets: Vec::new(),
         absent: None,
     });
-    let mut site = None;
+    let mut sites = Vec::new();
     for round in 0..arguments.rounds {
         // Who comes later finds caches and disk as the earlier one has left them: by turns.
         let mut order = [0, 1, 2];
@@ -130,7 +131,7 @@ async fn measure(
             let options = arguments.connect_options(datapath);
             let connection = match Connection::open(&remote.target.host, &options).await {
                 Ok(connection) => connection,
-                Err(error) if is_absent(&error) => {
+                Err(error) if datapath != Datapath::Udp && is_absent(&error) => {
                     // Of what is not there in every round, some figures are no figures.
                     row.puts.clear();
                     row.gets.clear();
@@ -142,14 +143,20 @@ async fn measure(
             let (put, get) = turn(&connection, remote, scratch, arguments.size).await?;
             row.puts.push(put);
             row.gets.push(get);
-            site = Some(connection.datapath().site.clone());
+            let found = connection.datapath().site.clone();
+            sites.extend((!sites.contains(&found)).then_some(found));
         }
     }
-    let Some(site) = site else {
+    let Some(site) = sites.pop() else {
         let why = rows.iter().find_map(|row| row.absent.clone());
         return Err(Failure::NothingMeasured(why.unwrap_or_default()));
     };
-    let forgotten = remember(&site, &rows, arguments.size).await.err();
+    let forgotten = match sites.is_empty() {
+        true => remember(history(), &site, &rows, arguments.size)
+            .await
+            .err(),
+        false => Some("the packets did not all go by one interface, with the same MTU".to_owned()),
+    };
     let chosen = [Purpose::Send, Purpose::Receive].map(|purpose| chosen(&site, &rows, purpose));
     Ok(Report {
         site,
@@ -160,9 +167,11 @@ async fn measure(
     })
 }
 
-/// Whether a data path cannot be had here.
+/// Whether a connection over AF_XDP that failed in this way says that it cannot be had here. The other end has been reached over UDP
+/// sockets before; if it is gone now, their next turn or the removal of the file says so.
 fn is_absent(error: &ClientError) -> bool {
-    matches!(error.kind(), ErrorKind::Datapath | ErrorKind::Permission)
+    use ErrorKind::{Datapath, Permission, Unreachable};
+    error.is_no_af_xdp() || matches!(error.kind(), Datapath | Permission | Unreachable)
 }
 
 /// A put and a get over a data path: what they cost.
@@ -178,6 +187,7 @@ async fn turn(
             .cost(size)
             .ok_or_else(|| Failure::NothingMeasured("the clock stands still".to_owned()))
     };
+    remote.clear(connection).await?;
     let meter = Meter::start();
     remote.put(connection, &source).await?;
     let put = cost(&meter)?;
@@ -191,22 +201,31 @@ async fn turn(
     Ok((put, get))
 }
 
-/// Remembers the figures of both carriers; why not, if they are not.
-async fn remember(site: &Site, rows: &[Row; 3], size: u64) -> Result<(), String> {
-    if size < REMEMBERED_MIN {
-        let least = REMEMBERED_MIN >> 20;
-        return Err(format!("the file has less than {least} MiB"));
-    }
-    let [Some(udp), Some(copy), _] = rows.each_ref().map(Row::ways) else {
-        return Err("there are no two data paths to choose between by figures".to_owned());
-    };
+/// Remembers the figures of both carriers; why not, if they are not. When copy mode cannot be had any more, it must not be taken for what
+/// it was.
+async fn remember(history: History, site: &Site, rows: &[Row; 3], size: u64) -> Result<(), String> {
     let site = site.clone();
+    let ways = rows.each_ref().map(Row::ways);
+    // Who has no privileges has found out nothing about the interface.
+    let is_gone = rows[1].absent.is_some() && missing_privileges().is_none();
+    let keep = move || {
+        if is_gone {
+            let stays = |error| format!("older figures stay: {}", explain(&error));
+            history.forget(&site).map_err(stays)?;
+        }
+        if size < REMEMBERED_MIN {
+            let least = REMEMBERED_MIN >> 20;
+            return Err(format!("the file has less than {least} MiB"));
+        }
+        let [Some(udp), Some(copy), _] = ways else {
+            return Err("there are no two data paths to choose between by figures".to_owned());
+        };
+        let kept = history.record(&site, size, udp, copy);
+        kept.map_err(|error| explain(&error))
+    };
     // It may have to wait for another process.
-    let kept = spawn_blocking(move || history().record(&site, size, udp, copy)).await;
-    match kept {
-        Ok(kept) => kept.map_err(|error: HistoryError| explain(&error)),
-        Err(error) => Err(error.to_string()),
-    }
+    let kept = spawn_blocking(keep).await;
+    kept.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// What `auto` takes from now on.
@@ -272,11 +291,20 @@ mod tests {
         let site = Site::named("lo", "", 65_536);
         let whole = [row(0, None), row(1, None), row(2, Some("x"))];
         let half = [row(0, None), row(1, Some("x")), row(2, Some("x"))];
-        tokio_uring::start(async {
-            let little = remember(&site, &whole, REMEMBERED_MIN - 1).await;
-            assert!(little.unwrap_err().contains("256 MiB"));
-            let half = remember(&site, &half, REMEMBERED_MIN).await;
-            assert!(half.unwrap_err().contains("two data paths"));
-        });
+        let directory = tempfile::tempdir().unwrap();
+        let history = History::at(directory.path().join("paths.json"));
+        let kept = |rows: &[Row; 3], size| {
+            tokio_uring::start(remember(history.clone(), &site, rows, size))
+        };
+        let little = kept(&whole, REMEMBERED_MIN - 1);
+        assert!(little.unwrap_err().contains("256 MiB"));
+        assert_eq!(history.look_up(&site).unwrap(), None);
+        assert_eq!(kept(&whole, REMEMBERED_MIN), Ok(()));
+        assert!(history.look_up(&site).unwrap().is_some());
+        let half = kept(&half, REMEMBERED_MIN);
+        assert!(half.unwrap_err().contains("two data paths"));
+        // Whoever may have no AF_XDP does not know whether others may.
+        let is_known = history.look_up(&site).unwrap().is_some();
+        assert_eq!(is_known, missing_privileges().is_some());
     }
 }

@@ -31,8 +31,8 @@ enum State {
     Nothing,
     /// Nothing yet: a put that counts its bytes here has not said how it ended.
     Coming(Progress),
-    /// The file.
-    There,
+    /// The file, or nothing; no more is to come.
+    Settled,
 }
 
 impl State {
@@ -78,15 +78,21 @@ impl<'a> Remote<'a> {
         Connection::open(&self.target.host, &options).await
     }
 
-    /// Puts it. An earlier one is removed first: a late commit of the one is never taken for the other.
+    /// Removes what was put before: a late commit of the one is never taken for the other, and the next one does not pay for it.
+    pub async fn clear(&self, connection: &Connection) -> Result<(), ClientError> {
+        if matches!(*self.state.borrow(), State::Settled) {
+            connection.remove(&self.target).await?;
+            self.state.replace(State::Nothing);
+        }
+        Ok(())
+    }
+
+    /// Puts it, where there is none.
     pub async fn put(
         &self,
         connection: &Connection,
         source: &SourceFile,
     ) -> Result<(), ClientError> {
-        if matches!(*self.state.borrow(), State::There) {
-            connection.remove(&self.target).await?;
-        }
         let options = PutOptions {
             resume: false,
             ..PutOptions::default()
@@ -97,9 +103,9 @@ impl<'a> Remote<'a> {
             .put_with(source, &self.target, progress, &options)
             .await;
         match put {
-            Ok(_) => drop(self.state.replace(State::There)),
-            Err(ClientError::Refused { .. } | ClientError::Changed { .. }) => {
-                self.state.replace(State::Nothing);
+            // A server that could not make the name durable refuses, and may have given it.
+            Ok(_) | Err(ClientError::Refused { .. } | ClientError::Changed { .. }) => {
+                self.state.replace(State::Settled);
             }
             // Whoever has not heard how it ended has to look.
             Err(_) => {}
@@ -174,6 +180,6 @@ mod tests {
         assert!(!coming.may_come(10));
         progress.add(1);
         assert!(coming.may_come(10));
-        assert!(!State::There.may_come(10) && !State::Nothing.may_come(10));
+        assert!(!State::Settled.may_come(10) && !State::Nothing.may_come(10));
     }
 }
