@@ -158,6 +158,11 @@ impl Running {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
+    /// What it has said so far, on standard error.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.output.with_extension("err")).unwrap_or_default()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::support::client::{Outcome, Running, start_over, start_unprivileged};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
-use super::support::{Directory, binary, files, must, ready, within};
+use super::support::{Directory, binary, files, must, nothing_missing, ready, within};
 use super::udp::{scene, there_and_back};
 
 const MTU: u32 = 1500;
@@ -152,8 +152,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::over(Link::of(MTU))
+    }
+
+    fn over(link: Link<'_>) -> Self {
         let directory = Directory::new();
-        let hosts = Hosts::up(Link::of(MTU));
+        let hosts = Hosts::up(link);
         Self {
             export: directory.subdirectory("export"),
             scratch: directory.subdirectory("tmp"),
@@ -164,9 +168,13 @@ impl Bench {
     }
 
     fn measure(&self, place: &str) -> Running {
+        self.measure_with(place, "256MiB")
+    }
+
+    fn measure_with(&self, place: &str, size: &str) -> Running {
         let mut command = self.hosts.command(Host::Client, binary("blkcp"));
         command.env("TMPDIR", &self.scratch);
-        command.args(["measure", "--json", "--size", "256MiB"]);
+        command.args(["measure", "--json", "--size", size]);
         Running::start(command.arg(format!("{SERVER}:{place}")), &self.directory)
     }
 
@@ -272,4 +280,102 @@ fn what_ends_a_measurement_leaves_no_file_or_names_it() {
     outcome.fails(9, &["remove it there", "for-ever/blkcp-measure-", "permi"]);
     assert_eq!(files::names(&folder).len(), 1, "{}", outcome.stderr);
     assert!(files::names(&bench.scratch).is_empty());
+}
+
+#[test]
+fn what_was_measured_is_told_though_its_file_cannot_be_removed() {
+    if !ready("what_was_measured_is_told_though_its_file_cannot_be_removed") {
+        return;
+    }
+    // 32 MiB take 1.3 s each way: time enough to get between.
+    let bench = Bench::over(Link {
+        mtu: MTU,
+        wire: &["--rate", "200mbit", "--queue", "125kb"],
+    });
+    let minute = Duration::from_secs(60);
+    let running = bench.measure_with("data", "32MiB");
+    let is_there = || {
+        let names = files::names(&bench.export);
+        names.iter().any(|name| name.starts_with("blkcp-measure-"))
+    };
+    let last = "round 2 of 2: UDP sockets";
+    assert!(within(minute, || running.said().contains(last)));
+    // The file of the turn before goes, then comes the last one.
+    assert!(within(minute, || !is_there()) && within(minute, is_there));
+    must(Command::new("chattr").arg("+a").arg(&bench.export));
+    let outcome = running.outcome();
+    must(Command::new("chattr").arg("-a").arg(&bench.export));
+    outcome.fails(13, &["remove it there", "data/blkcp-measure-", "permi"]);
+    let told: Value = serde_json::from_str(&outcome.stdout).expect("the report is JSON");
+    for way in ["put", "get"] {
+        let rounds = told["paths"][0][way].as_array().map(Vec::len);
+        assert_eq!(rounds, Some(2), "{told}");
+    }
+    assert!(is_there(), "{}", outcome.stderr);
+    assert!(files::names(&bench.scratch).is_empty());
+}
+
+/// Drops at the server whatever the client sends over AF_XDP: its packets have the usual hop limit, those of the client's kernel
+/// another one from now on, as if a firewall let only these through. `Err`: this kernel cannot do that.
+fn let_only_the_kernel_through(hosts: &Hosts) -> Result<(), String> {
+    let limit = "echo 77 >/proc/sys/net/ipv4/ip_default_ttl";
+    must(hosts.command(Host::Client, "sh").args(["-c", limit]));
+    let tc = |words: &str| {
+        let mut command = hosts.command(Host::Server, "tc");
+        let output = command.args(words.split_whitespace()).output();
+        let output = output.map_err(|error| format!("tc: {error}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("tc {words} (cls_u32, act_mirred)")),
+        }
+    };
+    tc("qdisc add dev blk0 ingress")?;
+    // Whatever is sent to a loopback without an address for it is gone.
+    tc(
+        "filter add dev blk0 parent ffff: protocol ip u32 match u8 64 0xff at 8 action mirred egress redirect dev lo",
+    )
+}
+
+#[test]
+fn a_session_that_comes_up_over_udp_sockets_alone_is_had_over_them() {
+    let test = "a_session_that_comes_up_over_udp_sockets_alone_is_had_over_them";
+    if !ready(test) {
+        return;
+    }
+    let (directory, hosts) = scene(MTU);
+    if !nothing_missing(test, let_only_the_kernel_through(&hosts).err()) {
+        return;
+    }
+    let _daemon = start(&hosts, &directory);
+    let asked = [
+        format!("{SERVER}:data/file"),
+        directory.join("other").display().to_string(),
+    ];
+    let copy = start_over(&hosts, Host::Client, "copy", &directory, &asked).outcome();
+    copy.fails(3, &["no answer"]);
+
+    plant(&hosts);
+    for (datapath, reason) in copied(&hosts, &directory, &[]) {
+        assert_eq!(datapath, "udp");
+        let says = reason.contains("no session over AF_XDP") && reason.contains("no answer");
+        assert!(says, "{reason}");
+    }
+    assert!(!hosts.has_xdp(Host::Client));
+
+    // Measuring finds that out, and who copies then does not have to.
+    let mut command = hosts.command(Host::Client, binary("blkcp"));
+    command.env("TMPDIR", directory.subdirectory("tmp"));
+    command.args(["measure", "--json", "--size", "1MiB"]);
+    command.arg(format!("{SERVER}:data"));
+    let measured = Running::start(&mut command, &directory).outcome();
+    let told: Value = serde_json::from_str(&measured.ok().stdout).expect("the report is JSON");
+    let absent = told["paths"][1]["absent"].as_str().unwrap_or_default();
+    assert!(absent.contains("no answer"), "{told}");
+    assert_eq!(told["auto_put"]["path"], "UDP sockets");
+    let known = History::at(hosts.blkcp_history()).look_up(&site(&hosts));
+    assert_eq!(known.expect("it can be read"), None);
+    for (datapath, reason) in copied(&hosts, &directory, &[]) {
+        assert_eq!(datapath, "udp");
+        assert!(reason.contains("nothing measured"), "{reason}");
+    }
 }
