@@ -59,6 +59,10 @@ local REQUESTS = {
     { "ReadRange", "n:transfer", "n:file", "n:offset", "n:len" },
     { "FileAttributes", "n:file" },
     { "Discard", "n:transfer" },
+    { "Remove", "s:export", "b:path" },
+    { "Rename", "s:export", "b:from", "b:to", "n:replace" },
+    { "RemoveDirectory", "s:export", "b:path" },
+    { "Describe" },
 }
 local REPLIES = {
     [0] = { "PutReady" },
@@ -81,6 +85,7 @@ local REPLIES = {
     { "Bytes", "n:crc" },
     { "Done" },
     { "Holes", "n:ranges" },
+    { "Description", "s:version", "s:datapath" },
 }
 
 local f = {

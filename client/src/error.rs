@@ -231,6 +231,16 @@ pub enum ClientError {
         /// CRC32 of what was sent.
         sent: u32,
     },
+    /// A rename from one export or host to another.
+    #[error(
+        "{from} cannot be renamed to {to}: names change within one export of one host; copy it there"
+    )]
+    Across {
+        /// The old name.
+        from: String,
+        /// The new name.
+        to: String,
+    },
     /// The source changed while it was read.
     #[error("{what}: the file changed while it was read; nothing was stored")]
     Changed {
@@ -254,6 +264,8 @@ pub enum ErrorKind {
     NotAllowed,
     /// A directory where a file is meant, or the reverse.
     WrongKind,
+    /// Something has the name already, or is in the directory that is to go.
+    Taken,
     /// The disk is full.
     NoSpace,
     /// Permissions or privileges are missing.
@@ -309,6 +321,7 @@ impl ClientError {
                 | ConnectionLost::Closed => ErrorKind::Lost,
             },
             Self::Refused { failure, .. } => kind_of(failure.code),
+            Self::Across { .. } => ErrorKind::NotAllowed,
             Self::Unexpected { .. } | Self::Incomplete { .. } => ErrorKind::Protocol,
             Self::File(error) => kind_of_file(error.kind),
             Self::ChecksumMismatch { .. } => ErrorKind::Checksum,
@@ -375,6 +388,7 @@ fn kind_of_file(kind: FileErrorKind) -> ErrorKind {
         FileErrorKind::IsDirectory | FileErrorKind::NotDirectory | FileErrorKind::NotRegular => {
             ErrorKind::WrongKind
         }
+        FileErrorKind::Exists | FileErrorKind::NotEmpty => ErrorKind::Taken,
         FileErrorKind::NoSpace => ErrorKind::NoSpace,
         FileErrorKind::ChecksumMismatch => ErrorKind::Checksum,
         FileErrorKind::PermissionDenied | FileErrorKind::ReadOnly => ErrorKind::Permission,
@@ -388,6 +402,7 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::NoSuchExport | ErrorCode::NotFound => ErrorKind::NotFound,
         ErrorCode::OutsideExport | ErrorCode::InvalidName => ErrorKind::NotAllowed,
         ErrorCode::IsDirectory | ErrorCode::NotDirectory => ErrorKind::WrongKind,
+        ErrorCode::Exists | ErrorCode::NotEmpty => ErrorKind::Taken,
         ErrorCode::NoSpace => ErrorKind::NoSpace,
         ErrorCode::PermissionDenied | ErrorCode::ReadOnly => ErrorKind::Permission,
         ErrorCode::ChecksumMismatch => ErrorKind::Checksum,

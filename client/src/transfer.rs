@@ -140,18 +140,6 @@ impl Connection {
         })
     }
 
-    /// Removes the name of a regular file, durably.
-    pub async fn remove(&self, path: &RemotePath) -> Result<(), ClientError> {
-        let what = path.to_string();
-        let request = Request::Remove {
-            export: path.export.clone(),
-            path: path.path.clone(),
-        };
-        expect(&what, self.request(&what, request).await?, |reply| {
-            matches!(reply, Reply::Done).then_some(())
-        })
-    }
-
     /// Whether a name stands for a directory; `None` when it stands for nothing.
     pub async fn is_directory(&self, path: &RemotePath) -> Result<Option<bool>, ClientError> {
         match self.stat(path).await {

@@ -8,15 +8,12 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::Instant;
 
 use blk_datapath::files::PendingTarget;
-use blk_proto::message::{
-    Attributes, Entry, ErrorCode, FileKind, MAX_ENTRIES, Reply, ReplyFrame, encode,
-};
+use blk_proto::message::{Attributes, Entry, FileKind, MAX_ENTRIES, Reply, ReplyFrame, encode};
 use blockd::exports::{ExportSpec, Exports};
 use blockd::namespace::{Job, Namespace, Outcome, QUEUE_MAX};
 use common::{
-    EXPORT, Service, create, fill, key, list, make_directory, names, open, remove, spec_of, stat,
+    EXPORT, Service, create, fill, key, list, make_directory, names, open, spec_of, stat,
 };
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 #[test]
 fn file_appears_with_its_commit_and_missing_directories_are_made() {
@@ -88,57 +85,6 @@ fn directories_are_made_once_and_keep_their_mode() {
     fs::create_dir(service.export().join("pointed")).unwrap();
     symlink("pointed", service.export().join("link")).unwrap();
     made(b"link", 0o700);
-}
-
-#[test]
-fn names_of_regular_files_are_removed_and_nothing_else() {
-    const HIDDEN: &str = ".x.blk-0123456789abcdef";
-    let service = Service::start();
-    let export = service.export();
-    fs::create_dir_all(export.join("a/directory")).unwrap();
-    fs::create_dir_all(export.join(".blockd")).unwrap();
-    let files = ["a/file", ".blockd/x", &format!("a/{HIDDEN}")];
-    for file in files {
-        fs::write(export.join(file), "x").unwrap();
-    }
-    symlink("a/file", export.join("link")).unwrap();
-    symlink("a", export.join("way")).unwrap();
-    symlink(".blockd", export.join("in")).unwrap();
-    symlink("../outside", export.join("out")).unwrap();
-    let fifo = export.join("a/fifo");
-    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    let hidden = format!("a/{HIDDEN}");
-    let refused = [
-        ("", ErrorCode::IsDirectory),
-        ("a", ErrorCode::IsDirectory),
-        ("a/directory", ErrorCode::IsDirectory),
-        ("a/fifo", ErrorCode::Unsupported),
-        ("link", ErrorCode::Unsupported),
-        ("in", ErrorCode::Unsupported),
-        ("out", ErrorCode::Unsupported),
-        ("a/none", ErrorCode::NotFound),
-        ("a/file/x", ErrorCode::NotDirectory),
-        ("../outside/secret", ErrorCode::OutsideExport),
-        ("out/secret", ErrorCode::OutsideExport),
-        ("in/x", ErrorCode::OutsideExport),
-        (".blockd/x", ErrorCode::InvalidName),
-        (".blockd", ErrorCode::InvalidName),
-        (&hidden, ErrorCode::InvalidName),
-    ];
-    for (path, code) in refused {
-        let failure = service.refused(remove(path.as_bytes()));
-        assert_eq!(failure.code, code, "{path}: {}", failure.message);
-        let says = failure.message.starts_with("cannot remove ");
-        assert!(says, "{path}: {}", failure.message);
-    }
-    let outside = service.root.path().join("outside/secret");
-    for file in files.map(|file| export.join(file)).iter().chain([&outside]) {
-        assert!(file.exists(), "{}", file.display());
-    }
-    assert!(export.join("link").is_symlink() && fs::symlink_metadata(&fifo).is_ok());
-    let outcome = service.ask(remove(b"way/file"));
-    assert!(matches!(outcome, Outcome::Removed), "{outcome:?}");
-    assert_eq!(names(&export.join("a")), [HIDDEN, "directory", "fifo"]);
 }
 
 /// All pages of a listing; `between` runs after each.

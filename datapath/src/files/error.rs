@@ -37,6 +37,10 @@ pub enum FileErrorKind {
     ChecksumMismatch,
     /// Somebody else is at it; later it may be free.
     InUse,
+    /// Something has the name already.
+    Exists,
+    /// The directory is not empty.
+    NotEmpty,
     /// Everything else: the device failed, descriptors ran out, ...
     Io,
 }
@@ -53,6 +57,8 @@ impl FileErrorKind {
             Errno::ROFS => FileErrorKind::ReadOnly,
             Errno::NAMETOOLONG => FileErrorKind::InvalidName,
             Errno::FBIG | Errno::OVERFLOW => FileErrorKind::TooLarge,
+            Errno::EXIST => FileErrorKind::Exists,
+            Errno::NOTEMPTY => FileErrorKind::NotEmpty,
             _ => FileErrorKind::Io,
         }
     }
@@ -191,6 +197,8 @@ mod tests {
             (Errno::ROFS, FileErrorKind::ReadOnly),
             (Errno::NAMETOOLONG, FileErrorKind::InvalidName),
             (Errno::FBIG, FileErrorKind::TooLarge),
+            (Errno::EXIST, FileErrorKind::Exists),
+            (Errno::NOTEMPTY, FileErrorKind::NotEmpty),
             (Errno::IO, FileErrorKind::Io),
         ] {
             assert_eq!(FileError::new("open", b"x", errno).kind, kind);

@@ -35,6 +35,10 @@ pub enum ErrorCode {
     Io,
     /// The client broke the rules of the control stream.
     Protocol,
+    /// Something has the name already.
+    Exists,
+    /// The directory is not empty.
+    NotEmpty,
 }
 
 /// Why a request failed.

@@ -91,7 +91,8 @@ pub enum Reply {
         /// As many as there are.
         bytes: Vec<u8>,
     },
-    /// To [`Request::Sync`], [`Request::Truncate`], [`Request::Allocate`] and [`Request::Remove`].
+    /// To [`Request::Sync`], [`Request::Truncate`], [`Request::Allocate`], [`Request::Remove`], [`Request::Rename`] and
+    /// [`Request::RemoveDirectory`].
     Done,
     /// To [`Request::Holes`]: ascending, apart, bounds in multiples of [`HOLE_UNIT`] but for the end of the file.
     Holes {
@@ -99,6 +100,13 @@ pub enum Reply {
         ranges: Vec<(u64, u64)>,
         /// Where to go on; `None`: there are no more.
         next: Option<u64>,
+    },
+    /// To [`Request::Describe`].
+    Description {
+        /// The server's version, as 1.2.3.
+        version: String,
+        /// How blocks of this session cross its kernel: `af_xdp-zerocopy`, `af_xdp-copy`, `af_xdp-skb` or `udp`, or what is not known yet.
+        datapath: String,
     },
 }
 

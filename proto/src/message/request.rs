@@ -240,13 +240,33 @@ pub enum Request {
         /// The transfer.
         transfer: u32,
     },
-    /// Remove the name of a regular file, durably. Answer: [`Reply::Done`].
+    /// Remove a name that is no directory's, durably. Answer: [`Reply::Done`].
     Remove {
         /// Name of the export.
         export: String,
-        /// Path of the file in the export. A link at its end is not followed, and not removed.
+        /// Path in the export. A link at its end is not followed: it is what is removed.
         path: Vec<u8>,
     },
+    /// Give a file or directory another name in its export, atomically and durably. Answer: [`Reply::Done`].
+    Rename {
+        /// Name of the export.
+        export: String,
+        /// Its path in the export. A link at its end is not followed: it is what gets the other name.
+        from: Vec<u8>,
+        /// The new path; its directory must be there.
+        to: Vec<u8>,
+        /// Whether what has the new name already, a file, or, for a directory, an empty directory, makes room.
+        replace: bool,
+    },
+    /// Remove an empty directory, durably. Answer: [`Reply::Done`].
+    RemoveDirectory {
+        /// Name of the export.
+        export: String,
+        /// Path of the directory in the export. A link at its end is not followed, and not removed.
+        path: Vec<u8>,
+    },
+    /// What the server is. Answered at once, by whoever has the session, without a look at any disk: good to measure round trips.
+    Describe,
 }
 
 /// A [`Request`] and the number that its [`ReplyFrame`] repeats.

@@ -128,6 +128,17 @@ fn requests() -> Vec<Request> {
             export: export(),
             path: path(),
         },
+        Request::Rename {
+            export: export(),
+            from: path(),
+            to: b"c".to_vec(),
+            replace: true,
+        },
+        Request::RemoveDirectory {
+            export: export(),
+            path: path(),
+        },
+        Request::Describe,
     ]
 }
 
@@ -204,6 +215,10 @@ fn replies() -> Vec<Reply> {
             ranges: vec![(1, 2)],
             next: Some(3),
         },
+        Reply::Description {
+            version: "1.2.3".to_owned(),
+            datapath: "udp".to_owned(),
+        },
     ]
 }
 
@@ -235,7 +250,7 @@ fn the_encoding_is_stable() {
     let frame = |request| RequestFrame { id: 300, request };
     let mut older = requests();
     // What has come to it since.
-    let newer = older.split_off(older.len() - 1);
+    let newer = older.split_off(older.len() - 4);
     for request in older {
         encode(&frame(request), &mut bytes).unwrap();
     }
@@ -249,7 +264,13 @@ fn the_encoding_is_stable() {
     for request in newer {
         encode(&frame(request), &mut bytes).unwrap();
     }
-    assert_eq!(bytes, b"\xfb\x2c\x01\x1a\x04data\x05a/\xff/b");
+    assert_eq!(
+        bytes,
+        b"\xfb\x2c\x01\x1a\x04data\x05a/\xff/b\
+          \xfb\x2c\x01\x1b\x04data\x05a/\xff/b\x01c\x01\
+          \xfb\x2c\x01\x1c\x04data\x05a/\xff/b\
+          \xfb\x2c\x01\x1d"
+    );
 }
 
 #[test]

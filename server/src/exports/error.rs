@@ -102,6 +102,8 @@ fn code_of(kind: FileErrorKind) -> ErrorCode {
         FileErrorKind::TooLarge => ErrorCode::TooLarge,
         FileErrorKind::ChecksumMismatch => ErrorCode::ChecksumMismatch,
         FileErrorKind::InUse => ErrorCode::Busy,
+        FileErrorKind::Exists => ErrorCode::Exists,
+        FileErrorKind::NotEmpty => ErrorCode::NotEmpty,
         // The kinds may grow; what is not told apart is an I/O error.
         _ => ErrorCode::Io,
     }

@@ -27,6 +27,7 @@ mod error;
 mod listing;
 mod path;
 mod remove;
+mod rename;
 mod resolve;
 mod small;
 mod spec;
@@ -45,6 +46,9 @@ pub use error::{AccessError, ExportError};
 pub use listing::{ENTRY_OVERHEAD, LISTING_MAX, PAGE_BYTES, Page, Snapshot};
 pub use path::{ExportPath, PATH_MAX};
 pub(crate) use remove::REMOVE;
+pub use remove::Removable;
+pub(crate) use rename::RENAME;
+pub use rename::Renamable;
 pub use small::Places;
 pub use spec::{EXPORT_NAME_MAX, ExportSpec};
 

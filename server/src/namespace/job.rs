@@ -113,12 +113,30 @@ pub enum Job {
         /// Permission bits, 0o777 of them.
         mode: u32,
     },
-    /// Remove the name of a regular file. Answer: [`Outcome::Removed`], when that is durable.
+    /// Remove a name that is no directory's. Answer: [`Outcome::Removed`], when that is durable.
     Remove {
         /// Name of the export.
         export: String,
         /// Path of the file.
         path: Vec<u8>,
+    },
+    /// Remove an empty directory. Answer: [`Outcome::Removed`], when that is durable.
+    RemoveDirectory {
+        /// Name of the export.
+        export: String,
+        /// Path of the directory.
+        path: Vec<u8>,
+    },
+    /// Give a name to what has another one. Answer: [`Outcome::Renamed`], when that is durable.
+    Rename {
+        /// Name of the export.
+        export: String,
+        /// The old path.
+        from: Vec<u8>,
+        /// The new path.
+        to: Vec<u8>,
+        /// Whether what has the new name makes room.
+        replace: bool,
     },
     /// About a file that is read and written in place, or the holes of an open one. Answer: [`Outcome::Ranged`].
     Ranged(RangedJob),
@@ -182,6 +200,8 @@ pub enum Outcome {
     Made,
     /// The name is gone, durably.
     Removed,
+    /// It has the new name, and not the old one, durably.
+    Renamed,
     /// What became of a [`RangedJob`].
     Ranged(RangedOutcome),
     /// What became of each small file: `None` for one that is durable under its name.

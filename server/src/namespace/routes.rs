@@ -81,6 +81,8 @@ impl Routes {
             | Job::List { export, .. }
             | Job::MakeDirectory { export, .. }
             | Job::Remove { export, .. }
+            | Job::RemoveDirectory { export, .. }
+            | Job::Rename { export, .. }
             | Job::Store { export, .. }
             | Job::Fetch { export, .. }
             | Job::Ranged(RangedJob::Open { export, .. }) => of_export(export),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use blk_datapath::files::{
     DirectorySyncs, FileError, FileStore, OlderPartial, PendingTarget, Remains,
 };
-use rustix::fs::{AtFlags, unlinkat};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -18,7 +17,9 @@ use super::locks::LockTable;
 use super::ranged::Ranged;
 use super::routes::Routes;
 use super::{Job, Outcome};
-use crate::exports::{AccessError, Exports, MadeDirectories, REMOVE, Snapshot};
+use crate::exports::{
+    AccessError, Exports, MadeDirectories, REMOVE, RENAME, Removable, Renamable, Snapshot,
+};
 
 /// Files larger than this are freed on the blocking pool: giving back their extents takes time.
 const FREE_INLINE: u64 = 64 << 20;
@@ -129,24 +130,55 @@ impl State {
                 Outcome::Made
             }
             Job::Remove { export, path } => {
-                let (directory, name) = self.exports.get(&export)?.removable(&path)?;
-                let directory = Arc::new(directory);
-                let within = Arc::clone(&directory);
-                let failed = |error| FileError::new(REMOVE, &path, error);
-                let label = path.clone();
-                // Giving back the extents of a large file takes time.
-                in_pool(REMOVE, &path, move || {
-                    unlinkat(&within, name, AtFlags::empty())
-                        .map_err(|errno| FileError::new(REMOVE, &label, errno))
-                })
-                .await?;
-                self.syncs.sync(directory).await.map_err(failed)?;
-                Outcome::Removed
+                self.remove(self.exports.get(&export)?.removable(&path)?)
+                    .await?
+            }
+            Job::RemoveDirectory { export, path } => {
+                self.remove(self.exports.get(&export)?.removable_directory(&path)?)
+                    .await?
+            }
+            Job::Rename {
+                export,
+                from,
+                to,
+                replace,
+            } => {
+                let export = self.exports.get(&export)?;
+                let way = export.renamable(&from, &to, &self.made).await?;
+                self.rename(way, replace).await?
             }
             Job::Ranged(job) => self.run_ranged(job).await?,
             Job::Store { export, files } => self.store(&export, files).await?,
             Job::Fetch { export, paths } => self.fetch(&export, paths).await?,
         })
+    }
+
+    /// Removes a name, and returns when that is durable.
+    async fn remove(&self, name: Removable) -> Result<Outcome, AccessError> {
+        let (directory, path) = (Arc::clone(&name.directory), name.path.clone());
+        // Giving back the extents of a large file takes time.
+        in_pool(REMOVE, &path, move || name.remove()).await?;
+        let failed = |error| FileError::new(REMOVE, &path, error);
+        self.syncs.sync(directory).await.map_err(failed)?;
+        Ok(Outcome::Removed)
+    }
+
+    /// Gives something another name, and returns when that is durable.
+    async fn rename(&self, way: Renamable, replace: bool) -> Result<Outcome, AccessError> {
+        let (from, to) = (
+            Arc::clone(&way.from.directory),
+            Arc::clone(&way.to.directory),
+        );
+        let path = way.from.path.clone();
+        // As above, of what makes room.
+        let is_one = in_pool(RENAME, &path, move || way.rename(replace)).await?;
+        let failed = |error| FileError::new(RENAME, &path, error);
+        // The new name first: a file system that loses power in between must not have neither.
+        self.syncs.sync(to).await.map_err(failed)?;
+        if !is_one {
+            self.syncs.sync(from).await.map_err(failed)?;
+        }
+        Ok(Outcome::Renamed)
     }
 
     async fn list(

@@ -237,7 +237,7 @@ fn answer_about_name(outcome: Outcome) -> Reply {
         Outcome::Attributes(attributes) => Reply::Attributes(attributes),
         Outcome::Entries { entries, next } => Reply::Entries { entries, next },
         Outcome::Made => Reply::Made,
-        Outcome::Removed => Reply::Done,
+        Outcome::Removed | Outcome::Renamed => Reply::Done,
         Outcome::Ranged(RangedOutcome::Answer(reply)) => reply,
         Outcome::Stored { failures } => Reply::Stored { failures },
         Outcome::Fetched { files } => Reply::Fetched { files },

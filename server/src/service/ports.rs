@@ -6,6 +6,7 @@ use std::time::Duration;
 use blk_datapath::disk::BlockFile;
 use blk_datapath::engine::{Coverage, Engine, Progress, SessionId, SharedWork};
 use blk_datapath::mailbox::MailSender;
+use blk_proto::message::Reply;
 use blk_proto::session::CloseCode;
 
 use super::{FlowMail, Mail};
@@ -42,6 +43,8 @@ pub(super) trait Ports {
     fn submit(&mut self, key: JobKey, job: Job) -> bool;
     /// Workers of the daemon.
     fn workers(&self) -> u16;
+    /// What this worker is.
+    fn describe(&self) -> Reply;
     /// Sends mail to a worker, which may have ended.
     fn post(&mut self, worker: u32, mail: FlowMail);
 }
@@ -122,6 +125,13 @@ impl Ports for Daemon<'_> {
 
     fn workers(&self) -> u16 {
         self.mailboxes.len().try_into().unwrap_or(u16::MAX)
+    }
+
+    fn describe(&self) -> Reply {
+        Reply::Description {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            datapath: self.engine.link_kind().name().to_owned(),
+        }
     }
 
     fn post(&mut self, worker: u32, mail: FlowMail) {

@@ -51,6 +51,10 @@ impl Sessions {
             | Request::Holes { .. } => self.on_ranged(ports, session, id, request),
             Request::Store { export, files } => self.store(ports, session, id, export, files),
             Request::Fetch { export, paths } => self.fetch(ports, session, id, export, paths),
+            Request::Describe => {
+                let description = ports.describe();
+                self.reply(ports, session, id, description);
+            }
             request => self.ask(ports, session, id, request),
         }
     }
@@ -186,6 +190,18 @@ impl Sessions {
                 Job::MakeDirectory { export, path, mode }
             }
             Request::Remove { export, path } => Job::Remove { export, path },
+            Request::RemoveDirectory { export, path } => Job::RemoveDirectory { export, path },
+            Request::Rename {
+                export,
+                from,
+                to,
+                replace,
+            } => Job::Rename {
+                export,
+                from,
+                to,
+                replace,
+            },
             // The others are about transfers and do not come here.
             _ => return self.misdirected(ports, session, id),
         };

@@ -9,9 +9,11 @@ mod world;
 
 use std::sync::Arc;
 
-use blk_proto::message::{ErrorCode, Reply};
+use blk_proto::message::{ErrorCode, Reply, Request};
 
-use self::world::{Bench, COMMITTED, CRC, SESSION, close, commit, failed, open, put, read, stat};
+use self::world::{
+    Bench, COMMITTED, CRC, SESSION, close, commit, description, failed, open, put, read, stat,
+};
 use super::{MAX_JOBS, MAX_TRANSFERS};
 use crate::namespace::{Asker, Job, Outcome};
 
@@ -34,6 +36,44 @@ fn a_put_is_committed_when_all_is_written_and_asked_for() {
         bench.answer(key, Outcome::Committed);
         assert_eq!(bench.replies(), [(2, COMMITTED)]);
     }
+}
+
+#[test]
+fn requests_about_names_are_a_job_each_and_a_description_is_none() {
+    let mut bench = Bench::new();
+    let (export, path) = ("media".to_owned(), b"a/x".to_vec());
+    bench.ask(
+        1,
+        Request::Rename {
+            export: export.clone(),
+            from: path.clone(),
+            to: b"y".to_vec(),
+            replace: true,
+        },
+    );
+    bench.ask(2, Request::RemoveDirectory { export, path });
+    bench.ask(3, Request::Describe);
+    assert_eq!(bench.replies(), [(3, description())]);
+    let (
+        renamed,
+        Job::Rename {
+            from, to, replace, ..
+        },
+    ) = bench.job()
+    else {
+        panic!("no rename");
+    };
+    assert_eq!(
+        (&from[..], &to[..], replace),
+        (&b"a/x"[..], &b"y"[..], true)
+    );
+    let (removed, Job::RemoveDirectory { path, .. }) = bench.job() else {
+        panic!("no removal");
+    };
+    assert_eq!(path, b"a/x");
+    bench.answer(removed, Outcome::Removed);
+    bench.answer(renamed, Outcome::Renamed);
+    assert_eq!(bench.replies(), [(2, Reply::Done), (1, Reply::Done)]);
 }
 
 #[test]

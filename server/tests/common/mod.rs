@@ -166,6 +166,22 @@ pub fn remove(path: &[u8]) -> Job {
     }
 }
 
+pub fn remove_directory(path: &[u8]) -> Job {
+    Job::RemoveDirectory {
+        export: EXPORT.to_owned(),
+        path: path.to_vec(),
+    }
+}
+
+pub fn rename(from: &[u8], to: &[u8], replace: bool) -> Job {
+    Job::Rename {
+        export: EXPORT.to_owned(),
+        from: from.to_vec(),
+        to: to.to_vec(),
+        replace,
+    }
+}
+
 /// Writes through the page cache, whatever flags the target's own descriptor has.
 pub fn fill(target: &PendingTarget, bytes: &[u8]) {
     let fd = target.file().as_fd().as_raw_fd();

@@ -102,6 +102,7 @@ Exit codes:
    11  the interface or the data path cannot be used
    12  the connection timed out or was lost
    13  data paths were measured, and the file for that is still at the other end
+   14  something has the name already, or is in a directory that is to go
   130  interrupted
 
 Examples:

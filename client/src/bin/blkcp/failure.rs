@@ -138,6 +138,7 @@ impl Failure {
                 ErrorKind::NotFound => 5,
                 ErrorKind::NotAllowed => 6,
                 ErrorKind::WrongKind => 7,
+                ErrorKind::Taken => 14,
                 ErrorKind::NoSpace => 8,
                 ErrorKind::Permission => 9,
                 ErrorKind::Checksum => 10,

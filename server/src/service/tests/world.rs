@@ -107,8 +107,20 @@ impl Ports for World {
         2
     }
 
+    fn describe(&self) -> Reply {
+        description()
+    }
+
     fn post(&mut self, worker: u32, mail: FlowMail) {
         self.mail.push((worker, mail));
+    }
+}
+
+/// What the worker says that it is.
+pub(super) fn description() -> Reply {
+    Reply::Description {
+        version: "1.2.3".to_owned(),
+        datapath: "udp".to_owned(),
     }
 }
 

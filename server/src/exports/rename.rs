@@ -1,0 +1,113 @@
+//! Names that become others.
+
+use std::sync::Arc;
+
+use blk_datapath::files::{FileError, FileErrorKind};
+use rustix::fs::{RenameFlags, fstat, renameat_with};
+use rustix::io::Errno;
+
+use super::remove::{Removable, is_root};
+use super::{Export, ExportPath, MadeDirectories};
+
+/// What is done to what gets another name, for messages.
+pub(crate) const RENAME: &str = "rename";
+
+/// A name that something has, and the one that it gets.
+#[derive(Debug)]
+pub struct Renamable {
+    /// The old one.
+    pub from: Removable,
+    /// The new one; somebody may have it.
+    pub to: Removable,
+}
+
+impl Export {
+    /// The names `from` and `to`. Only the ways to them may have symbolic links, which are followed within the export; the directory of
+    /// the new one is durable when this returns. To be called inside a `tokio_uring` runtime.
+    ///
+    /// # Errors
+    ///
+    /// As the resolution of the paths; [`FileErrorKind::InvalidName`] where one is the export itself.
+    pub async fn renamable(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        made: &MadeDirectories,
+    ) -> Result<Renamable, FileError> {
+        let [from, to] = [
+            ExportPath::parse(RENAME, from)?,
+            ExportPath::parse(RENAME, to)?,
+        ];
+        let find = |path| {
+            self.find_name(RENAME, path)?
+                .ok_or_else(|| is_root(RENAME, path))
+        };
+        let way = Renamable {
+            from: find(from)?,
+            to: find(to)?,
+        };
+        let settled = made.settled(&way.to.directory).await;
+        settled.map_err(|error| FileError::new(RENAME, to.bytes(), error))?;
+        Ok(way)
+    }
+}
+
+impl Renamable {
+    /// Renames, atomically; not yet durably. Whether it was within one directory. May take long, where a large file makes room.
+    ///
+    /// # Errors
+    ///
+    /// [`FileErrorKind::Exists`] when something has the new name and is not to make room; the other failures of renameat2(2).
+    pub fn rename(&self, replace: bool) -> Result<bool, FileError> {
+        let (from, to) = (&self.from, &self.to);
+        let flags = match replace {
+            true => RenameFlags::empty(),
+            false => RenameFlags::NOREPLACE,
+        };
+        let (old, new) = (from.name.as_slice(), to.name.as_slice());
+        renameat_with(&from.directory, old, &to.directory, new, flags)
+            .map_err(|errno| self.explain(errno))?;
+        Ok(self.is_within_one().unwrap_or(false))
+    }
+
+    /// What the kernel says of two names, as one sentence about the one that is at fault.
+    fn explain(&self, errno: Errno) -> FileError {
+        let (from, to) = (&self.from.path, &self.to.path);
+        let explained = |kind, reason: &str| {
+            let reason = format!("to {:?}: {reason}", String::from_utf8_lossy(to));
+            FileError::explained(kind, RENAME, from, reason)
+        };
+        let is_below = to.strip_prefix(from.as_slice());
+        match errno {
+            Errno::EXIST => explained(FileErrorKind::Exists, "something has that name already"),
+            Errno::NOTEMPTY => explained(FileErrorKind::NotEmpty, "that directory is not empty"),
+            Errno::ISDIR => explained(FileErrorKind::IsDirectory, "that is a directory"),
+            Errno::NOTDIR => explained(
+                FileErrorKind::NotDirectory,
+                "that is no directory, and what is renamed is one",
+            ),
+            Errno::XDEV => explained(
+                FileErrorKind::Unsupported,
+                "that is on another file system: copy it there",
+            ),
+            Errno::INVAL if is_below.is_some_and(|rest| rest.starts_with(b"/")) => explained(
+                FileErrorKind::InvalidName,
+                "a directory cannot get into itself",
+            ),
+            Errno::INVAL => explained(
+                FileErrorKind::Unsupported,
+                "a directory cannot get into itself, and this file system perhaps not rename without replacing",
+            ),
+            errno => FileError::new(RENAME, from, errno),
+        }
+    }
+
+    fn is_within_one(&self) -> Result<bool, Errno> {
+        let (from, to) = (&self.from.directory, &self.to.directory);
+        if Arc::ptr_eq(from, to) {
+            return Ok(true);
+        }
+        let [from, to] = [fstat(from)?, fstat(to)?];
+        Ok((from.st_dev, from.st_ino) == (to.st_dev, to.st_ino))
+    }
+}
