@@ -21,8 +21,8 @@ use crate::transfer::{check_missing, expect};
 const WRITE_TRIES: usize = 8;
 
 /// A file in memory that has, or gets, the bytes of a range, at the offsets that they have in the remote file.
-struct Staging {
-    bytes: File,
+pub(super) struct Staging {
+    pub(super) bytes: File,
     file: Arc<BlockFile>,
 }
 
@@ -43,32 +43,44 @@ impl Staging {
     }
 }
 
-fn staged<T>(link: &Link, result: io::Result<T>) -> Result<T, ClientError> {
+pub(super) fn staged<T>(link: &Link, result: io::Result<T>) -> Result<T, ClientError> {
     let failed = |error| FileError::new("keep in memory a part of", link.what.as_bytes(), error);
     Ok(result.map_err(failed)?)
 }
 
 /// Reads whole pages, of which the last may end with the file.
 pub(super) async fn read(link: &Link, offset: u64, buffer: &mut [u8]) -> Result<(), ClientError> {
-    let _permit = link.blocks().await;
     let len = buffer.len() as u64;
-    let staging = staged(link, Staging::new())?;
     let part = Part::new(link);
-    let coverage = Arc::new(Coverage::range(offset, len, &[]));
-    // Asked for in this order, so that the worker expects the blocks before they can come.
-    let receiving = link.line.ask(|answer| Command::Receive {
-        transfer: part.number,
-        file: Arc::clone(&staging.file),
-        coverage: Arc::clone(&coverage),
-        progress: Progress::default(),
-        answer,
-    });
     let request = Request::ReadRange {
         transfer: part.number,
         file: link.file,
         offset,
         len,
     };
+    let staging = receive(link, part.number, request, (offset, len)).await?;
+    part.over();
+    staged(link, staging.bytes.read_exact_at(buffer, offset))
+}
+
+/// Has a range come into memory, by a request that has the server send it as blocks of a transfer, and checks it.
+pub(super) async fn receive(
+    link: &Link,
+    transfer: u32,
+    request: Request,
+    (offset, len): (u64, u64),
+) -> Result<Staging, ClientError> {
+    let _permit = link.blocks().await;
+    let staging = staged(link, Staging::new())?;
+    let coverage = Arc::new(Coverage::range(offset, len, &[]));
+    // Asked for in this order, so that the worker expects the blocks before they can come.
+    let receiving = link.line.ask(|answer| Command::Receive {
+        transfer,
+        file: Arc::clone(&staging.file),
+        coverage: Arc::clone(&coverage),
+        progress: Progress::default(),
+        answer,
+    });
     let reply = link.line.request(&link.what, request).await?;
     let sent = expect(&link.what, reply, |reply| match reply {
         Reply::ReadDone { crc } => Some(*crc),
@@ -82,11 +94,10 @@ pub(super) async fn read(link: &Link, offset: u64, buffer: &mut [u8]) -> Result<
         what: link.what.clone(),
         source,
     })?;
-    part.over();
     if received.crc != sent {
         return Err(link.mismatch(received.crc, sent));
     }
-    staged(link, staging.bytes.read_exact_at(buffer, offset))
+    Ok(staging)
 }
 
 /// Writes whole pages.

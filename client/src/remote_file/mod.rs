@@ -11,6 +11,7 @@
 
 mod blocks;
 mod link;
+mod reader;
 mod split;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use futures_util::stream::{self, StreamExt};
 
 use self::link::Part;
 pub(crate) use self::link::{Limits, Link};
+pub use self::reader::RemoteReader;
 use self::split::{Piece, split};
 use crate::address::RemotePath;
 use crate::connection::Connection;

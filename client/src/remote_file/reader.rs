@@ -1,0 +1,115 @@
+//! Files of a server read from begin to end.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use blk_proto::message::{Attributes, Reply, Request};
+
+use super::blocks::{receive, staged};
+use super::link::{Link, Part};
+use crate::address::RemotePath;
+use crate::connection::Connection;
+use crate::error::ClientError;
+use crate::transfer::expect;
+
+/// Bytes that are asked for at once: enough that the exchange of requests around them costs little.
+const CHUNK: u64 = 8 << 20;
+
+/// A file of a server that is read from begin to end, a piece after the other. Only the right to read it is needed.
+///
+/// Its futures want no particular executor. What is read is one file to its end, also when its name is removed or taken by another one
+/// meanwhile; bytes that somebody changes in place may be old or new. The file is closed when this is dropped.
+pub struct RemoteReader {
+    link: Link,
+    attributes: Attributes,
+    /// The first byte that was not read.
+    at: u64,
+}
+
+impl Connection {
+    /// Opens a regular file to read it from begin to end.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's reason: it is missing, a directory, not the daemon's to read, …
+    pub async fn open_reader(&self, path: &RemotePath) -> Result<RemoteReader, ClientError> {
+        let link = self.link(path.to_string());
+        // Given up in the middle, the file is closed there.
+        let part = Part::of(&link, link.file);
+        let request = Request::Open {
+            transfer: link.file,
+            export: path.export.clone(),
+            path: path.path.clone(),
+        };
+        let reply = link.request(request).await?;
+        let attributes = expect(&link.what, reply, |reply| match reply {
+            Reply::Opened { attributes } => Some(*attributes),
+            _ => None,
+        })?;
+        part.over();
+        Ok(RemoteReader {
+            link,
+            attributes,
+            at: 0,
+        })
+    }
+}
+
+impl RemoteReader {
+    /// What the file was when it was opened. So many bytes are read of it.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The next piece, checked by CRC32; `None`: that was all. After a failure, or when the future was dropped before it was ready, the
+    /// file must be opened anew.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the server's disk fails or the file has become shorter, [`ClientError::Lost`] when the session is
+    /// over.
+    pub async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        let len = CHUNK.min(self.attributes.size - self.at);
+        if len == 0 {
+            return Ok(None);
+        }
+        let (transfer, offset) = (self.link.file, self.at);
+        let request = Request::Read {
+            transfer,
+            offset,
+            len,
+        };
+        let staging = receive(&self.link, transfer, request, (offset, len)).await?;
+        let mut piece = vec![0; len as usize];
+        let read: io::Result<()> = staging.bytes.read_exact_at(&mut piece, offset);
+        staged(&self.link, read)?;
+        self.at += len;
+        Ok(Some(piece))
+    }
+}
+
+impl Drop for RemoteReader {
+    fn drop(&mut self) {
+        // Tells both ends.
+        drop(Part::of(&self.link, self.link.file));
+    }
+}
+
+impl std::fmt::Debug for RemoteReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteReader")
+            .field("path", &self.link.what)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It need not run, only compile: a multi-threaded executor takes every future.
+    #[expect(dead_code)]
+    fn futures_may_move_between_threads(reader: &mut RemoteReader) {
+        fn movable(_: impl Send) {}
+        movable(reader.next_piece());
+    }
+}
