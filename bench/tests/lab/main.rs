@@ -33,6 +33,7 @@ mod sparse_get;
 mod spray;
 mod stalled;
 mod udp;
+mod verbs;
 mod vlan;
 mod way;
 mod wire;

@@ -14,6 +14,7 @@ use crate::dump::DumpArguments;
 use crate::failure::Failure;
 use crate::measure::MeasureArguments;
 use crate::progress::Telling;
+use crate::verbs::{self, Verb};
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
 ///
@@ -80,7 +81,7 @@ const AFTER_HELP: &str = "\
 AF_XDP needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK; without them blkcp takes UDP sockets.
 RUST_LOG=info (or debug) says more on stderr.
 `blkcp measure` finds out what each data path costs, for `auto`, and keeps that in $XDG_CACHE_HOME/blkcp/paths.json (~/.cache);
-BLK_PATHS names another file, or none if it is empty. A file named measure is copied as ./measure.
+BLK_PATHS names another file, or none if it is empty. A file that has the name of a command is copied as ./ls.
 A put of a file of 4 MiB or more that did not come to its end, for whatever reason, goes on where it stopped when the
 same command is run again, unless the file has changed since. The other end keeps what it has for some days. A get
 begins anew.
@@ -88,7 +89,7 @@ begins anew.
 There is no encryption and no authentication yet: use it on trusted networks only.
 
 Exit codes:
-    0  everything was copied
+    0  everything was copied, or done
     1  something else failed, or an item was skipped
     2  wrong usage
     3  the host or its port cannot be reached
@@ -129,6 +130,20 @@ pub enum Datapath {
     Udp,
 }
 
+impl Datapath {
+    /// The library's word for it.
+    pub fn for_library(self) -> client::Datapath {
+        match self {
+            Self::Auto => client::Datapath::Auto,
+            Self::PreferXdp => client::Datapath::PreferXdp,
+            Self::Zerocopy => client::Datapath::ZeroCopy,
+            Self::Copy => client::Datapath::Copy,
+            Self::Skb => client::Datapath::Skb,
+            Self::Udp => client::Datapath::Udp,
+        }
+    }
+}
+
 /// What blkcp is asked to do.
 #[derive(Debug)]
 pub enum Task {
@@ -136,6 +151,8 @@ pub enum Task {
     Copy(Box<Arguments>),
     /// To find out what data paths cost.
     Measure(MeasureArguments),
+    /// To do something else with names or contents at the other end.
+    Verb(Verb),
 }
 
 impl Task {
@@ -158,7 +175,10 @@ impl Task {
 
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Ok(match matches.subcommand() {
-            Some((_, words)) => Self::Measure(MeasureArguments::from_arg_matches(words)?),
+            Some((name, words)) => match Verb::read(name, words) {
+                Some(verb) => Self::Verb(verb?),
+                None => Self::Measure(MeasureArguments::from_arg_matches(words)?),
+            },
             None => Self::Copy(Box::new(Arguments::from_arg_matches(matches)?)),
         })
     }
@@ -185,14 +205,7 @@ impl Arguments {
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
             port: self.port,
-            datapath: match self.datapath {
-                Datapath::Auto => client::Datapath::Auto,
-                Datapath::PreferXdp => client::Datapath::PreferXdp,
-                Datapath::Zerocopy => client::Datapath::ZeroCopy,
-                Datapath::Copy => client::Datapath::Copy,
-                Datapath::Skb => client::Datapath::Skb,
-                Datapath::Udp => client::Datapath::Udp,
-            },
+            datapath: self.datapath.for_library(),
             busy_poll: self
                 .busy_poll
                 .map(|time| std::time::Duration::from_micros(time.into())),
@@ -206,7 +219,7 @@ impl Arguments {
 }
 
 /// Reads `ID` or `OUTER,INNER`.
-fn vlans(text: &str) -> Result<Vlans, String> {
+pub fn vlans(text: &str) -> Result<Vlans, String> {
     let ids: Option<Vec<u16>> = text
         .split(',')
         .map(|id| id.parse().ok().filter(|id| (1..=4094).contains(id)))
@@ -221,15 +234,16 @@ fn vlans(text: &str) -> Result<Vlans, String> {
     }
 }
 
-const MEASURE: &str = "measure";
 const COMPLETIONS: &str = "completions";
 const MAN: &str = "man";
 
 /// What the words of a command line, the program's name first, come to.
 fn matches_of(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    // Behind any other word, `measure` is a file.
-    let is_file = words.iter().skip(2).any(|word| word == MEASURE);
-    let is_command = words.get(1).is_some_and(|word| word == MEASURE);
+    // Behind any other word, a verb is the name of a file.
+    let verbs = subcommands();
+    let is_verb = |word: &OsString| verbs.iter().any(|verb| word == verb.get_name());
+    let is_file = words.iter().skip(2).any(is_verb);
+    let is_command = words.get(1).is_some_and(is_verb);
     match is_file && !is_command {
         true => copying(),
         false => command(),
@@ -240,26 +254,32 @@ fn matches_of(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
 /// The whole command line.
 fn command() -> Command {
     copying()
-        .subcommand(measuring())
+        .subcommands(subcommands())
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
 }
 
-/// That of `measure`.
-fn measuring() -> Command {
-    MeasureArguments::command()
-        .bin_name("blkcp measure")
-        .display_name("blkcp-measure")
-        .arg(man())
+/// Those of what is no copy.
+fn subcommands() -> Vec<Command> {
+    let mut all = verbs::commands();
+    all.push(MeasureArguments::command());
+    let whole = |verb: Command| {
+        let name = verb.get_name().to_owned();
+        verb.bin_name(format!("blkcp {name}"))
+            .display_name(format!("blkcp-{name}"))
+            .arg(man())
+    };
+    all.into_iter().map(whole).collect()
 }
 
 /// What the manual page that is asked for is about, if one is.
 fn manual(matches: &ArgMatches) -> Option<Command> {
-    match matches.subcommand() {
-        Some((_, words)) => words.get_flag(MAN).then(measuring),
-        None => matches.get_flag(MAN).then(command),
-    }
+    let Some((name, words)) = matches.subcommand() else {
+        return matches.get_flag(MAN).then(command);
+    };
+    let is_it = |verb: &Command| verb.get_name() == name && words.get_flag(MAN);
+    subcommands().into_iter().find(is_it)
 }
 
 fn man() -> Arg {
@@ -321,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn measure_is_a_command_only_as_the_first_word() {
+    fn a_verb_is_one_only_as_the_first_word() {
         let matches = |words: &[&str]| {
             let words = [&["blkcp"], words].concat();
             matches_of(&words.iter().map(OsString::from).collect::<Vec<_>>())
@@ -332,7 +352,14 @@ mod tests {
         };
         let task = parse(&["measure", "h:data/x", "--size", "1GiB"]);
         assert!(matches!(task, Task::Measure(words) if words.size == 1 << 30));
-        let copies: [&[&str]; 5] = [
+        assert!(matches!(
+            parse(&["ls", "h:data", "h:data/stat"]),
+            Task::Verb(_)
+        ));
+        assert!(matches!(parse(&["rm", "-r", "h:data/rm"]), Task::Verb(_)));
+        let copies: [&[&str]; 7] = [
+            &["./ls", "h:data/"],
+            &["-r", "cat", "rm", "h:data/"],
             &["measure.img", "h:data/"],
             &["./measure", "h:data/"],
             &["-r", "measure", "h:data/"],

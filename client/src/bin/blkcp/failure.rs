@@ -35,6 +35,27 @@ pub enum Failure {
     /// A directory without `--recursive`.
     #[error("{0} is a directory: copy it with -r")]
     Directory(String),
+    /// A directory that is to be removed without `--recursive`.
+    #[error("{0} is a directory: remove it, with everything in it, with -r")]
+    IsDirectory(String),
+    /// Something else than a directory.
+    #[error("{0} is no directory")]
+    NoDirectory(String),
+    /// A directory that is missing.
+    #[error("{0} is not there: make it first (blkcp mkdir -p)")]
+    NoParent(String),
+    /// A name that something has already.
+    #[error("{0} is there already")]
+    Taken(String),
+    /// The new name of a rename is taken.
+    #[error("{0}; -f replaces a file, or an empty directory by a directory")]
+    InTheWay(ClientError),
+    /// Standard output.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// Ctrl-C while a verb was carried out.
+    #[error("interrupted: {0}")]
+    Halted(&'static str),
     /// The target is a directory.
     #[error("{target} is a directory: to copy into it, write {target}/")]
     IntoDirectory {
@@ -120,31 +141,39 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Address(_) => 2,
-            Self::Directory(_) | Self::IntoDirectory { .. } => 7,
+            Self::Directory(_)
+            | Self::IntoDirectory { .. }
+            | Self::IsDirectory(_)
+            | Self::NoDirectory(_) => 7,
+            Self::NoParent(_) => 5,
+            Self::Taken(_) => 14,
             Self::Name(_) => 6,
-            Self::Interrupted { .. } | Self::Stopped => 130,
+            Self::Interrupted { .. } | Self::Stopped | Self::Halted(_) => 130,
             Self::NothingMeasured(_) => 11,
             Self::Left { .. } => 13,
             Self::Dump(DumpError::Terminal) => 2,
+            Self::Output(error) => code_of(error),
             Self::Local { source, .. }
             | Self::Dump(DumpError::Open { source, .. } | DumpError::Write { source, .. }) => {
                 code_of(source)
             }
             Self::Dump(_) => 1,
-            Self::Client(error) | Self::Unfinished(error) => match error.kind() {
-                ErrorKind::Other => 1,
-                ErrorKind::Unreachable => 3,
-                ErrorKind::Protocol => 4,
-                ErrorKind::NotFound => 5,
-                ErrorKind::NotAllowed => 6,
-                ErrorKind::WrongKind => 7,
-                ErrorKind::Taken => 14,
-                ErrorKind::NoSpace => 8,
-                ErrorKind::Permission => 9,
-                ErrorKind::Checksum => 10,
-                ErrorKind::Datapath => 11,
-                ErrorKind::Lost => 12,
-            },
+            Self::Client(error) | Self::Unfinished(error) | Self::InTheWay(error) => {
+                match error.kind() {
+                    ErrorKind::Other => 1,
+                    ErrorKind::Unreachable => 3,
+                    ErrorKind::Protocol => 4,
+                    ErrorKind::NotFound => 5,
+                    ErrorKind::NotAllowed => 6,
+                    ErrorKind::WrongKind => 7,
+                    ErrorKind::Taken => 14,
+                    ErrorKind::NoSpace => 8,
+                    ErrorKind::Permission => 9,
+                    ErrorKind::Checksum => 10,
+                    ErrorKind::Datapath => 11,
+                    ErrorKind::Lost => 12,
+                }
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 mod progress;
 mod small;
 mod summary;
+mod verbs;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     };
     match task {
         Task::Copy(arguments) => copy(&arguments, interrupt),
+        Task::Verb(verb) => ExitCode::from(verbs::run(&verb, &interrupt)),
         Task::Measure(arguments) => match measure::run(&arguments, interrupt) {
             Ok(Measured { report, removed }) => {
                 let text = match arguments.json {
