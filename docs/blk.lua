@@ -63,6 +63,9 @@ local REQUESTS = {
     { "Rename", "s:export", "b:from", "b:to", "n:replace" },
     { "RemoveDirectory", "s:export", "b:path" },
     { "Describe" },
+    { "MakeLink", "s:export", "b:path", "b:target" },
+    { "ReadLink", "s:export", "b:path" },
+    { "SetAttributes", "s:export", "b:path", "n:mode" },
 }
 local REPLIES = {
     [0] = { "PutReady" },
@@ -86,6 +89,7 @@ local REPLIES = {
     { "Done" },
     { "Holes", "n:ranges" },
     { "Description", "s:version", "s:datapath" },
+    { "Link", "b:target" },
 }
 
 local f = {

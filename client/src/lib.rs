@@ -26,6 +26,7 @@ pub mod error;
 mod even;
 mod flow;
 mod holes;
+mod links;
 pub mod names;
 mod own_queue;
 pub mod paths;

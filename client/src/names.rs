@@ -101,7 +101,12 @@ impl Connection {
         })
     }
 
-    async fn done(&self, path: &RemotePath, request: Request) -> Result<(), ClientError> {
+    /// A request that is answered by its being done.
+    pub(crate) async fn done(
+        &self,
+        path: &RemotePath,
+        request: Request,
+    ) -> Result<(), ClientError> {
         let what = path.to_string();
         expect(&what, self.request(&what, request).await?, |reply| {
             matches!(reply, Reply::Done).then_some(())

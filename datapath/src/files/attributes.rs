@@ -1,7 +1,10 @@
 //! What a peer is told about a file.
 
+use std::os::fd::BorrowedFd;
+
 use blk_proto::message::{Attributes, FileKind};
-use rustix::fs::{FileType, Stat, Timespec};
+use rustix::fs::{FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens};
+use rustix::io::Errno;
 
 /// The attributes of a file from its `stat`: kind, size in bytes, permission bits (07777) and
 /// modification time in nanoseconds since 1970 (saturating: years 1678..2261 are exact).
@@ -33,6 +36,27 @@ pub(super) fn timespec(nanoseconds: i64) -> Timespec {
         tv_sec: nanoseconds.div_euclid(1_000_000_000),
         tv_nsec: nanoseconds.rem_euclid(1_000_000_000),
     }
+}
+
+/// Gives an open file or directory permission bits (0777 of `mode`; the others stay) and a time of last modification.
+///
+/// # Errors
+///
+/// What fchmod(2) and futimens(2) report.
+pub fn set_attributes(fd: BorrowedFd<'_>, mode: u32, mtime_ns: i64) -> Result<(), Errno> {
+    let before = fstat(fd)?.st_mode & 0o7777;
+    let mode = mode & 0o777 | before & 0o7000;
+    if mode != before {
+        fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: timespec(mtime_ns),
+    };
+    futimens(fd, &times)
 }
 
 #[cfg(test)]

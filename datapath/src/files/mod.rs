@@ -40,6 +40,7 @@ mod edit;
 mod error;
 mod holes;
 mod journal;
+mod link;
 mod name;
 mod partial;
 mod pool;
@@ -62,11 +63,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use attributes::attributes_of;
+pub use attributes::{attributes_of, set_attributes};
 pub use directory::{DirectorySyncs, sync_directory};
 pub use edit::EditFile;
 pub use error::{FileError, FileErrorKind};
 pub use holes::{Holes, are_holes, data_between, find_holes};
+pub use link::{LINK_MAX, make_link};
 pub use name::{NAME_MAX, check_name, is_hidden_name};
 pub use partial::{
     OlderPartial, PARTIALS_DIRECTORY, PartialClaim, PartialFile, PartialStore, Remains, Resumption,

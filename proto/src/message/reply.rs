@@ -91,8 +91,8 @@ pub enum Reply {
         /// As many as there are.
         bytes: Vec<u8>,
     },
-    /// To [`Request::Sync`], [`Request::Truncate`], [`Request::Allocate`], [`Request::Remove`], [`Request::Rename`] and
-    /// [`Request::RemoveDirectory`].
+    /// To [`Request::Sync`], [`Request::Truncate`], [`Request::Allocate`], [`Request::Remove`], [`Request::Rename`],
+    /// [`Request::RemoveDirectory`], [`Request::MakeLink`] and [`Request::SetAttributes`].
     Done,
     /// To [`Request::Holes`]: ascending, apart, bounds in multiples of [`HOLE_UNIT`] but for the end of the file.
     Holes {
@@ -107,6 +107,11 @@ pub enum Reply {
         version: String,
         /// How blocks of this session cross its kernel: `af_xdp-zerocopy`, `af_xdp-copy`, `af_xdp-skb` or `udp`, or what is not known yet.
         datapath: String,
+    },
+    /// To [`Request::ReadLink`].
+    Link {
+        /// Where it leads.
+        target: Vec<u8>,
     },
 }
 

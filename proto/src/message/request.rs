@@ -267,6 +267,33 @@ pub enum Request {
     },
     /// What the server is. Answered at once, by whoever has the session, without a look at any disk: good to measure round trips.
     Describe,
+    /// Make a symbolic link, durably; a file or link that has the name is replaced at one moment. Answer: [`Reply::Done`].
+    MakeLink {
+        /// Name of the export.
+        export: String,
+        /// Path of the link in the export; missing directories are made.
+        path: Vec<u8>,
+        /// Where it leads: 1 to 4095 bytes without NUL. It is not looked up; the server follows no link out of an export.
+        target: Vec<u8>,
+    },
+    /// Where a symbolic link leads. Answer: [`Reply::Link`].
+    ReadLink {
+        /// Name of the export.
+        export: String,
+        /// Path of the link in the export.
+        path: Vec<u8>,
+    },
+    /// Give a directory or regular file a mode and a time, durably. Answer: [`Reply::Done`].
+    SetAttributes {
+        /// Name of the export.
+        export: String,
+        /// Path in the export, not empty: an export itself keeps its attributes. A link at its end is not followed, and refused.
+        path: Vec<u8>,
+        /// Its permission bits; 0777 of them count.
+        mode: u32,
+        /// Its time of last modification, in nanoseconds since 1970.
+        mtime_ns: i64,
+    },
 }
 
 /// A [`Request`] and the number that its [`ReplyFrame`] repeats.

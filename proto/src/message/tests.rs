@@ -139,6 +139,21 @@ fn requests() -> Vec<Request> {
             path: path(),
         },
         Request::Describe,
+        Request::MakeLink {
+            export: export(),
+            path: path(),
+            target: b"../\xff".to_vec(),
+        },
+        Request::ReadLink {
+            export: export(),
+            path: path(),
+        },
+        Request::SetAttributes {
+            export: export(),
+            path: path(),
+            mode: 0o750,
+            mtime_ns: -1,
+        },
     ]
 }
 
@@ -218,6 +233,9 @@ fn replies() -> Vec<Reply> {
         Reply::Description {
             version: "1.2.3".to_owned(),
             datapath: "udp".to_owned(),
+        },
+        Reply::Link {
+            target: b"../\xff".to_vec(),
         },
     ]
 }

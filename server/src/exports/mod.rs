@@ -21,9 +21,11 @@
 //!   and no link leads into it.
 
 mod access;
+mod attributes;
 mod directories;
 mod edit;
 mod error;
+mod link;
 mod listing;
 mod path;
 mod remove;

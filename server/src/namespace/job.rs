@@ -138,6 +138,33 @@ pub enum Job {
         /// Whether what has the new name makes room.
         replace: bool,
     },
+    /// Make a symbolic link, and the directories missing on the way. Answer: [`Outcome::Changed`], when it is durable.
+    MakeLink {
+        /// Name of the export.
+        export: String,
+        /// Path of the link.
+        path: Vec<u8>,
+        /// Where it leads.
+        target: Vec<u8>,
+    },
+    /// Where a symbolic link leads. Answer: [`Outcome::Link`].
+    ReadLink {
+        /// Name of the export.
+        export: String,
+        /// Path of the link.
+        path: Vec<u8>,
+    },
+    /// Set mode and time of a directory or regular file. Answer: [`Outcome::Changed`], when they are durable.
+    SetAttributes {
+        /// Name of the export.
+        export: String,
+        /// The path.
+        path: Vec<u8>,
+        /// Permission bits, 0o777 of them.
+        mode: u32,
+        /// Nanoseconds since 1970.
+        mtime_ns: i64,
+    },
     /// About a file that is read and written in place, or the holes of an open one. Answer: [`Outcome::Ranged`].
     Ranged(RangedJob),
     /// Write whole small files; missing directories are made. Answer: [`Outcome::Stored`].
@@ -202,6 +229,10 @@ pub enum Outcome {
     Removed,
     /// It has the new name, and not the old one, durably.
     Renamed,
+    /// The link is there, or the attributes are set, durably.
+    Changed,
+    /// Where the link leads.
+    Link(Vec<u8>),
     /// What became of a [`RangedJob`].
     Ranged(RangedOutcome),
     /// What became of each small file: `None` for one that is durable under its name.

@@ -83,6 +83,9 @@ impl Routes {
             | Job::Remove { export, .. }
             | Job::RemoveDirectory { export, .. }
             | Job::Rename { export, .. }
+            | Job::MakeLink { export, .. }
+            | Job::ReadLink { export, .. }
+            | Job::SetAttributes { export, .. }
             | Job::Store { export, .. }
             | Job::Fetch { export, .. }
             | Job::Ranged(RangedJob::Open { export, .. }) => of_export(export),

@@ -147,6 +147,29 @@ impl State {
                 let way = export.renamable(&from, &to, &self.made).await?;
                 self.rename(way, replace).await?
             }
+            Job::MakeLink {
+                export,
+                path,
+                target,
+            } => {
+                let export = self.exports.get(&export)?;
+                export.make_link(&path, &target, &self.made).await?;
+                Outcome::Changed
+            }
+            Job::ReadLink { export, path } => {
+                Outcome::Link(self.exports.get(&export)?.read_link(&path)?)
+            }
+            Job::SetAttributes {
+                export,
+                path,
+                mode,
+                mtime_ns,
+            } => {
+                let export = self.exports.get(&export)?;
+                let made = &self.made;
+                export.set_attributes(&path, mode, mtime_ns, made).await?;
+                Outcome::Changed
+            }
             Job::Ranged(job) => self.run_ranged(job).await?,
             Job::Store { export, files } => self.store(&export, files).await?,
             Job::Fetch { export, paths } => self.fetch(&export, paths).await?,

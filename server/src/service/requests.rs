@@ -202,6 +202,27 @@ impl Sessions {
                 to,
                 replace,
             },
+            Request::MakeLink {
+                export,
+                path,
+                target,
+            } => Job::MakeLink {
+                export,
+                path,
+                target,
+            },
+            Request::ReadLink { export, path } => Job::ReadLink { export, path },
+            Request::SetAttributes {
+                export,
+                path,
+                mode,
+                mtime_ns,
+            } => Job::SetAttributes {
+                export,
+                path,
+                mode,
+                mtime_ns,
+            },
             // The others are about transfers and do not come here.
             _ => return self.misdirected(ports, session, id),
         };

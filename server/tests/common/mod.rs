@@ -182,6 +182,30 @@ pub fn rename(from: &[u8], to: &[u8], replace: bool) -> Job {
     }
 }
 
+pub fn make_link(path: &[u8], target: &[u8]) -> Job {
+    Job::MakeLink {
+        export: EXPORT.to_owned(),
+        path: path.to_vec(),
+        target: target.to_vec(),
+    }
+}
+
+pub fn read_link(path: &[u8]) -> Job {
+    Job::ReadLink {
+        export: EXPORT.to_owned(),
+        path: path.to_vec(),
+    }
+}
+
+pub fn set_attributes(path: &[u8], mode: u32, mtime_ns: i64) -> Job {
+    Job::SetAttributes {
+        export: EXPORT.to_owned(),
+        path: path.to_vec(),
+        mode,
+        mtime_ns,
+    }
+}
+
 /// Writes through the page cache, whatever flags the target's own descriptor has.
 pub fn fill(target: &PendingTarget, bytes: &[u8]) {
     let fd = target.file().as_fd().as_raw_fd();
