@@ -14,6 +14,9 @@ use super::{Directory, binary, unique};
 /// No copy in these tests takes longer: a hang is a failure, not a stuck run.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// The summary as JSON, and bytes that move: a file that is there already is copied once more.
+const SAME: [&str; 2] = ["--json", "--ignore-times"];
+
 /// How a run of blkcp ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -190,7 +193,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs blkcp on the client: with these arguments, over AF_XDP in copy mode, with a summary as JSON.
+/// Runs blkcp on the client: with these arguments, over AF_XDP in copy mode, with a summary as JSON. It copies whatever the other end
+/// has already (`--ignore-times`).
 pub fn blkcp<A: AsRef<OsStr>>(hosts: &Hosts, directory: &Directory, arguments: &[A]) -> Outcome {
     start(hosts, directory, arguments).outcome()
 }
@@ -221,10 +225,21 @@ pub fn start_over<A: AsRef<OsStr>>(
     let mut command = hosts.command(client, binary("blkcp"));
     Running::start(
         command
-            .args(["--json", "--datapath", datapath])
+            .args(SAME)
+            .args(["--datapath", datapath])
             .args(arguments),
         directory,
     )
+}
+
+/// With these arguments and no others, but for the summary as JSON.
+pub fn blkcp_plain<A: AsRef<OsStr>>(
+    hosts: &Hosts,
+    directory: &Directory,
+    arguments: &[A],
+) -> Outcome {
+    let mut command = hosts.command(Host::Client, binary("blkcp"));
+    Running::start(command.arg("--json").args(arguments), directory).outcome()
 }
 
 /// The same as somebody without any privilege, over the data path that blkcp chooses.
@@ -248,6 +263,6 @@ pub fn start_behind<A: AsRef<OsStr>>(
 ) -> Running {
     let mut command = hosts.command(client, words[0]);
     command.args(&words[1..]).arg(binary("blkcp"));
-    let command = command.args(["--json", "--datapath", datapath]);
+    let command = command.args(SAME).args(["--datapath", datapath]);
     Running::start(command.args(arguments), directory)
 }

@@ -182,14 +182,14 @@ fn a_tree_keeps_its_names_and_content() {
     let put = blkcp(
         &hosts,
         &directory,
-        &["-r", &path(&tree), "10.77.0.1:data/new/parent/tree"],
+        &["-r", &path(&tree), "10.77.0.1:data/new/parent"],
     );
     put.ok();
     assert_eq!(put.number("files"), names.len() as u64);
     blkcp(
         &hosts,
         &directory,
-        &["-r", "10.77.0.1:data/new/parent/tree", &path(&back)],
+        &["-r", "10.77.0.1:data/new/parent/tree/", &path(&back)],
     )
     .ok();
     for copy in [export.join("new/parent/tree"), back] {

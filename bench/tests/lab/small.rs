@@ -74,7 +74,7 @@ fn a_tree_of_small_files_comes_whole_with_few_syncs() {
             &directory,
             &[
                 "-r".to_owned(),
-                plain(&source),
+                plain(&source.join("")),
                 "10.77.0.1:data/tree".to_owned(),
             ],
         );
@@ -93,7 +93,7 @@ fn a_tree_of_small_files_comes_whole_with_few_syncs() {
         &directory,
         &[
             "-r".to_owned(),
-            "10.77.0.1:data/tree".to_owned(),
+            "10.77.0.1:data/tree/".to_owned(),
             plain(&back),
         ],
     );
@@ -115,7 +115,8 @@ fn small_files_that_find_no_room_are_told() {
         files::write(&source.join(format!("f{number}")), 32 * 1024, number);
     }
     let _daemon = Daemon::start(&hosts, &disk, &directory);
-    let source = source.to_str().expect("test files have plain paths");
+    let content = source.join("");
+    let source = content.to_str().expect("test files have plain paths");
     blkcp(&hosts, &directory, &["-r", source, "10.77.0.1:data/tree"]).fails(8, &["no space left"]);
     // What has a name is whole.
     for name in files::names(&disk.join("tree")) {

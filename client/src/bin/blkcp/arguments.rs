@@ -14,13 +14,15 @@ use crate::dump::DumpArguments;
 use crate::failure::Failure;
 use crate::measure::MeasureArguments;
 use crate::progress::Telling;
+use crate::tree_options::TreeOptions;
 use crate::verbs::{self, Verb};
 
 /// Copy files to and from hosts that run blockd, over AF_XDP, straight between network and disk.
 ///
 /// A remote file is written HOST:EXPORT/PATH; an IPv6 address in brackets. The last word is the destination:
-/// its name is taken as it is, and with a slash at its end it is a directory to copy into. Missing parent
-/// directories are made. A copy is checked by CRC32 from end to end and durable when blkcp returns; until then the
+/// a file gets its name as it is; a directory goes into it under its own name, and as SRC/ only with what is in it; with a slash at its
+/// end it is a directory to copy into. Missing parent directories are made. Files that the other end has already, by size and time of
+/// modification, are not copied again. A copy is checked by CRC32 from end to end and durable when blkcp returns; until then the
 /// destination shows its old content, or nothing.
 #[derive(Debug, Parser)]
 #[command(name = "blkcp", version, after_help = AFTER_HELP)]
@@ -31,9 +33,8 @@ pub struct Arguments {
     /// Where to: HOST:EXPORT/PATH for local sources, a local path for remote ones
     #[arg(required = true, value_name = "DEST")]
     pub destination: OsString,
-    /// Copy directories with everything below them
-    #[arg(short, long)]
-    pub recursive: bool,
+    #[command(flatten)]
+    pub tree: TreeOptions,
     /// UDP port of blockd
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
@@ -104,11 +105,14 @@ Exit codes:
    12  the connection timed out or was lost
    13  data paths were measured, and the file for that is still at the other end
    14  something has the name already, or is in a directory that is to go
+   15  --delete would remove more than --max-delete allows: nothing was done
   130  interrupted
 
 Examples:
   blkcp disk.img storage1:data/images/disk.img
-  blkcp -r photos storage1:data/backup/
+  blkcp -r photos storage1:data/backup/        photos becomes data/backup/photos
+  blkcp -a --delete photos/ storage1:data/now   data/now becomes as photos is
+  blkcp -rni --exclude='*.o' src storage1:data  what would be copied
   blkcp storage1:data/images/disk.img .
   blkcp 'a file' [fd00::5]:data/x";
 
@@ -179,7 +183,11 @@ impl Task {
                 Some(verb) => Self::Verb(verb?),
                 None => Self::Measure(MeasureArguments::from_arg_matches(words)?),
             },
-            None => Self::Copy(Box::new(Arguments::from_arg_matches(matches)?)),
+            None => {
+                let mut arguments = Arguments::from_arg_matches(matches)?;
+                arguments.tree.take_order(matches);
+                Self::Copy(Box::new(arguments))
+            }
         })
     }
 }

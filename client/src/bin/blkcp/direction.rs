@@ -1,12 +1,12 @@
 //! Which way the words on the command line lead.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use blk_client::{Location, RemotePath};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
+use crate::plan::means_content;
 
 /// Which way the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Direction {
                     ));
                 }
                 Ok(Self::Get {
-                    into: names_a_directory(&destination),
+                    into: means_content(&destination),
                     sources: remotes,
                     destination,
                 })
@@ -76,16 +76,6 @@ impl Direction {
             Self::Get { sources, .. } => &sources[0].host,
         }
     }
-}
-
-/// With a slash at its end, or as the name of itself or a parent, a path can only be a directory.
-fn names_a_directory(path: &Path) -> bool {
-    let last = path
-        .as_os_str()
-        .as_bytes()
-        .rsplit(|&byte| byte == b'/')
-        .next();
-    matches!(last, Some(b"" | b"." | b".."))
 }
 
 #[cfg(test)]
@@ -116,15 +106,5 @@ mod tests {
             direction(&["h:x/a", "h:y/b", "."]),
             Ok(Direction::Get { into: true, .. })
         ));
-    }
-
-    #[test]
-    fn some_names_are_directories_only() {
-        for into in ["a/", "/", ".", "..", "../..", "a/..", "a/.", "./", "/.."] {
-            assert!(names_a_directory(Path::new(into)), "{into}");
-        }
-        for name in ["a", "a/b", "..a", "a..", "...", "../a", "./.a"] {
-            assert!(!names_a_directory(Path::new(name)), "{name}");
-        }
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use blk_datapath::files::sync_directory;
+use blk_datapath::files::{self, sync_directory};
+use rustix::fs::{Mode, OFlags};
 
 use crate::failure::Failure;
 
@@ -62,10 +64,19 @@ impl Directories {
         }
     }
 
-    /// Makes the names of all directories made so far durable.
+    /// Something in a directory has got or lost its name: [`Self::sync`] makes that durable.
+    pub fn note(&mut self, path: &Path) {
+        self.parents.insert(parent_of(path).to_owned());
+    }
+
+    /// Makes the names of all directories made, and what else was noted, durable.
     pub async fn sync(&mut self) -> Result<(), Failure> {
         while let Some(parent) = self.parents.pop_first() {
-            sync(&open(&parent)?, &parent).await?;
+            match open(&parent) {
+                // It has been removed itself since.
+                Err(Failure::Local { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                opened => sync(&opened?, &parent).await?,
+            }
         }
         Ok(())
     }
@@ -88,6 +99,16 @@ impl Directories {
         }
         Ok(())
     }
+}
+
+/// Gives a directory or file here mode and time, durably; a link is not followed.
+pub async fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), Failure> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let opened = File::from(opened.map_err(|errno| Failure::local("open", path)(errno.into()))?);
+    files::set_attributes(opened.as_fd(), mode, mtime_ns)
+        .map_err(|errno| Failure::local("set the mode and time of", path)(errno.into()))?;
+    sync(&opened, path).await
 }
 
 /// The directory that a path is an entry of.

@@ -82,6 +82,16 @@ pub enum Failure {
         /// What was in the way.
         why: String,
     },
+    /// Too much would be removed.
+    #[error(
+        "--delete would remove {deletions} files, links and directories, and --max-delete allows {allowed}: nothing was copied or removed (-ni shows them)"
+    )]
+    TooManyDeletions {
+        /// What would be removed.
+        deletions: u64,
+        /// What may be.
+        allowed: u64,
+    },
     /// No data path was there to be measured.
     #[error("no data path could be measured: {0}")]
     NothingMeasured(String),
@@ -151,6 +161,7 @@ impl Failure {
             Self::Interrupted { .. } | Self::Stopped | Self::Halted(_) => 130,
             Self::NothingMeasured(_) => 11,
             Self::Left { .. } => 13,
+            Self::TooManyDeletions { .. } => 15,
             Self::Dump(DumpError::Terminal) => 2,
             Self::Output(error) => code_of(error),
             Self::Local { source, .. }

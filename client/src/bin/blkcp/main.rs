@@ -6,13 +6,18 @@ mod direction;
 mod directories;
 mod dump;
 mod failure;
+mod filter;
 mod interrupt;
+mod lanes;
+mod links;
 mod measure;
 mod memory;
 mod plan;
 mod progress;
+mod removal;
 mod small;
 mod summary;
+mod tree_options;
 mod verbs;
 
 use std::io::IsTerminal;

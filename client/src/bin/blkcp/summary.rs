@@ -9,6 +9,8 @@ use blk_datapath::udp::UdpCounters;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use crate::plan::Count;
+
 /// The totals of one run.
 #[derive(Debug)]
 pub struct Summary {
@@ -26,6 +28,18 @@ pub struct Summary {
     pub retransmitted: u64,
     /// Bytes of payload that fit into a packet to the other end: what the path, it, and this end take.
     pub payload: u16,
+    /// Nothing was done; files and bytes are those that would have been copied, and so with all other numbers.
+    pub dry_run: bool,
+    /// Links made.
+    pub links: u64,
+    /// What the target had already, by size and time of modification.
+    pub unchanged: Count,
+    /// What the options left as it was at the target.
+    pub passed_over: Count,
+    /// Files, links and directories removed at the target.
+    pub deleted: u64,
+    /// Files and links removed at the source.
+    pub sources_removed: u64,
     /// What was left out.
     pub skipped: Vec<String>,
 }
@@ -34,6 +48,13 @@ pub struct Summary {
 struct Json<'a> {
     files: u64,
     bytes: u64,
+    dry_run: bool,
+    links: u64,
+    unchanged_files: u64,
+    unchanged_bytes: u64,
+    passed_over_files: u64,
+    deleted: u64,
+    sources_removed: u64,
     seconds: f64,
     bytes_per_second: f64,
     zero_copy_bytes: u64,
@@ -145,6 +166,13 @@ impl Summary {
         let line = Json {
             files: self.files,
             bytes: self.copied.bytes,
+            dry_run: self.dry_run,
+            links: self.links,
+            unchanged_files: self.unchanged.files,
+            unchanged_bytes: self.unchanged.bytes,
+            passed_over_files: self.passed_over.files,
+            deleted: self.deleted,
+            sources_removed: self.sources_removed,
             seconds: self.elapsed.as_secs_f64(),
             bytes_per_second: self.rate(),
             zero_copy_bytes: self.copied.zero_copy_bytes,
@@ -164,6 +192,21 @@ impl Summary {
         serde_json::to_string(&line).unwrap_or_default()
     }
 
+    /// What else was done, and what not, where there is any.
+    fn others(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = [
+            (self.links, "links made"),
+            (self.unchanged.files, "unchanged"),
+            (self.passed_over.files, "left as they were"),
+            (self.deleted, "removed there"),
+            (self.sources_removed, "removed at the source"),
+        ];
+        for (number, what) in numbers.into_iter().filter(|&(number, _)| number > 0) {
+            write!(out, "; {number} {what}")?;
+        }
+        Ok(())
+    }
+
     fn rate(&self) -> f64 {
         self.copied.bytes as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
@@ -172,12 +215,20 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = if self.files == 1 { "file" } else { "files" };
+        let bytes = HumanBytes(self.copied.bytes);
+        if self.dry_run {
+            write!(
+                out,
+                "nothing done; would copy {} {files}, {bytes}",
+                self.files
+            )?;
+            return self.others(out);
+        }
         let rate = HumanBytes(self.rate() as u64);
         write!(
             out,
-            "{} {files}, {} in {:.2} s ({rate}/s), {} on {}",
+            "{} {files}, {bytes} in {:.2} s ({rate}/s), {} on {}",
             self.files,
-            HumanBytes(self.copied.bytes),
             self.elapsed.as_secs_f64(),
             self.datapath.mode,
             self.datapath.interface
@@ -194,6 +245,6 @@ impl fmt::Display for Summary {
             let share = 100.0 * self.copied.zero_copy_bytes as f64 / written as f64;
             write!(out, "; {share:.2} % written without a user-space copy")?;
         }
-        Ok(())
+        self.others(out)
     }
 }

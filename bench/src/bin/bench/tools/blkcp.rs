@@ -62,7 +62,8 @@ impl Blkcp {
 
     fn command(&self, near: &Near) -> Command {
         let mut command = near.command(binary("blkcp"));
-        command.args(["--json", "--datapath", self.datapath]);
+        // Every copy moves its bytes, also onto what an earlier one has left.
+        command.args(["--json", "--ignore-times", "--datapath", self.datapath]);
         command.envs(self.alone());
         command
     }
@@ -127,9 +128,10 @@ impl Tool for Blkcp {
     fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
         let mut command = self.command(near);
         command.arg("--recursive");
+        // What is in the directory goes to one of another name: with a slash, as with rsync.
         match way {
-            Direction::Put => command.arg(local).arg(remote(near, name)),
-            Direction::Get => command.arg(remote(near, name)).arg(local),
+            Direction::Put => command.arg(local.join("")).arg(remote(near, name)),
+            Direction::Get => command.arg(remote(near, name) + "/").arg(local),
         };
         Some(command)
     }

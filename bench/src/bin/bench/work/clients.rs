@@ -129,7 +129,7 @@ fn name(number: u32) -> String {
 fn start(number: u32, source: &Path, scene: &Scene) -> Running {
     let mut client = scene.near.command(binary("blkcp"));
     client
-        .args(["--json", "--datapath", "auto"])
+        .args(["--json", "--ignore-times", "--datapath", "auto"])
         .arg(source)
         .arg(remote(&scene.near, &name(number)))
         .stdout(Stdio::piped());

@@ -1,0 +1,390 @@
+//! What to do about each name, from what the source has and what the target has.
+
+use std::collections::{HashMap, HashSet};
+
+use blk_proto::message::{Attributes, FileKind};
+
+use super::itemize::Way;
+use super::there::Seen;
+use super::{Change, Found, Item, Place, There, Tree, Version, parent};
+
+/// What decides, besides source and target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Files leave or come.
+    pub way: Way,
+    /// Files are copied whose size and time of modification are the same.
+    pub ignore_times: bool,
+    /// Nothing is made that is not there.
+    pub existing: bool,
+    /// Nothing is replaced.
+    pub ignore_existing: bool,
+    /// Files are left that are newer at the target.
+    pub update: bool,
+    /// Links are copied as links.
+    pub links: bool,
+    /// Directories get the mode and the time of modification of their source; unchanged files the mode.
+    pub attributes: bool,
+    /// What only the target has is removed, in the directories that are copied.
+    pub delete: bool,
+}
+
+/// Files that are not copied, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub files: u64,
+    /// Bytes in all of them.
+    pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, attributes: &Attributes) {
+        self.files += 1;
+        self.bytes += attributes.size;
+    }
+}
+
+/// A directory or file that only gets its mode and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribution<To> {
+    /// Where it is.
+    pub target: To,
+    /// Permission bits.
+    pub mode: u32,
+    /// Time of last modification, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// A source of which the target has a copy in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original<From> {
+    /// Where it is.
+    pub place: From,
+    /// What it was when it was looked at.
+    pub attributes: Attributes,
+    /// See [`Found::version`].
+    pub version: Option<Version>,
+}
+
+/// What is to be done, and what not.
+#[derive(Debug)]
+pub struct Plan<From, To> {
+    /// Directories to make at the target, each before what is in it.
+    pub directories: Vec<Item<From, To>>,
+    /// Files to copy.
+    pub files: Vec<Item<From, To>>,
+    /// Links to make, and where they lead.
+    pub links: Vec<(To, Vec<u8>)>,
+    /// Modes and times to set when everything else is done, what is in a directory before the directory.
+    pub attributions: Vec<Attribution<To>>,
+    /// To remove first: what is in the way of something of another kind. Directories come after what is in them.
+    pub obstacles: Vec<(To, FileKind)>,
+    /// To remove at the end: what the source does not have.
+    pub extras: Vec<(To, FileKind)>,
+    /// What may be removed at the source in the end.
+    pub originals: Vec<Original<From>>,
+    /// What is neither a file nor a directory, and is left out.
+    pub skipped: Vec<String>,
+    /// What the target has already, by size and time of modification.
+    pub unchanged: Count,
+    /// What the options leave as it is at the target.
+    pub passed_over: Count,
+    /// All changes, sorted by name, for people.
+    pub changes: Vec<Change>,
+}
+
+impl<From, To> Default for Plan<From, To> {
+    fn default() -> Self {
+        Self {
+            directories: Vec::new(),
+            files: Vec::new(),
+            links: Vec::new(),
+            attributions: Vec::new(),
+            obstacles: Vec::new(),
+            extras: Vec::new(),
+            originals: Vec::new(),
+            skipped: Vec::new(),
+            unchanged: Count::default(),
+            passed_over: Count::default(),
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl<From, To> Plan<From, To> {
+    /// Bytes of all the files that are to be copied.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// How many names are to be removed at the target.
+    pub fn deletions(&self) -> usize {
+        self.obstacles.len() + self.extras.len()
+    }
+}
+
+/// Compares what the source has with what the target has below `base`.
+pub fn compare<From: Place, To: Place>(
+    tree: Tree<From>,
+    there: &There,
+    base: &To,
+    rules: &Rules,
+) -> Plan<From, To> {
+    let mut comparison = Comparison {
+        there,
+        base,
+        rules,
+        plan: Plan::default(),
+        making: HashSet::new(),
+        touched: HashSet::new(),
+    };
+    for found in &tree {
+        comparison.decide(found);
+    }
+    if rules.delete {
+        comparison.remove(&tree);
+    }
+    if rules.attributes {
+        comparison.attribute(&tree);
+    }
+    let mut plan = comparison.plan;
+    plan.changes
+        .sort_by(|one, other| one.name().cmp(other.name()));
+    plan
+}
+
+struct Comparison<'a, From, To> {
+    there: &'a There,
+    base: &'a To,
+    rules: &'a Rules,
+    plan: Plan<From, To>,
+    /// What is made or replaced.
+    making: HashSet<Vec<u8>>,
+    /// Directories in which something is made, replaced or removed, which changes their times.
+    touched: HashSet<Vec<u8>>,
+}
+
+/// What becomes of a file or link.
+enum Verdict {
+    /// It is copied.
+    Copy,
+    /// The target has it.
+    Unchanged,
+    /// The options say to leave what is there.
+    PassOver,
+}
+
+impl<From: Place, To: Place> Comparison<'_, From, To> {
+    fn decide(&mut self, found: &Found<From>) {
+        let seen = self.there.get(&found.name);
+        match found.attributes.kind {
+            FileKind::Directory => self.directory(found, seen),
+            FileKind::File => self.file(found, seen),
+            FileKind::Symlink if self.rules.links => self.link(found, seen),
+            _ => {
+                let what = found.place.shown();
+                let text = format!("{what}: neither a file nor a directory");
+                self.plan.skipped.push(text);
+            }
+        }
+    }
+
+    fn directory(&mut self, found: &Found<From>, seen: Option<&Seen>) {
+        let is_there = seen.is_some_and(|seen| seen.attributes.kind == FileKind::Directory);
+        if is_there || (seen.is_none() && self.rules.existing) {
+            return;
+        }
+        self.plan.directories.push(self.item(found));
+        self.made(found, None);
+    }
+
+    fn file(&mut self, found: &Found<From>, seen: Option<&Seen>) {
+        match self.verdict(found, seen) {
+            Verdict::PassOver => self.plan.passed_over.add(&found.attributes),
+            Verdict::Unchanged => {
+                self.plan.unchanged.add(&found.attributes);
+                self.original(found);
+                let before = seen.map(|seen| seen.attributes);
+                if let Some(before) = before.filter(|_| self.rules.attributes) {
+                    self.correct(found, &before);
+                }
+            }
+            Verdict::Copy => {
+                self.plan.files.push(self.item(found));
+                let same_kind = seen.filter(|seen| seen.attributes.kind == FileKind::File);
+                self.made(found, same_kind.map(|seen| &seen.attributes));
+                self.original(found);
+            }
+        }
+    }
+
+    fn verdict(&self, found: &Found<From>, seen: Option<&Seen>) -> Verdict {
+        let Some(seen) = seen else {
+            return match self.rules.existing {
+                true => Verdict::PassOver,
+                false => Verdict::Copy,
+            };
+        };
+        let is_file = seen.attributes.kind == FileKind::File;
+        let is_newer = seen.attributes.mtime_ns > found.attributes.mtime_ns;
+        if self.rules.ignore_existing || (self.rules.update && is_file && is_newer) {
+            Verdict::PassOver
+        } else if !self.rules.ignore_times && is_same(&found.attributes, &seen.attributes) {
+            Verdict::Unchanged
+        } else {
+            Verdict::Copy
+        }
+    }
+
+    fn link(&mut self, found: &Found<From>, seen: Option<&Seen>) {
+        let Some(link) = &found.link else { return };
+        let was_link = seen.filter(|seen| seen.attributes.kind == FileKind::Symlink);
+        if seen.map_or(self.rules.existing, |_| self.rules.ignore_existing) {
+            self.plan.passed_over.add(&found.attributes);
+            return;
+        }
+        self.original(found);
+        if was_link.is_some_and(|seen| seen.link.as_ref() == Some(link)) {
+            self.plan.unchanged.add(&found.attributes);
+            return;
+        }
+        let target = self.base.below(&found.name);
+        self.plan.links.push((target, link.clone()));
+        self.made(found, was_link.map(|seen| &seen.attributes));
+    }
+
+    /// Notes that something is made or replaced.
+    fn made(&mut self, found: &Found<From>, before: Option<&Attributes>) {
+        let last;
+        let shown = match found.attributes.kind {
+            FileKind::Directory => found.name.as_slice(),
+            _ if found.name.is_empty() => {
+                last = found.place.last();
+                last.as_slice()
+            }
+            _ => found.name.as_slice(),
+        };
+        let link = found.link.as_deref();
+        let change = Change::made(self.rules.way, shown, &found.attributes, before, link);
+        self.plan.changes.push(change);
+        self.making.insert(found.name.clone());
+        if let Some(parent) = parent(&found.name) {
+            self.touched.insert(parent.to_vec());
+        }
+    }
+
+    fn original(&mut self, found: &Found<From>) {
+        self.plan.originals.push(Original {
+            place: found.place.clone(),
+            attributes: found.attributes,
+            version: found.version,
+        });
+    }
+
+    /// Notes that the mode or the time of what is there already are set, if they differ.
+    fn correct(&mut self, found: &Found<From>, before: &Attributes) -> bool {
+        let now = &found.attributes;
+        let differs = (now.mode ^ before.mode) & 0o777 != 0 || now.mtime_ns != before.mtime_ns;
+        if differs {
+            let change = Change::attributes(&found.name, now, before);
+            self.plan.changes.push(change);
+            self.set(found);
+        }
+        differs
+    }
+
+    fn set(&mut self, found: &Found<From>) {
+        self.plan.attributions.push(Attribution {
+            target: self.base.below(&found.name),
+            mode: found.attributes.mode & 0o777,
+            mtime_ns: found.attributes.mtime_ns,
+        });
+    }
+
+    /// Adds the directories whose modes and times are to be set at the end.
+    fn attribute(&mut self, tree: &Tree<From>) {
+        for found in tree.iter().rev() {
+            let is_directory = found.attributes.kind == FileKind::Directory;
+            if !is_directory || !self.base.below(&found.name).has_attributes() {
+                continue;
+            }
+            let seen = self.there.get(&found.name).map(|seen| seen.attributes);
+            let sets = match seen.filter(|seen| seen.kind == FileKind::Directory) {
+                Some(before) => !self.correct(found, &before) && self.touched.contains(&found.name),
+                None => self.making.contains(&found.name),
+            };
+            if sets {
+                self.set(found);
+            }
+        }
+    }
+
+    /// Adds what is to be removed: what the source does not have, and what is in the way.
+    fn remove(&mut self, tree: &Tree<From>) {
+        let sources: HashMap<&[u8], FileKind> = tree
+            .iter()
+            .map(|found| (found.name.as_slice(), found.attributes.kind))
+            .collect();
+        let mut seen: Vec<(&Vec<u8>, FileKind)> = self
+            .there
+            .seen
+            .iter()
+            .map(|(name, seen)| (name, seen.attributes.kind))
+            .collect();
+        // What is in a directory comes before it.
+        seen.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        for (name, kind) in seen {
+            let replaced = |name: &[u8], kind| {
+                let source = sources.get(name).copied();
+                let differ =
+                    |source| (source == FileKind::Directory) != (kind == FileKind::Directory);
+                // What the user named as the destination is never removed.
+                !name.is_empty() && source.is_some_and(differ) && self.making.contains(name)
+            };
+            let inside = std::iter::successors(parent(name), |name| parent(name));
+            let in_the_way = replaced(name, kind)
+                || inside
+                    .into_iter()
+                    .any(|up| replaced(up, FileKind::Directory));
+            if !in_the_way && sources.contains_key(name.as_slice()) {
+                continue;
+            }
+            let target = self.base.below(name);
+            if name.is_empty() || self.there.is_kept(name) {
+                continue;
+            }
+            self.plan.changes.push(Change::deleted(name, kind));
+            if let Some(parent) = parent(name) {
+                self.touched.insert(parent.to_vec());
+            }
+            match in_the_way {
+                true => self.plan.obstacles.push((target, kind)),
+                false => self.plan.extras.push((target, kind)),
+            }
+        }
+    }
+
+    fn item(&self, found: &Found<From>) -> Item<From, To> {
+        Item {
+            source: found.place.clone(),
+            target: self.base.below(&found.name),
+            size: found.attributes.size,
+            mode: found.attributes.mode & 0o7777,
+        }
+    }
+}
+
+/// Whether a file at the target is taken for a copy of the source. Times that no number of nanoseconds can tell are never the same:
+/// files of different times would look alike.
+fn is_same(source: &Attributes, target: &Attributes) -> bool {
+    let told = !matches!(source.mtime_ns, i64::MIN | i64::MAX);
+    target.kind == FileKind::File
+        && source.size == target.size
+        && source.mtime_ns == target.mtime_ns
+        && told
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;
