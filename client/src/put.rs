@@ -56,7 +56,7 @@ enum Attempt {
 }
 
 impl Connection {
-    /// Stores a file: durable under its name at the other end when this returns `Ok`. Holes of a large file stay holes.
+    /// Stores a file: durable under its name at the other end when this returns `Ok`. Holes stay holes.
     /// When an earlier put of the same, unchanged file did not come to its end, this one goes on with what arrived.
     pub async fn put(
         &self,
@@ -77,11 +77,8 @@ impl Connection {
         options: &PutOptions,
     ) -> Result<Copied, ClientError> {
         let what = target.to_string();
-        let large = source.attributes().size >= RESUME_MIN;
-        let holes = match large {
-            true => resume::holes(source).await,
-            false => Vec::new(),
-        };
+        let kept = source.attributes().size >= RESUME_MIN;
+        let holes = resume::holes(source).await;
         let put = Put {
             what: &what,
             source,
@@ -90,10 +87,10 @@ impl Connection {
             present: &options.present,
             holes: &holes,
         };
-        if !large {
+        if !kept && holes.is_empty() {
             return self.put_small(&put).await;
         }
-        let identity = match options.resume {
+        let identity = match kept && options.resume {
             true => Some(resume::identity(source)?),
             false => None,
         };

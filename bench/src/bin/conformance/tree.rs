@@ -15,9 +15,10 @@ const LENGTHS: [u64; 14] = [
     0, 1, 59, 60, 511, 512, 513, 4095, 4096, 4097, 65_536, 131_073, 1_048_576, 4_194_304,
 ];
 
-/// Permission bits, with those that few people set.
-const FILE_MODES: [u32; 8] = [0o644, 0o600, 0o755, 0o444, 0o000, 0o4755, 0o2755, 0o1666];
-const DIRECTORY_MODES: [u32; 6] = [0o755, 0o700, 0o555, 0o1777, 0o2775, 0o500];
+/// Permission bits, with those that few people set. The others (set-user-ID and the like) are not copied, as owners are not
+/// (docs/operations.md).
+const FILE_MODES: [u32; 8] = [0o644, 0o600, 0o755, 0o444, 0o000, 0o111, 0o666, 0o007];
+const DIRECTORY_MODES: [u32; 6] = [0o755, 0o700, 0o555, 0o777, 0o000, 0o500];
 
 /// A tree that is made, and can be changed.
 pub struct Tree {
