@@ -22,8 +22,8 @@ pub struct Description {
 }
 
 impl Connection {
-    /// Removes a name, durably: that of a file, of a link (which is not followed), or of anything else but a directory. Whoever reads the
-    /// file, or writes it in place, goes on to do so. A put of that name that is under way gives the name to its file when it ends.
+    /// Removes a name, durably: that of a file, of a link (which is not followed), or of anything else but a directory. A
+    /// [`RemoteFile`](crate::RemoteFile) of it goes on; a get that is under way fails, as if the content had changed. A put of that name that is under way gives the name to its file when it ends.
     ///
     /// # Errors
     /// [`ClientError::Refused`]: nothing has the name, a directory has it, it leads out of the export, the export is not the daemon's to
@@ -53,7 +53,7 @@ impl Connection {
     /// or the other, also after a loss of power. Links at the ends of both paths are not followed. What has the new name already makes
     /// room only if `replace` is set: a file for a file, an empty directory for a directory.
     ///
-    /// Whoever has it open goes on. A put of the old or the new name that is under way gives that name to its file when it ends; one
+    /// A [`RemoteFile`](crate::RemoteFile) of it goes on; a get that is under way fails, as if the content had changed. A put of the old or the new name that is under way gives that name to its file when it ends; one
     /// into a directory that is renamed goes with it.
     ///
     /// When this fails for another reason than a refusal that says so, it may have been renamed.

@@ -263,7 +263,7 @@ fn a_put_of_which_the_directory_is_gone_is_refused() {
 }
 
 #[test]
-fn who_reads_a_file_reads_it_to_its_end() {
+fn what_is_read_while_its_name_changes_is_there_and_counts_as_changed() {
     let service = Service::start();
     fs::write(service.export().join("x"), "whole").unwrap();
     for (name, change) in [("x", rename(b"x", b"y", false)), ("y", remove(b"y"))] {
@@ -272,6 +272,10 @@ fn who_reads_a_file_reads_it_to_its_end() {
         };
         let outcome = service.ask(change);
         assert!(matches!(outcome, Outcome::Removed | Outcome::Renamed));
+        assert!(
+            !source.unchanged().unwrap(),
+            "a read must not be answered as good"
+        );
         let number = source.file().as_fd().as_raw_fd();
         assert_eq!(read(Path::new(&format!("/proc/self/fd/{number}"))), "whole");
     }

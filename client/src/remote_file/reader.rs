@@ -17,8 +17,8 @@ const CHUNK: u64 = 8 << 20;
 
 /// A file of a server that is read from begin to end, a piece after the other. Only the right to read it is needed.
 ///
-/// Its futures want no particular executor. What is read is one file to its end, also when its name is removed or taken by another one
-/// meanwhile; bytes that somebody changes in place may be old or new. The file is closed when this is dropped.
+/// Its futures want no particular executor. When the file is changed, renamed or removed meanwhile, the next piece is a failure. The
+/// file is closed when this is dropped.
 pub struct RemoteReader {
     link: Link,
     attributes: Attributes,
@@ -64,7 +64,7 @@ impl RemoteReader {
     /// file must be opened anew.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the server's disk fails or the file has become shorter, [`ClientError::Lost`] when the session is
+    /// [`ClientError::Refused`] when the server's disk fails, or the file, or a name of it, has changed, [`ClientError::Lost`] when the session is
     /// over.
     pub async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         let len = CHUNK.min(self.attributes.size - self.at);

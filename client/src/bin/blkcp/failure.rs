@@ -48,7 +48,7 @@ pub enum Failure {
     #[error("{0} is there already")]
     Taken(String),
     /// The new name of a rename is taken.
-    #[error("{0}; -f replaces a file, or an empty directory by a directory")]
+    #[error("{0}; -f replaces a file by a file, or an empty directory by a directory")]
     InTheWay(ClientError),
     /// Standard output.
     #[error("cannot write to standard output: {0}")]

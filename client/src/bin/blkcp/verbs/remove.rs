@@ -43,8 +43,8 @@ pub struct RemoveArguments {
 }
 
 const AFTER_HELP: &str = "\
-What cannot be removed is named, and the rest goes nevertheless. Whoever reads a file that is removed
-reads it to its end; a put that is under way is stored when it ends, unless its directory is gone.
+What cannot be removed is named, and the rest goes nevertheless. A get of the file that is under way
+fails, as if the file had changed; a put is stored when it ends, unless its directory is gone.
 A directory that somebody fills meanwhile stays. In a tree in which somebody else puts links in the
 place of directories while it is being removed, what they lead to within the export may go.
 

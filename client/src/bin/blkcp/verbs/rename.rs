@@ -38,7 +38,7 @@ pub struct RenameArguments {
 }
 
 const AFTER_HELP: &str = "\
-Links are renamed themselves. Whoever reads or writes a file goes on to do so; a put that is under way
+Links are renamed themselves. A get of the file that is under way fails, as if the file had changed; a put
 ends under the name that it was begun with.
 
 Exit codes are those of blkcp, that of the first name that failed: 14 when the new name is taken.
