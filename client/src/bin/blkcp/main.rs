@@ -1,6 +1,7 @@
 //! The command line of blkcp: reads the words, copies, says what happened.
 
 mod arguments;
+mod carry;
 mod copy;
 mod direction;
 mod directories;

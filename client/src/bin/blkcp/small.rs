@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blk_client::{ClientError, Connection, RemotePath, SMALL_MAX, SmallDone, SmallGet, SmallPut};
 
-use crate::copy::{Sums, into_directory};
+use crate::carry::{Sums, into_directory};
 use crate::directories::{Directories, parent_of};
 use crate::failure::Failure;
 use crate::plan::Item;

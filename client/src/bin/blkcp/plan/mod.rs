@@ -9,6 +9,7 @@
 //! Every path has a name: it is relative to the destination, as bytes, the same at both ends. Of the destination itself it is empty.
 
 mod compare;
+mod extras;
 mod itemize;
 mod local;
 mod remote;
