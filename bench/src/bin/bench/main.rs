@@ -18,6 +18,7 @@ mod cpu;
 mod drawings;
 mod far_files;
 mod figures;
+mod held;
 mod inside;
 mod latencies;
 mod machine;

@@ -7,6 +7,7 @@ use blk_bench::lab::files;
 
 use super::cpu::Watch;
 use super::far_files::warm;
+use super::held;
 use super::sample::{Measure, Sample};
 use super::scene::{GET, PUT, Scene};
 use super::tools::{Copy, Direction, Told, Tool};
@@ -36,6 +37,7 @@ pub fn copy(tool: &dyn Tool, direction: Direction, source: Source, scene: &Scene
         .copy(direction, &scene.near)
         .expect("asked for what it does");
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    held::release(&scene.near.got);
     let watch = match source {
         Source::Hot => Watch::at_rest(scene),
         // Somebody has just read from the disk, for the same start of all.

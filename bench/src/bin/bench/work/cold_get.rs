@@ -2,11 +2,12 @@
 
 use super::Bench;
 use crate::cpu::Watch;
+use crate::held;
 use crate::measure::{self, Source};
 use crate::options::Amounts;
 use crate::order;
 use crate::sample::{Measure, Sample};
-use crate::scene::{GET, Scene};
+use crate::scene::{GET, Near, Scene};
 use crate::table::{Column, column};
 use crate::tools::{self, Copy, Direction, Disk, Kind, READS, Tool};
 
@@ -27,7 +28,8 @@ pub fn note(amounts: &Amounts) -> String {
     format!(
         "One file of {} MiB from the disk into a tmpfs, taken out of the server's page cache before each get; {} rounds. \
          fio reads the same file in each round (sequential, O_DIRECT, 1 MiB, {READS} in flight), and once more, unmeasured, before each \
-         measured read: virtual disks may give more than their rate for a moment after a rest. \"Of fio\" is the rate over \
+         measured read: virtual disks may give more than their rate for a moment after a rest. The memory that the copy takes is \
+         touched before each, since the host of a virtual machine may have to find it first. \"Of fio\" is the rate over \
          fio's in the same round.",
         amounts.size >> 20,
         amounts.runs
@@ -41,7 +43,7 @@ pub fn run(bench: &mut Bench<'_>) {
         );
         return;
     }
-    let room = (bench.scene.near.size >> 20) + 64;
+    let room = (held::held_for(bench.scene.near.size) >> 20) + 64;
     let memory = bench.scene.directory.memory("memory", room);
     bench.scene.near.got = memory.join("got");
     let all = bench.tools.iter().copied();
@@ -60,6 +62,8 @@ fn round(run: u32, tools: &[&dyn Tool], bench: &mut Bench<'_>) {
         bench.say("", &tool.name(), run);
         let one = |scene: &Scene| {
             let at_rest = scene.settle();
+            let Near { got, size, .. } = &scene.near;
+            held::hold(got, *size);
             after_a_read(scene);
             let mut sample = match tool.kind() {
                 Kind::Ceiling => by_fio(scene),
