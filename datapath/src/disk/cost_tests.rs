@@ -63,3 +63,14 @@ fn no_number_is_too_large() {
     model.fix(usize::MAX);
     let _ = model.gathers(huge);
 }
+
+#[test]
+fn large_reads_are_copied_out_of_huge_pages_unless_somebody_says_otherwise() {
+    let large = READ_WHOLE_MIN;
+    assert!(!CostModel::default().copies_read(large));
+    assert!(!CostModel::with_huge_copies(false).copies_read(large));
+    let mut model = CostModel::with_huge_copies(true);
+    assert!(model.copies_read(large) && !model.copies_read(large - 1));
+    model.fix(0);
+    assert!(!model.copies_read(large));
+}

@@ -19,8 +19,9 @@
 //!
 //! Bytes go straight between frames and device, unless that is impossible (after a partial frame within a run), or
 //! costs more than a copy: frames with little in them ([`GATHER_MIN`]), or a device that takes
-//! requests apart at joints not on a page ([`BlockFile::is_coalescing`]). These go through aligned copy buffers. All
-//! ways are counted ([`DiskCounters`]).
+//! requests apart at joints not on a page ([`BlockFile::is_coalescing`]), or a large read where copy buffers lie
+//! in huge pages: each then is one piece of memory to the device, or two. These go through aligned copy buffers. All ways are
+//! counted ([`DiskCounters`]).
 //!
 //! The copy is a pass over memory of its own; the check of a block's CRC, which reads the same bytes when the block
 //! arrives, is not one with it, as a block is acknowledged before its run is known.

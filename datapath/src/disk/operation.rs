@@ -149,7 +149,8 @@ impl Operation {
             max_segments: u64::from(rules.max_segments),
             max_request: rules.max_request,
         };
-        if self.file.is_coalescing() || !cost.gathers(shape) {
+        let read_whole = self.kind == Kind::Read && cost.copies_read(bytes);
+        if read_whole || self.file.is_coalescing() || !cost.gathers(shape) {
             return Ok(layout.coalesced());
         }
         Ok(layout)

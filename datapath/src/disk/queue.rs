@@ -111,6 +111,7 @@ impl DiskQueue {
             #[cfg(test)]
             fault: None,
         };
+        let cost = CostModel::with_huge_copies(copies.is_huge());
         Ok(Self {
             parts: ManuallyDrop::new(Parts {
                 ring,
@@ -124,7 +125,7 @@ impl DiskQueue {
             busy: Shares::default(),
             ready: VecDeque::with_capacity(depth as usize),
             pool: umem.pool(),
-            cost: CostModel::default(),
+            cost,
             #[cfg(test)]
             faults: super::faults::Injector::default(),
             depth: depth as usize,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use memmap2::MmapMut;
+use memmap2::{Advice, MmapMut};
 
 /// Bytes of one copy buffer: any run in one request, and a multiple of any alignment served.
 const COPY_BUFFER: usize = 1 << 20;
@@ -22,13 +22,18 @@ pub(crate) struct CopyBuffer(usize);
 pub(crate) struct CopyBuffers {
     map: MmapMut,
     free: Vec<CopyBuffer>,
+    huge: bool,
 }
 
 impl CopyBuffers {
-    /// Maps the buffers.
+    /// Maps the buffers, in huge pages where the kernel has some: then a buffer is one piece of memory to a device, or two.
     pub(crate) fn new() -> io::Result<Self> {
+        let map = MmapMut::map_anon(COPY_BUFFER * COUNT)?;
+        // Refused by a kernel without transparent huge pages.
+        let huge = map.advise(Advice::HugePage).is_ok();
         Ok(Self {
-            map: MmapMut::map_anon(COPY_BUFFER * COUNT)?,
+            map,
+            huge,
             free: (0..COUNT).rev().map(CopyBuffer).collect(),
         })
     }
@@ -46,6 +51,11 @@ impl CopyBuffers {
     /// A free buffer, if there is one.
     pub(crate) fn take(&mut self) -> Option<CopyBuffer> {
         self.free.pop()
+    }
+
+    /// Whether they were asked for in huge pages.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.huge
     }
 
     /// How many are free.

@@ -37,6 +37,36 @@ fn reads_stop_at_the_end_of_the_file() {
 }
 
 #[test]
+fn a_large_run_is_read_into_one_piece_of_memory_where_there_are_huge_pages() {
+    const SIZE: u64 = 120 * PAYLOAD_MAX as u64;
+    let directory = test_directory();
+    PatternFile::write(&directory.path().join("run"), SIZE);
+    let mut umem = Umem::anonymous(512).expect("memory");
+    let mut queue = DiskQueue::new(&umem, 4).expect("io_uring");
+    let Some(file) = direct(&directory, "run", Intent::Read) else {
+        return;
+    };
+    let lengths = [PAYLOAD_MAX; 120];
+    assert_eq!(read(&mut queue, &mut umem, &file, 0, &lengths), SIZE);
+    let huge = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    let of = |queue: &DiskQueue| {
+        let read = queue.counters().read;
+        (read.coalesced.requests, read.gathered.requests)
+    };
+    assert_eq!(of(&queue), if huge { (1, 0) } else { (0, 1) });
+    // A small read leaves the buffers to others.
+    let few = [PAYLOAD_MAX; 8];
+    let bytes = 8 * PAYLOAD_MAX as u64;
+    assert_eq!(read(&mut queue, &mut umem, &file, 512, &few), bytes);
+    assert_eq!(of(&queue), if huge { (1, 1) } else { (0, 2) });
+    // Whoever wants them gathered has them gathered.
+    queue.set_gather_min(0);
+    let before = of(&queue);
+    assert_eq!(read(&mut queue, &mut umem, &file, 0, &lengths), SIZE);
+    assert_eq!(of(&queue), (before.0, before.1 + 1));
+}
+
+#[test]
 fn small_frames_and_coalescing_files_are_copied_both_ways() {
     const SIZE: u64 = 400_000;
     let directory = test_directory();
