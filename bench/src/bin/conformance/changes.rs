@@ -1,6 +1,7 @@
 //! What happens to a tree between two copies.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::tree::Tree;
 
@@ -16,7 +17,9 @@ impl Tree {
         for _ in 0..self.below(6) {
             self.rewrite();
         }
-        self.swap();
+        for _ in 0..self.below(4) {
+            self.swap();
+        }
         for _ in 0..self.below(3) {
             self.add_directory();
         }
@@ -38,10 +41,10 @@ impl Tree {
         std::fs::remove_file(path).expect("cannot remove a file");
     }
 
-    /// With everything in it.
-    fn remove_directory(&mut self) {
+    /// With everything in it; which one it was.
+    fn remove_directory(&mut self) -> Option<PathBuf> {
         if self.directories.len() == 1 {
-            return;
+            return None;
         }
         let chosen = 1 + self.below(self.directories.len() - 1);
         let path = self.directories[chosen].clone();
@@ -50,6 +53,7 @@ impl Tree {
         self.directories.retain(outside);
         self.files.retain(outside);
         self.links.retain(outside);
+        Some(path)
     }
 
     fn rewrite(&mut self) {
@@ -61,23 +65,48 @@ impl Tree {
         self.write(&path);
     }
 
-    /// A file becomes a directory, or a link a file.
+    /// An item becomes one of another kind, of the same name.
     fn swap(&mut self) {
-        let go = |path: &Path| std::fs::remove_file(path).expect("cannot remove a file");
-        match self.below(6) {
-            0 if !self.files.is_empty() => {
-                let path = self.files.swap_remove(0);
-                go(&path);
+        let Some(path) = self.take_any() else {
+            return;
+        };
+        match self.below(3) {
+            0 => {
                 std::fs::create_dir(&path).expect("cannot make a directory");
-                self.directories.push(path);
+                self.directories.push(path.clone());
+                // Something in it, which must not go where a link of this name led.
+                let inner = path.join("inner");
+                self.write(&inner);
+                self.files.push(inner);
             }
-            1 if !self.links.is_empty() => {
-                let path = self.links.swap_remove(0);
-                go(&path);
+            1 => {
                 self.write(&path);
                 self.files.push(path);
             }
-            _ => {}
+            _ => {
+                // To a directory, if there is one: what is below must not be followed.
+                let chosen = self.below(self.directories.len());
+                let target = self.directories[chosen].clone();
+                symlink(target, &path).expect("cannot make a link");
+                self.links.push(path);
+            }
+        }
+    }
+
+    /// Takes an item away, and everything below it; its name.
+    fn take_any(&mut self) -> Option<PathBuf> {
+        match self.below(3) {
+            0 if !self.files.is_empty() => {
+                let path = self.files.swap_remove(0);
+                std::fs::remove_file(&path).expect("cannot remove a file");
+                Some(path)
+            }
+            1 if !self.links.is_empty() => {
+                let path = self.links.swap_remove(0);
+                std::fs::remove_file(&path).expect("cannot remove a link");
+                Some(path)
+            }
+            _ => self.remove_directory(),
         }
     }
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Blocks of 512 bytes that a copy may take more than what it is a copy of: ends of runs, and metadata of extents.
-const SLACK: u64 = 2048;
+const SLACK: u64 = 128;
+/// Holes of smaller files need not be kept (README.md, Limits).
+const SPARSE_MIN: u64 = 1 << 20;
 
 /// `copy` is what `model` is.
 ///
@@ -83,7 +85,7 @@ impl Attributes {
     fn is_copied_as(&self, copy: &Self) -> bool {
         let same = (self.mode, self.size, self.mtime, &self.link)
             == (copy.mode, copy.size, copy.mtime, &copy.link);
-        same && copy.blocks <= self.blocks + SLACK
+        same && (self.size < SPARSE_MIN || copy.blocks <= self.blocks + SLACK)
     }
 }
 

@@ -1,10 +1,11 @@
 //! One tree: copied, changed, copied again.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use blk_bench::lab::client::start_over;
+use blk_bench::lab::client::blkcp_plain;
 use blk_bench::lab::daemon::Daemon;
 use blk_bench::lab::hosts::{Host, Hosts, Link};
 use blk_bench::lab::{Directory, must};
@@ -21,6 +22,8 @@ pub struct Scene {
     hosts: Hosts,
     export: PathBuf,
     directory: Directory,
+    /// Files that were left because the target had them.
+    unchanged: Cell<u64>,
 }
 
 impl Scene {
@@ -35,7 +38,13 @@ impl Scene {
             hosts,
             export,
             directory,
+            unchanged: Cell::new(0),
         }
+    }
+
+    /// Files that were not copied because the target had them, in all rounds.
+    pub fn unchanged(&self) -> u64 {
+        self.unchanged.get()
     }
 
     /// Copies the tree of a seed there and back, and again when it has changed; how many items it had.
@@ -80,15 +89,10 @@ impl Scene {
     fn blkcp(&self, options: &[&str], from: OsString, to: OsString, what: &str) {
         let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
         arguments.extend([from, to]);
-        let outcome = start_over(
-            &self.hosts,
-            Host::Client,
-            "udp",
-            &self.directory,
-            &arguments,
-        )
-        .outcome();
+        let outcome = blkcp_plain(&self.hosts, &self.directory, &arguments);
         assert_eq!(outcome.code, Some(0), "{what}: {}", outcome.stderr);
+        let unchanged = self.unchanged.get() + outcome.number("unchanged_files");
+        self.unchanged.set(unchanged);
     }
 }
 
