@@ -100,11 +100,20 @@ fn at(word: &str) -> String {
     }
 }
 
-/// The lines of JSON that it printed.
+/// The lines of JSON that it printed; every key must be documented.
+#[track_caller]
 fn json(outcome: &Outcome) -> Vec<Value> {
-    let lines = outcome.stdout.lines();
-    let read = |line| serde_json::from_str(line).expect("a line of JSON");
-    lines.map(read).collect()
+    let documentation = include_str!("../../../docs/operations.md");
+    let mut lines = Vec::new();
+    for line in outcome.stdout.lines() {
+        let value: Value = serde_json::from_str(line).expect("a line of JSON");
+        for key in value.as_object().expect("an object").keys() {
+            let is_told = documentation.contains(&format!("`{key}`"));
+            assert!(is_told, "{key} is not documented");
+        }
+        lines.push(value);
+    }
+    lines
 }
 
 #[test]
