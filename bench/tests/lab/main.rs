@@ -34,6 +34,7 @@ mod spray;
 mod stalled;
 mod udp;
 mod verbs;
+mod verbs_contents;
 mod vlan;
 mod way;
 mod wire;
