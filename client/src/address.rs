@@ -85,27 +85,23 @@ impl Location {
                 .map(str::to_owned)
                 .map_err(|_| AddressError::NotText(shown()))
         };
-        let host = text(host)?;
-        if rest.first() == Some(&b'/') {
-            return Err(AddressError::Absolute(shown()));
+        RemotePath::on(&text(host)?, rest)
+            .map(Self::Remote)
+            .map_err(|error| error.of_word(shown()))
+    }
+}
+
+impl AddressError {
+    /// The same about the whole word that was read.
+    fn of_word(self, word: String) -> Self {
+        match self {
+            Self::Empty | Self::NoExport(_) => Self::NoExport(word),
+            Self::NoHost(_) => Self::NoHost(word),
+            Self::Absolute(_) => Self::Absolute(word),
+            Self::Bracket(_) => Self::Bracket(word),
+            Self::Zone(_) => Self::Zone(word),
+            Self::NotText(_) => Self::NotText(word),
         }
-        let cut = rest
-            .iter()
-            .position(|&byte| byte == b'/')
-            .unwrap_or(rest.len());
-        if cut == 0 {
-            return Err(AddressError::NoExport(shown()));
-        }
-        let export = text(&rest[..cut])?;
-        let path = rest.get(cut + 1..).unwrap_or_default();
-        let trailing_slash = rest.ends_with(b"/");
-        let kept = path.len() - path.iter().rev().take_while(|&&byte| byte == b'/').count();
-        Ok(Self::Remote(RemotePath {
-            host,
-            export,
-            path: path[..kept].to_vec(),
-            trailing_slash,
-        }))
     }
 }
 
@@ -118,6 +114,42 @@ impl FromStr for Location {
 }
 
 impl RemotePath {
+    /// Reads `EXPORT/PATH`, any bytes but NUL in the path, as a name on a host.
+    ///
+    /// # Errors
+    /// [`AddressError::Absolute`], [`AddressError::NotText`]; [`AddressError::Empty`] when there is nothing at all.
+    pub fn on(host: &str, name: &[u8]) -> Result<Self, AddressError> {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        if name.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        if name.starts_with(b"/") {
+            return Err(AddressError::Absolute(shown()));
+        }
+        let cut = name.iter().position(|&byte| byte == b'/');
+        let cut = cut.unwrap_or(name.len());
+        let export = std::str::from_utf8(&name[..cut]);
+        let export = export.map_err(|_| AddressError::NotText(shown()))?;
+        let path = name.get(cut + 1..).unwrap_or_default();
+        let slashes = path.iter().rev().take_while(|&&byte| byte == b'/').count();
+        Ok(Self {
+            host: host.to_owned(),
+            export: export.to_owned(),
+            path: path[..path.len() - slashes].to_vec(),
+            trailing_slash: name.ends_with(b"/"),
+        })
+    }
+
+    /// `EXPORT/PATH`, which [`RemotePath::on`] reads.
+    pub fn on_host(&self) -> Vec<u8> {
+        let mut name = self.export.clone().into_bytes();
+        if !self.path.is_empty() {
+            name.push(b'/');
+            name.extend_from_slice(&self.path);
+        }
+        name
+    }
+
     /// The path's last component; `None` for the export itself.
     pub fn name(&self) -> Option<&[u8]> {
         self.path
@@ -252,6 +284,22 @@ mod tests {
             "h:/etc/passwd".parse::<Location>(),
             Err(AddressError::Absolute(_))
         ));
+    }
+
+    #[test]
+    fn a_name_on_a_host_is_export_and_path() {
+        for name in ["data", "data/a/b", "data/\n \u{e9}"] {
+            let path = RemotePath::on("h", name.as_bytes()).unwrap();
+            assert_eq!(path.on_host(), name.as_bytes());
+        }
+        let bytes = RemotePath::on("h", b"data/\xff//").unwrap();
+        assert_eq!(bytes.path, b"\xff");
+        assert!(bytes.trailing_slash);
+        assert_eq!(RemotePath::on("h", b""), Err(AddressError::Empty));
+        let absolute = RemotePath::on("h", b"/data");
+        assert!(matches!(absolute, Err(AddressError::Absolute(_))));
+        let binary = RemotePath::on("h", b"\xff/x");
+        assert!(matches!(binary, Err(AddressError::NotText(_))));
     }
 
     #[test]

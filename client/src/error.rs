@@ -14,6 +14,8 @@ use blk_proto::message::{ErrorCode, Failure};
 use blk_proto::session::{CloseCode, CloseReason, RefuseReason};
 use blk_xdp::{AttachError, SlotError};
 
+use crate::address::AddressError;
+
 /// Why a session ended, or never was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionLost {
@@ -196,6 +198,18 @@ pub enum ClientError {
         /// What came.
         reply: String,
     },
+    /// The thread of a client cannot be started, or its io_uring cannot be had.
+    #[error(
+        "cannot start the client's thread with its io_uring: {0}; check the limits of processes and memory, and that \
+         io_uring is allowed here (sysctl kernel.io_uring_disabled, seccomp)"
+    )]
+    Start(io::Error),
+    /// The operation panicked, and was ended by that; the others go on.
+    #[error("the operation was ended by a panic, which is a fault of this library")]
+    Panicked,
+    /// The words name nothing.
+    #[error(transparent)]
+    Name(#[from] AddressError),
     /// A local file failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -301,7 +315,8 @@ impl ClientError {
             | Self::Slot(_)
             | Self::Worker(WorkerError::Umem(UmemError::NoAfXdp))
             | Self::Worker(WorkerError::Xsk(_)) => ErrorKind::Datapath,
-            Self::Threads(_) => ErrorKind::Other,
+            Self::Threads(_) | Self::Start(_) | Self::Panicked => ErrorKind::Other,
+            Self::Name(_) => ErrorKind::NotAllowed,
             Self::Lost { source, .. } => match source {
                 ConnectionLost::PortClosed | ConnectionLost::NoAnswer => ErrorKind::Unreachable,
                 ConnectionLost::Refused(_)
@@ -356,22 +371,6 @@ impl ClientError {
             error => error.kind() == ErrorKind::Permission,
         }
     }
-
-    /// Whether the same call may succeed later without anything being mended.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Lost { source, .. } => !matches!(
-                source,
-                ConnectionLost::Refused(_)
-                    | ConnectionLost::Request(_)
-                    | ConnectionLost::InterfaceGone(_)
-                    | ConnectionLost::AddressGone(..)
-            ),
-            Self::Refused { failure, .. } => failure.code == ErrorCode::Busy,
-            Self::Neighbour { .. } | Self::Changed { .. } | Self::ChecksumMismatch { .. } => true,
-            _ => false,
-        }
-    }
 }
 
 /// No room on the file system, or none left for this user.
@@ -410,6 +409,9 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::TooLarge | ErrorCode::Io => ErrorKind::Other,
     }
 }
+
+#[cfg(test)]
+mod every;
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,7 @@ pub mod put;
 pub mod remote_file;
 mod resolver;
 mod resume;
+mod retry;
 mod scout;
 mod service;
 mod setup;
