@@ -11,6 +11,8 @@ mod flood;
 mod flows;
 mod impaired;
 mod interrupted;
+mod library;
+mod library_streams;
 mod long;
 mod measured;
 mod misplaced;

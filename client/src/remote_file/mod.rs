@@ -25,6 +25,7 @@ pub(crate) use self::link::{Limits, Link};
 pub use self::reader::RemoteReader;
 use self::split::{Piece, split};
 use crate::address::RemotePath;
+use crate::client::Client;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::holes::ask_holes;
@@ -48,7 +49,10 @@ pub struct OpenOptions {
 ///
 /// Its futures want no particular executor, and may be used many at a time. One that is dropped in the middle leaves the
 /// connection as it was; of a write some bytes, or all, may be in the file then. The file is closed when this is dropped;
-/// when the [`Connection`] is, every operation fails.
+/// when the [`Connection`] is, every operation fails. A [`Client`] whose file is open stays connected.
+///
+/// Those under way are to be polled: one that is kept and left alone may keep others from their turn. The streams of a client
+/// ([`RemoteReader`](crate::RemoteReader), [`RemoteWriter`](crate::RemoteWriter)) go on by themselves.
 ///
 /// What is written can be read at once, by everybody, and is durable when a [`sync`](Self::sync) that was begun later has
 /// succeeded. Writes that overlap are carried out one after the other, in no order that is promised unless one was over
@@ -62,6 +66,8 @@ pub struct RemoteFile {
     /// The size as far as it is known: it may have changed since.
     size: AtomicU64,
     is_closed: bool,
+    /// Keeps the connection open, when it came from a client.
+    owner: Option<Client>,
 }
 
 impl Connection {
@@ -94,6 +100,7 @@ impl Connection {
             link,
             attributes,
             is_closed: false,
+            owner: None,
         })
     }
 }
@@ -261,6 +268,24 @@ impl RemoteFile {
         expect(&self.link.what, reply, |reply| {
             matches!(reply, Reply::Closed).then_some(())
         })
+    }
+
+    /// The same, and the client stays connected as long as it is open.
+    pub(crate) fn owned_by(mut self, client: Client) -> Self {
+        self.owner = Some(client);
+        self
+    }
+
+    /// The same for something that has a handle of this client itself.
+    pub(crate) fn without_owner(mut self, client: &Client) -> Self {
+        if self
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_same(client))
+        {
+            self.owner = None;
+        }
+        self
     }
 
     /// How much of a range there is to read; a few bytes are just asked for.
