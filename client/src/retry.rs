@@ -56,6 +56,7 @@ pub(crate) fn io_kind(kind: ErrorKind) -> io::ErrorKind {
     match kind {
         ErrorKind::Unreachable => io::ErrorKind::HostUnreachable,
         ErrorKind::NotFound => io::ErrorKind::NotFound,
+        ErrorKind::Taken => io::ErrorKind::AlreadyExists,
         ErrorKind::NotAllowed | ErrorKind::WrongKind => io::ErrorKind::InvalidInput,
         ErrorKind::NoSpace => io::ErrorKind::StorageFull,
         ErrorKind::Permission => io::ErrorKind::PermissionDenied,

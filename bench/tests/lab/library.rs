@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::mpsc::channel;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use blk_bench::lab::inside::in_client;
@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use super::support::daemon::Daemon;
 use super::support::files::{assert_same, names, write};
 use super::support::hosts::{Host, Hosts, Link};
-use super::support::{Directory, ready};
+use super::support::{Directory, ready, within};
 
 /// A server with an export, and a client's host with a directory.
 pub struct Scene {
@@ -479,5 +479,36 @@ fn a_client_that_is_closed_has_given_its_queue_back() {
             block_on(file.write_at(b"x", 0)).expect("write_at");
             block_on(file.close()).expect("close");
         }
+    });
+}
+
+/// Threads of clients in this process.
+fn client_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    let names = tasks.filter_map(|task| name(task.ok()?));
+    names.filter(|name| name.trim_end() == "blk-client").count()
+}
+
+#[test]
+fn a_connection_that_is_given_up_leaves_no_thread() {
+    if !ready("a_connection_that_is_given_up_leaves_no_thread") {
+        return;
+    }
+    Scene::over(Datapath::Udp).inside(|scene| {
+        for pause in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
+            let mut connecting = pin!(Client::connect("10.77.0.1", &scene.options));
+            let mut context = Context::from_waker(Waker::noop());
+            if connecting.as_mut().poll(&mut context).is_pending() {
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+        }
+        let client = scene.connect();
+        let clone = client.clone();
+        drop(client);
+        assert_eq!(failure(clone.stat("data/missing")), ErrorKind::NotFound);
+        drop(clone);
+        let ended = within(Duration::from_secs(30), || client_threads() == 0);
+        assert!(ended, "{} threads of clients are left", client_threads());
     });
 }

@@ -161,7 +161,8 @@ impl Client {
         })
     }
 
-    /// Opens a regular file for reading and writing in place. As long as the file is open, so is the connection.
+    /// Opens a regular file for reading and writing in place; the server must be allowed both. As long as the file is open, so
+    /// is the connection.
     ///
     /// # Errors
     /// Those of [`Connection::open_file`].
@@ -174,7 +175,8 @@ impl Client {
         })
     }
 
-    /// Opens a regular file to be read from its beginning on, ahead of whoever reads.
+    /// Opens a regular file to be read from its beginning on, ahead of whoever reads. The server opens it as
+    /// [`open`](Self::open) does, for writing, too: what it may only read, [`get`](Self::get) fetches.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).

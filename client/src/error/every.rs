@@ -41,7 +41,7 @@ fn transfer(source: TransferError) -> ClientError {
 }
 
 /// The number of the last variant.
-const LAST: usize = 24;
+const LAST: usize = 25;
 
 /// The number of a variant.
 fn number(error: &ClientError) -> usize {
@@ -71,6 +71,7 @@ fn number(error: &ClientError) -> usize {
         ClientError::Incomplete { .. } => 22,
         ClientError::ChecksumMismatch { .. } => 23,
         ClientError::Changed { .. } => 24,
+        ClientError::Across { .. } => 25,
     }
 }
 
@@ -253,6 +254,10 @@ fn of_transfers() -> Vec<Line> {
     // ENOENT, ENOSPC.
     let missing = FileError::new("open", b"x", refusing(2));
     let full = FileError::new("create", b"x", refusing(28));
+    let across = ClientError::Across {
+        from: what(),
+        to: what(),
+    };
     vec![
         (unexpected, ErrorKind::Protocol, false),
         (incomplete, ErrorKind::Protocol, true),
@@ -262,6 +267,7 @@ fn of_transfers() -> Vec<Line> {
             ErrorKind::Other,
             true,
         ),
+        (across, ErrorKind::NotAllowed, false),
         (
             transfer(TransferError::Disk(refusing(28))),
             ErrorKind::NoSpace,

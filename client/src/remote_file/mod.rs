@@ -22,7 +22,7 @@ use futures_util::stream::{self, StreamExt};
 
 use self::link::Part;
 pub(crate) use self::link::{Limits, Link};
-pub use self::reader::RemoteReader;
+pub use self::reader::PieceReader;
 use self::split::{Piece, split};
 use crate::address::RemotePath;
 use crate::client::Client;

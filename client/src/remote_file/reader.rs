@@ -19,7 +19,7 @@ const CHUNK: u64 = 8 << 20;
 ///
 /// Its futures want no particular executor. When the file is changed, renamed or removed meanwhile, the next piece is a failure. The
 /// file is closed when this is dropped.
-pub struct RemoteReader {
+pub struct PieceReader {
     link: Link,
     attributes: Attributes,
     /// The first byte that was not read.
@@ -31,7 +31,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the server's reason: it is missing, a directory, not the daemon's to read, …
-    pub async fn open_reader(&self, path: &RemotePath) -> Result<RemoteReader, ClientError> {
+    pub async fn open_reader(&self, path: &RemotePath) -> Result<PieceReader, ClientError> {
         let link = self.link(path.to_string());
         // Given up in the middle, the file is closed there.
         let part = Part::of(&link, link.file);
@@ -46,7 +46,7 @@ impl Connection {
             _ => None,
         })?;
         part.over();
-        Ok(RemoteReader {
+        Ok(PieceReader {
             link,
             attributes,
             at: 0,
@@ -54,7 +54,7 @@ impl Connection {
     }
 }
 
-impl RemoteReader {
+impl PieceReader {
     /// What the file was when it was opened. So many bytes are read of it.
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
@@ -86,16 +86,16 @@ impl RemoteReader {
     }
 }
 
-impl Drop for RemoteReader {
+impl Drop for PieceReader {
     fn drop(&mut self) {
         // Tells both ends.
         drop(Part::of(&self.link, self.link.file));
     }
 }
 
-impl std::fmt::Debug for RemoteReader {
+impl std::fmt::Debug for PieceReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteReader")
+        f.debug_struct("PieceReader")
             .field("path", &self.link.what)
             .field("at", &self.at)
             .finish_non_exhaustive()
@@ -108,7 +108,7 @@ mod tests {
 
     /// It need not run, only compile: a multi-threaded executor takes every future.
     #[expect(dead_code)]
-    fn futures_may_move_between_threads(reader: &mut RemoteReader) {
+    fn futures_may_move_between_threads(reader: &mut PieceReader) {
         fn movable(_: impl Send) {}
         movable(reader.next_piece());
     }
