@@ -34,6 +34,7 @@ mod sparse;
 mod sparse_get;
 mod spray;
 mod stalled;
+mod trees;
 mod udp;
 mod verbs;
 mod verbs_contents;
