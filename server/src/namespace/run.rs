@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blk_datapath::files::{
-    DirectorySyncs, FileError, FileStore, OlderPartial, PendingTarget, Remains,
+    DirectorySyncs, FileError, FileErrorKind, FileStore, OlderPartial, PendingTarget, Remains,
 };
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -176,13 +176,20 @@ impl State {
         })
     }
 
-    /// Removes a name, and returns when that is durable.
+    /// Removes a name, and returns when that is durable. So it is when there was none: whoever asks again, as he has not heard of the first
+    /// removal, or that it could not be made durable, is not told so of a name that a loss of power brings back.
     async fn remove(&self, name: Removable) -> Result<Outcome, AccessError> {
         let (directory, path) = (Arc::clone(&name.directory), name.path.clone());
         // Giving back the extents of a large file takes time.
-        in_pool(REMOVE, &path, move || name.remove()).await?;
-        let failed = |error| FileError::new(REMOVE, &path, error);
-        self.syncs.sync(directory).await.map_err(failed)?;
+        let removed = in_pool(REMOVE, &path, move || name.remove()).await;
+        let is_gone = removed
+            .as_ref()
+            .map_or_else(|error| error.kind == FileErrorKind::NotFound, |()| true);
+        if is_gone {
+            let failed = |error| FileError::new(REMOVE, &path, error);
+            self.syncs.sync(directory).await.map_err(failed)?;
+        }
+        removed?;
         Ok(Outcome::Removed)
     }
 
