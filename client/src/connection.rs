@@ -13,7 +13,7 @@ use blk_proto::net::{Path, Vlans};
 use blk_proto::session::Stats;
 use tokio::sync::{Mutex, oneshot};
 
-use crate::error::ClientError;
+use crate::error::{ClientError, ConnectionLost, ErrorKind};
 use crate::flow::Flow;
 use crate::paths::{History, Purpose, Site};
 use crate::remote_file::{Limits, Link};
@@ -46,10 +46,13 @@ pub struct ConnectOptions {
     pub vlans: Vlans,
     /// Where the packets of all flows are taken down; `None`: nowhere.
     pub dump: Option<Taps>,
-    /// What data paths were measured to cost, by which [`Datapath::Auto`] chooses where there is no zero-copy. It is only read.
+    /// What data paths were measured to cost, by which [`Datapath::Auto`] chooses where there is no zero-copy, unless `flows` is given. It is read; what it has
+    /// of an interface is forgotten when no session comes up over AF_XDP that was chosen by it, and one does over UDP sockets.
     pub history: History,
     /// Which way the blocks will mostly go: that is the way whose cost counts.
     pub purpose: Purpose,
+    /// How many bytes will be moved at most, where that is known: a put of less than [`PROGRAM_MIN`](crate::paths::PROGRAM_MIN) does not go by figures.
+    pub bytes: Option<u64>,
 }
 
 impl Default for ConnectOptions {
@@ -65,6 +68,7 @@ impl Default for ConnectOptions {
             dump: None,
             history: History::none(),
             purpose: Purpose::Both,
+            bytes: None,
         }
     }
 }
@@ -84,6 +88,8 @@ pub struct DatapathInfo {
     pub mtu: u32,
     /// Where figures about it hold.
     pub site: Site,
+    /// Whether it is AF_XDP in copy mode because of figures, and of nothing that anybody asked for.
+    pub by_figures: bool,
 }
 
 /// What one flow has done.
@@ -179,16 +185,35 @@ impl Connection {
     ) -> Result<(Flow, Ground), ClientError> {
         let wanted = options.clone();
         let (flow, path, ground) = on_thread(move || prepare(remote, &wanted)).await?;
-        let by_figures = ground.is_by_figures();
+        let DatapathInfo {
+            by_figures, site, ..
+        } = ground.datapath().clone();
         match Self::greet(flow, Some(path), ground).await {
-            Err(error) if by_figures => {
-                let options = options.clone();
-                let begun = move || instead_of_copy_mode(remote, &options, &error);
-                let (flow, path, ground) = on_thread(begun).await?;
-                Self::greet(flow, Some(path), ground).await
+            Err(error) if by_figures && may_be_the_carrier(&error) => {
+                Self::begin_without(site, remote, options, error).await
             }
             outcome => outcome,
         }
+    }
+
+    /// The first flow over UDP sockets, as figures have led to a data path that brings no session; when these do, they are forgotten.
+    async fn begin_without(
+        site: Site,
+        remote: SocketAddr,
+        options: &ConnectOptions,
+        error: ClientError,
+    ) -> Result<(Flow, Ground), ClientError> {
+        let (options, history) = (options.clone(), options.history.clone());
+        let begun = move || instead_of_copy_mode(remote, &options, &error);
+        let (flow, path, ground) = on_thread(begun).await?;
+        let (flow, mut ground) = Self::greet(flow, Some(path), ground).await?;
+        // It may have to wait for another process.
+        let forgotten = on_thread(move || Ok(history.forget(&site))).await?;
+        ground.add_reason(&match forgotten {
+            Ok(()) => "what was measured is forgotten".to_owned(),
+            Err(error) => format!("what was measured could not be forgotten: {error}"),
+        });
+        Ok((flow, ground))
     }
 
     /// The first flow again, with a port whose packets come by its queue, should there be one.
@@ -339,11 +364,50 @@ impl Connection {
     }
 }
 
+/// Whether another data path may bring a session where one has not. A server that has answered would say the same again.
+fn may_be_the_carrier(error: &ClientError) -> bool {
+    let is_silent = matches!(
+        error,
+        ClientError::Lost {
+            source: ConnectionLost::NoAnswer | ConnectionLost::PortClosed,
+            ..
+        }
+    );
+    is_silent || error.kind() == ErrorKind::Datapath
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         // All at once; their own drops wait for them.
         for flow in self.sessions() {
             flow.tell(Command::Finish);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_silence_leads_to_another_data_path() {
+        let remote = "192.0.2.1:7440".parse().unwrap();
+        let lost = |source| ClientError::Lost { remote, source };
+        let others = [
+            ConnectionLost::NoAnswer,
+            ConnectionLost::PortClosed,
+            ConnectionLost::InterfaceGone("eth1".to_owned()),
+        ];
+        for source in others {
+            assert!(may_be_the_carrier(&lost(source.clone())), "{source}");
+        }
+        let said = [
+            ConnectionLost::Busy,
+            ConnectionLost::Refused("another version".to_owned()),
+            ConnectionLost::Broken("nonsense".to_owned()),
+        ];
+        for source in said {
+            assert!(!may_be_the_carrier(&lost(source.clone())), "{source}");
         }
     }
 }

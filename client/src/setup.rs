@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use blk_datapath::link::{Datapath, LinkKind, missing_privileges};
-use blk_datapath::net::{Interface, is_card, trunk_of};
+use blk_datapath::net::{Interface, is_card};
 use blk_datapath::worker::{WorkerConfig, WorkerError, WorkerHandle, max_payload_for, spawn};
 use blk_proto::net::Path;
 use blk_proto::session::MIN_MAX_PAYLOAD;
@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use crate::connection::{ConnectOptions, DatapathInfo};
 use crate::error::ClientError;
 use crate::flow::Flow;
-use crate::paths::{Auto, Carrier, Site, auto, without_zero_copy};
+use crate::paths::{Auto, Carrier, Site, Wish, auto, without_zero_copy};
 use crate::resolver::refuse_link_local;
 use crate::service::{ClientService, Command};
-use crate::way::{Found, Way, interface_to};
+use crate::way::{Found, Way, site_to};
 
 /// So often another port is taken for a flow whose port turns out to be claimed.
 const PORT_TRIES: u32 = 8;
@@ -51,8 +51,6 @@ pub struct Ground {
     datapath: DatapathInfo,
     /// Packets from the server come by other queues than that of the flow they belong to, as ports will have it.
     shuffled: bool,
-    /// It is AF_XDP in copy mode because of figures, and of nothing that anybody asked for.
-    by_figures: bool,
 }
 
 /// Makes everything that a session with `remote` needs: the first flow, the path of its packets, and the ground for more.
@@ -75,9 +73,8 @@ pub fn prepare(
             match options.datapath {
                 // A driver that announces zero-copy may refuse it.
                 Datapath::Auto => {
-                    let chosen = interface_to(remote).map(|interface| {
-                        let site = Site::of(&interface);
-                        without_zero_copy(&site, &options.history, options.purpose, &why)
+                    let chosen = site_to(remote).map(|(_, site)| {
+                        without_zero_copy(&site, &options.history, wish(options), &why)
                     });
                     let (carrier, reason) = chosen.unwrap_or((Carrier::Udp, why));
                     begin_by_figures(remote, options, carrier, reason)
@@ -95,9 +92,18 @@ fn instead_of_zero_copy(remote: SocketAddr, options: &ConnectOptions) -> Option<
     if !is_open || missing_privileges().is_some() {
         return None;
     }
-    match auto(&interface_to(remote)?, &options.history, options.purpose) {
+    let (interface, site) = site_to(remote)?;
+    match auto(&interface, &site, &options.history, wish(options)) {
         Auto::Instead(carrier, reason) => Some((carrier, reason)),
         Auto::ZeroCopy => None,
+    }
+}
+
+fn wish(options: &ConnectOptions) -> Wish {
+    Wish {
+        purpose: options.purpose,
+        bytes: options.bytes,
+        has_flows: options.flows.is_some(),
     }
 }
 
@@ -123,7 +129,7 @@ fn begin_by_figures(
     });
     match begun {
         Ok((flow, path, mut ground)) => {
-            ground.by_figures = ground.way.has_queues();
+            ground.datapath.by_figures = ground.way.has_queues();
             Ok((flow, path, ground))
         }
         Err(error) => begin_over_udp(remote, options, &error),
@@ -164,10 +170,6 @@ fn begin(
         route_mtu,
         reason,
     } = found;
-    let site = match trunk_of(&interface) {
-        Ok(trunk) => Site::of(&trunk.interface),
-        Err(_) => Site::of(&interface),
-    };
     let mut ground = Ground {
         datapath: DatapathInfo {
             interface: interface.name.clone(),
@@ -175,7 +177,8 @@ fn begin(
             mode: "",
             reason,
             mtu: interface.mtu,
-            site,
+            site: Site::of(&interface, route_mtu),
+            by_figures: false,
         },
         route_mtu,
         interface,
@@ -183,7 +186,6 @@ fn begin(
         remote,
         way,
         shuffled: false,
-        by_figures: false,
     };
     let (flow, path, link) = ground.start_flow(0, None)?;
     ground.datapath.queue = flow.queue();
@@ -218,9 +220,13 @@ impl Ground {
         &self.datapath
     }
 
-    /// Whether it is AF_XDP because of figures, and of nothing that anybody asked for.
-    pub fn is_by_figures(&self) -> bool {
-        self.by_figures
+    /// Says more of why blocks travel in this way.
+    pub fn add_reason(&mut self, more: &str) {
+        let reason = self.datapath.reason.get_or_insert_default();
+        if !reason.is_empty() {
+            reason.push_str("; ");
+        }
+        reason.push_str(more);
     }
 
     /// Starts the other flows, and their handshakes, as many as are of use with a server of so many workers, or as there are

@@ -17,6 +17,7 @@ use blk_xdp::Program;
 use crate::connection::{ConnectOptions, FLOWS_MAX};
 use crate::error::ClientError;
 use crate::own_queue::find_port;
+use crate::paths::Site;
 use crate::service::Command;
 use crate::udp_ports::UdpPorts;
 use crate::watcher::{Premises, Watcher};
@@ -132,7 +133,7 @@ impl Way {
                 chosen_vlans: options.vlans != [None; 2],
                 watcher,
             },
-            route_mtu: route.mtu.unwrap_or(link.mtu),
+            route_mtu: packet_max(route.mtu, &link),
             interface,
             reason: None,
         })
@@ -157,7 +158,7 @@ impl Way {
         };
         Ok(Found {
             way: Self::Udp(UdpPorts::open(remote, flows)?),
-            route_mtu: route_mtu.unwrap_or(interface.mtu),
+            route_mtu: packet_max(route_mtu, &interface),
             interface,
             reason,
         })
@@ -306,11 +307,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The interface that packets to `remote` leave by, below VLANs.
-pub(crate) fn interface_to(remote: SocketAddr) -> Option<Interface> {
+/// The interface that packets to `remote` leave by, below VLANs, and where figures about them hold.
+pub(crate) fn site_to(remote: SocketAddr) -> Option<(Interface, Site)> {
     let route = route_to(remote.ip()).ok()?;
     let link = Interface::by_index(route.interface).ok()?;
-    Some(trunk_of(&link).ok()?.interface)
+    let site = Site::of(&link, packet_max(route.mtu, &link));
+    Some((trunk_of(&link).ok()?.interface, site))
+}
+
+/// The largest packet that a route takes, in bytes from the IP header on: what it says itself, or what the interface that it leads to
+/// takes.
+fn packet_max(route_mtu: Option<u32>, link: &Interface) -> u32 {
+    route_mtu.unwrap_or(link.mtu)
 }
 
 /// How many AF_XDP flows there may be.

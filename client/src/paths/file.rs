@@ -7,16 +7,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Run, Site, Ways};
+use super::record::{Run, Site, now};
 
 /// Version of the file's content.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The running blkcp: only what it has found counts.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Sites that are kept, each with its newest run; the oldest go first.
 pub(super) const SITES_MAX: usize = 256;
 /// A file that is larger is not ours: a full one has some 200 KiB.
@@ -73,7 +75,7 @@ pub(super) struct Entry {
     site: Site,
     #[serde(flatten)]
     run: Run,
-    /// Of blkcp.
+    /// Of the blkcp that has found it: another one may be faster over the one or the other.
     version: String,
 }
 
@@ -123,37 +125,24 @@ impl History {
         Ok(content.newest(site, now()))
     }
 
-    /// Remembers what a run has found with a file of so many bytes, in place of what was known of the site. May wait for somebody else
-    /// who writes, for a second.
+    /// Remembers what a run has found, in place of what was known of the site. May wait for somebody else who writes, for a second.
     ///
     /// # Errors
     /// [`HistoryError`]: it is not remembered.
-    pub fn record(
-        &self,
-        site: &Site,
-        bytes: u64,
-        udp: Ways,
-        copy: Ways,
-    ) -> Result<(), HistoryError> {
-        let at = now();
-        let run = Run {
-            at,
-            bytes,
-            udp,
-            copy,
-        };
+    pub fn record(&self, site: &Site, run: Run) -> Result<(), HistoryError> {
         self.change(|content| content.add(site, run))
     }
 
-    /// Forgets what was found on a site, e.g. as a data path of then cannot be had any more. Where nothing is known of it, nothing is
+    /// Forgets what was found on a site, e.g. as a data path of then cannot be had any more. Where nothing counts, nothing is
     /// written.
     ///
     /// # Errors
     /// [`HistoryError`]: it may still count.
     pub fn forget(&self, site: &Site) -> Result<(), HistoryError> {
-        match self.look_up(site)? {
-            Some(_) => self.change(|content| content.remove(site)),
-            None => Ok(()),
+        match self.look_up(site) {
+            Ok(Some(_)) => self.change(|content| content.remove(site)),
+            Ok(None) | Err(HistoryError::Unreadable { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -190,7 +179,7 @@ impl Content {
         self.runs.push(Entry {
             site: site.clone(),
             run,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
         });
         let surplus = self.runs.len().saturating_sub(SITES_MAX);
         self.runs.drain(..surplus);
@@ -202,17 +191,12 @@ impl Content {
 
     pub(super) fn newest(&self, site: &Site, now: u64) -> Option<Run> {
         let entry = self.runs.iter().find(|entry| entry.site == *site)?;
-        let run = entry.run;
+        let run = &entry.run;
         // One from the future was written under another clock.
-        let counts = run.at <= now && now - run.at <= AGE_MAX;
-        (counts && run.is_sound()).then_some(run)
+        let is_new = run.at <= now && now - run.at <= AGE_MAX;
+        let counts = is_new && entry.version == VERSION && run.is_sound();
+        counts.then(|| run.clone())
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// The content of a file; nothing, where there is none.

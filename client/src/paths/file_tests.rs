@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{AGE_MAX, Content, FILE_MAX, SITES_MAX, beside, read};
+use super::file::{AGE_MAX, Content, FILE_MAX, SITES_MAX, VERSION, beside, read};
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
@@ -15,6 +15,7 @@ fn site(interface: &str) -> Site {
         host: "0123456789abcdef0123456789abcdef".to_owned(),
         namespace: 4_026_531_840,
         interface: interface.to_owned(),
+        mac: "02:00:00:00:00:01".to_owned(),
         driver: "veth".to_owned(),
         mtu: 1500,
         kernel: "6.18.0".to_owned(),
@@ -35,6 +36,7 @@ fn ways(rate: f64, cpu_per_gb: f64) -> Ways {
 fn run_at(at: u64) -> Run {
     Run {
         at,
+        server: "storage1".to_owned(),
         bytes: u64::MAX,
         udp: ways(1.234_567_890_123e9, 0.123_456_789_012),
         copy: ways(1.234_567_890_123e9, 0.123_456_789_012),
@@ -49,7 +51,8 @@ fn scene() -> (tempfile::TempDir, PathBuf, History) {
 }
 
 fn record(history: &History, site: &Site) -> Result<(), HistoryError> {
-    history.record(site, 1 << 30, ways(2.5e9, 1.5), ways(1e9, 1.0))
+    let run = Run::now("storage1", 1 << 30, ways(2.5e9, 1.5), ways(1e9, 1.0));
+    history.record(site, run)
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn what_was_recorded_is_there_for_the_next_process() {
     let again = History::at(path);
     let run = again.look_up(&here).unwrap().unwrap();
     assert_eq!((run.udp, run.copy), (ways(2.5e9, 1.5), ways(1e9, 1.0)));
-    assert_eq!(run.bytes, 1 << 30);
+    assert_eq!((run.bytes, run.server.as_str()), (1 << 30, "storage1"));
     let others = [
         Site {
             host: "another".to_owned(),
@@ -71,6 +74,10 @@ fn what_was_recorded_is_there_for_the_next_process() {
         },
         Site {
             namespace: 7,
+            ..here.clone()
+        },
+        Site {
+            mac: "02:00:00:00:00:02".to_owned(),
             ..here.clone()
         },
         Site {
@@ -108,7 +115,10 @@ fn nothing_is_remembered_where_there_is_no_file() {
 fn figures_of_two_runs_are_never_compared() {
     let (_directory, _, history) = scene();
     let here = site("eth1");
-    let record = |udp, copy| history.record(&here, 1, udp, copy).unwrap();
+    let record = |udp, copy| {
+        let run = Run::now("storage1", 1, udp, copy);
+        history.record(&here, run).unwrap();
+    };
     let choices = || {
         let run = history.look_up(&here).unwrap().unwrap();
         [Purpose::Send, Purpose::Receive, Purpose::Both].map(|purpose| run.choice(purpose))
@@ -187,7 +197,7 @@ fn what_is_damaged_counts_as_empty_and_is_replaced() {
     let here = site("eth1");
     record(&history, &here).unwrap();
     let whole = fs::read(&path).unwrap();
-    let other = String::from_utf8_lossy(&whole).replace("\"format\":1", "\"format\":2");
+    let other = String::from_utf8_lossy(&whole).replace("\"format\":2", "\"format\":1");
     let long = vec![b' '; FILE_MAX as usize + 1];
     let contents = [
         &whole[..whole.len() / 2],
@@ -195,7 +205,7 @@ fn what_is_damaged_counts_as_empty_and_is_replaced() {
         b"garbage",
         b"\xff\xfe",
         b"[]",
-        b"{\"format\":1}",
+        b"{\"format\":2}",
         other.as_bytes(),
         &long,
     ];
@@ -204,6 +214,12 @@ fn what_is_damaged_counts_as_empty_and_is_replaced() {
         let error = history.look_up(&here).unwrap_err();
         assert!(matches!(error, HistoryError::Unreadable { .. }), "{error}");
         assert!(error.to_string().contains("paths.json"), "{error}");
+        history.forget(&here).unwrap();
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            bytes,
+            "there is nothing to forget"
+        );
         record(&history, &here).unwrap();
         assert!(history.look_up(&here).unwrap().is_some(), "replaced");
     }
@@ -225,6 +241,22 @@ fn figures_that_cannot_be_do_not_count() {
         fs::write(&path, changed).unwrap();
         assert_eq!(history.look_up(&here).unwrap(), None, "{to}");
     }
+}
+
+#[test]
+fn figures_of_another_version_do_not_count() {
+    let (_directory, path, history) = scene();
+    let here = site("eth1");
+    record(&history, &here).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let own = format!("\"version\":\"{VERSION}\"");
+    let changed = text.replace(&own, "\"version\":\"0.0.0-other\"");
+    assert_ne!(changed, text);
+    fs::write(&path, changed).unwrap();
+    assert_eq!(history.look_up(&here).unwrap(), None);
+    record(&history, &here).unwrap();
+    assert!(history.look_up(&here).unwrap().is_some(), "replaced");
+    assert_eq!(read(&path).unwrap().runs.len(), 1);
 }
 
 #[test]

@@ -12,7 +12,9 @@
 //! The figures are about one process: its own CPU time, which on software devices such as veth holds most of the
 //! kernel's network work too (a system call that sends also delivers), and on a card leaves out what the kernel does in interrupts.
 //!
-//! Nothing here ever fails a copy: what cannot be read counts as nothing measured, and is said.
+//! What cannot be read counts as nothing measured, and is said. Where AF_XDP is taken because of figures and cannot be had, or brings no
+//! session, UDP sockets are taken instead. Blocks that do not get through a session that is up fail a copy, as over any data path: its error says
+//! then what has chosen it.
 
 mod auto;
 mod choice;
@@ -22,7 +24,7 @@ mod file_tests;
 mod meter;
 mod record;
 
-pub use auto::{Auto, auto, without_zero_copy};
+pub use auto::{Auto, PROGRAM_MIN, Wish, auto, without_zero_copy};
 pub use choice::choose;
 pub use file::{History, HistoryError};
 pub use meter::Meter;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
-use blk_datapath::net::Interface;
+use blk_datapath::net::{Interface, trunk_of};
 use serde::{Deserialize, Serialize};
 
 use super::choice::choose;
@@ -28,7 +29,7 @@ impl Carrier {
     }
 }
 
-/// What a data path is wanted for.
+/// Which way blocks go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// To send.
@@ -40,7 +41,7 @@ pub enum Purpose {
 }
 
 /// Where figures hold: on another interface, or this one with another driver, MTU or kernel, others may. A home directory may be that
-/// of several hosts, and an interface of the same name in each network namespace.
+/// of several hosts, and an interface of the same name may be in each network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// What tells this host from others: its machine-id(5), or its name.
@@ -49,28 +50,38 @@ pub struct Site {
     pub namespace: u64,
     /// Name of the interface that packets leave by and come in by: below a VLAN, the one that it stands on.
     pub interface: String,
+    /// Its Ethernet address, as ip-link(8) writes it; empty where it has none. The number of a namespace that is gone becomes that of
+    /// another one.
+    pub mac: String,
     /// Name of its driver; empty where it does not tell.
     pub driver: String,
-    /// Its MTU in bytes.
+    /// The largest packet, in bytes from the IP header on, that both the route and the interface take.
     pub mtu: u32,
     /// The kernel's release, as `uname -r` tells it.
     pub kernel: String,
 }
 
 impl Site {
-    /// An interface as it is now, in the network namespace of this thread, with the running kernel.
-    pub fn of(interface: &Interface) -> Self {
+    /// Packets of at most so many bytes, from the IP header on, that are sent by an interface as it is now, or, where that is a VLAN, by the one that it
+    /// stands on, in the network namespace of this thread, with the running kernel.
+    pub fn of(link: &Interface, packet_max: u32) -> Self {
+        let trunk = trunk_of(link).map(|trunk| trunk.interface);
+        let interface = trunk.as_ref().unwrap_or(link);
         let driver = interface.driver.as_deref().unwrap_or_default();
-        Self::named(&interface.name, driver, interface.mtu)
+        Self {
+            mac: interface.mac.map(in_hex).unwrap_or_default(),
+            ..Self::named(&interface.name, driver, packet_max.min(interface.mtu))
+        }
     }
 
-    /// An interface of this name, driver and MTU here.
+    /// An interface of this name, driver and MTU here, without an Ethernet address.
     pub fn named(interface: &str, driver: &str, mtu: u32) -> Self {
         let namespace = std::fs::metadata("/proc/thread-self/ns/net");
         Self {
             host: String::from_utf8_lossy(&machine()).into_owned(),
             namespace: namespace.map_or(0, |namespace| namespace.ino()),
             interface: interface.to_owned(),
+            mac: String::new(),
             driver: driver.to_owned(),
             mtu,
             kernel: rustix::system::uname()
@@ -79,6 +90,11 @@ impl Site {
                 .into_owned(),
         }
     }
+}
+
+/// An Ethernet address, as ip-link(8) writes it.
+fn in_hex(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// What moving blocks has cost this process.
@@ -165,10 +181,12 @@ impl Ways {
 }
 
 /// What was found when both carriers were measured by turns, with the same file and the same other end: medians.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// When it ended, in seconds since 1970.
     pub at: u64,
+    /// The host at the other end, as it was named.
+    pub server: String,
     /// Size of the file.
     pub bytes: u64,
     /// UDP sockets.
@@ -178,6 +196,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that ends now, with this host and a file of so many bytes.
+    pub fn now(server: &str, bytes: u64, udp: Ways, copy: Ways) -> Self {
+        Self {
+            at: now(),
+            server: server.to_owned(),
+            bytes,
+            udp,
+            copy,
+        }
+    }
+
     /// The carrier to take.
     pub fn choice(&self, purpose: Purpose) -> Carrier {
         choose(self.udp.cost(purpose), self.copy.cost(purpose))
@@ -194,6 +223,12 @@ impl Run {
         ways.iter()
             .all(|ways| ways.sent.is_sound() && ways.received.is_sound())
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// A day, as ISO 8601 writes it, of a time in seconds since 1970 (UTC).
@@ -217,6 +252,9 @@ fn date(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use blk_datapath::net::VlanLink;
+    use blk_proto::net::VlanTag;
+
     use super::*;
 
     #[test]
@@ -259,6 +297,29 @@ mod tests {
         assert!(!here.host.is_empty() && !here.kernel.is_empty());
         let namespace = std::fs::metadata("/proc/self/ns/net").unwrap();
         assert_eq!(here.namespace, namespace.ino());
+    }
+
+    #[test]
+    fn a_route_or_a_vlan_with_its_own_mtu_is_another_site() {
+        let loopback = Interface::by_name("lo").expect("every namespace has one");
+        let whole = Site::of(&loopback, loopback.mtu);
+        assert_eq!((whole.interface.as_str(), whole.mtu), ("lo", loopback.mtu));
+        assert_eq!(whole.mac, "00:00:00:00:00:00");
+        // More than the interface takes is not sent.
+        assert_eq!(Site::of(&loopback, u32::MAX), whole);
+        let by_route = Site::of(&loopback, 1400);
+        assert_eq!(by_route.mtu, 1400);
+        let vlan = Interface {
+            name: "lo.7".to_owned(),
+            mtu: 1400,
+            vlan: Some(VlanLink {
+                lower: loopback.index,
+                tag: VlanTag::customer(7),
+            }),
+            ..loopback
+        };
+        assert_eq!(Site::of(&vlan, vlan.mtu), by_route, "on the one below");
+        assert_ne!(by_route, whole);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use blk_proto::net::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
 pub(super) const SEGMENTS_MAX: usize = 64;
 /// How many datagrams go into a message at most: a number from 1 to 64 (which it is without). 1 keeps the kernel, and the
 /// network card, from cutting messages (UDP_SEGMENT), for drivers that do it wrong.
-const SEGMENTS_VARIABLE: &str = "BLK_UDP_SEGMENTS";
+pub const SEGMENTS_VARIABLE: &str = "BLK_UDP_SEGMENTS";
 /// Bytes of a message: the payload of the longest IPv4 datagram.
 pub(super) const BYTES_MAX: usize = 65_535 - IPV4_LEN - UDP_LEN;
 

@@ -30,7 +30,7 @@ mod transmit;
 pub use counters::UdpCounters;
 pub use error::UdpError;
 pub use gate::{Gate, Refusal};
-pub use group::Grouping;
+pub use group::{Grouping, SEGMENTS_VARIABLE};
 pub(crate) use group::{group, segments_max};
 pub use link::UdpLink;
 pub use port::UdpPort;

@@ -81,31 +81,16 @@ async fn copy(
         dump: dumping.start(&arguments.dump)?,
         history: history(),
         purpose,
+        bytes: bytes_of(direction, &tree),
         ..arguments.connect_options()
     };
     let connection = Connection::open(direction.host(), &options).await?;
     let started = Instant::now();
-    let done = match direction {
-        Direction::Put { destination, .. } => {
-            let plan = put_plan(&connection, tree, destination, arguments, selection).await?;
-            match announce(&plan, arguments)? {
-                true => put_all(&connection, plan, arguments).await?,
-                false => Done::of_plan(plan),
-            }
-        }
-        Direction::Get {
-            sources,
-            destination,
-            into,
-        } => {
-            let roots = roots_get(&connection, sources, *into, selection).await?;
-            let plan = get_plan(&connection, roots, destination, arguments, selection).await?;
-            match announce(&plan, arguments)? {
-                true => get_all(&connection, plan, arguments).await?,
-                false => Done::of_plan(plan),
-            }
-        }
-    };
+    let done = carry_out(&connection, arguments, direction, tree, selection).await;
+    let done = done.map_err(|failure| match connection.datapath().by_figures {
+        true => failure.with_hint(keeps(arguments, direction)).of_figures(),
+        false => failure,
+    })?;
     let elapsed = started.elapsed();
     let stats = connection.statistics().await.unwrap_or_default();
     let flows = connection.flows().await;
@@ -126,6 +111,45 @@ async fn copy(
         deleted: done.deleted,
         sources_removed: done.sources_removed,
         skipped: done.skipped,
+    })
+}
+
+/// How many bytes there are to send at most; what a get brings is not known yet.
+fn bytes_of(direction: &Direction, tree: &Tree<PathBuf>) -> Option<u64> {
+    match direction {
+        Direction::Put { .. } => Some(tree.iter().map(|found| found.attributes.size).sum()),
+        Direction::Get { .. } => None,
+    }
+}
+
+/// Does it over a connection.
+async fn carry_out(
+    connection: &Connection,
+    arguments: &Arguments,
+    direction: &Direction,
+    tree: Tree<PathBuf>,
+    selection: Selection<'_>,
+) -> Result<Done, Failure> {
+    Ok(match direction {
+        Direction::Put { destination, .. } => {
+            let plan = put_plan(connection, tree, destination, arguments, selection).await?;
+            match announce(&plan, arguments)? {
+                true => put_all(connection, plan, arguments).await?,
+                false => Done::of_plan(plan),
+            }
+        }
+        Direction::Get {
+            sources,
+            destination,
+            into,
+        } => {
+            let roots = roots_get(connection, sources, *into, selection).await?;
+            let plan = get_plan(connection, roots, destination, arguments, selection).await?;
+            match announce(&plan, arguments)? {
+                true => get_all(connection, plan, arguments).await?,
+                false => Done::of_plan(plan),
+            }
+        }
     })
 }
 

@@ -98,6 +98,11 @@ pub enum Failure {
     /// The connection was lost in a put that can be gone on with.
     #[error("{0}; run it again: large files go on where they stopped")]
     Unfinished(ClientError),
+    /// What failed over a data path that nobody asked for.
+    #[error(
+        "{0}; AF_XDP copy mode was chosen by figures of blkcp measure: try --datapath udp, or measure again"
+    )]
+    OfFigures(Box<Failure>),
 }
 
 /// What to do after a copy that did not come to its end.
@@ -137,6 +142,21 @@ impl Failure {
         }
     }
 
+    /// The same, with what has chosen the data path and what to do instead, when it may be the data path that failed.
+    pub fn of_figures(self) -> Self {
+        let is_lost = match &self {
+            Self::Unfinished(_) => true,
+            Self::Client(error) => {
+                matches!(error.kind(), ErrorKind::Lost | ErrorKind::Datapath)
+            }
+            _ => false,
+        };
+        match is_lost {
+            true => Self::OfFigures(Box::new(self)),
+            false => self,
+        }
+    }
+
     /// A local failure.
     pub fn local(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -163,7 +183,8 @@ impl Failure {
             Self::Left { .. } => 13,
             Self::TooManyDeletions { .. } => 15,
             Self::Dump(DumpError::Terminal) => 2,
-            Self::Output(error) => code_of(error),
+            Self::Output(_) => 1,
+            Self::OfFigures(failure) => failure.exit_code(),
             Self::Local { source, .. }
             | Self::Dump(DumpError::Open { source, .. } | DumpError::Write { source, .. }) => {
                 code_of(source)
@@ -191,7 +212,34 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use blk_client::ConnectionLost;
+
     use super::*;
+
+    #[test]
+    fn what_figures_have_chosen_is_said_when_it_is_lost() {
+        let lost = |source| {
+            let remote = "192.0.2.1:7440".parse().unwrap();
+            Failure::Client(ClientError::Lost { remote, source })
+        };
+        let hint = "chosen by figures of blkcp measure: try --datapath udp";
+        for kept in [true, false] {
+            let failure = lost(ConnectionLost::Undelivered)
+                .with_hint(kept)
+                .of_figures();
+            assert_eq!(failure.exit_code(), 12);
+            // Once more, as for any copy.
+            let text = failure.with_hint(kept).to_string();
+            assert!(text.contains(hint), "{text}");
+            assert_eq!(text.contains("go on where they stopped"), kept, "{text}");
+        }
+        let gone = ConnectionLost::InterfaceGone("eth1".to_owned());
+        let gone = lost(gone).of_figures();
+        assert_eq!(gone.exit_code(), 11);
+        assert!(gone.to_string().contains(hint), "{gone}");
+        let full = Failure::Output(io::ErrorKind::StorageFull.into()).of_figures();
+        assert!(!full.to_string().contains(hint), "{full}");
+    }
 
     #[test]
     fn what_stays_is_named_and_has_a_code_of_its_own() {

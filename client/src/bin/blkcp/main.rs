@@ -21,7 +21,7 @@ mod summary;
 mod tree_options;
 mod verbs;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && !no_color)
         .init();
     raise_descriptor_limit();
     let interrupt = match Interrupt::catch() {
@@ -66,15 +66,32 @@ fn main() -> ExitCode {
         Task::Verb(verb) => ExitCode::from(verbs::run(&verb, &interrupt)),
         Task::Measure(arguments) => match measure::run(&arguments, interrupt) {
             Ok(Measured { report, removed }) => {
+                // What has to be removed by hand is said whatever becomes of the rest.
+                let code = removed.map_or_else(|left| fail(&left), |()| ExitCode::SUCCESS);
                 let text = match arguments.json {
                     true => report.json(),
                     false => report.to_string(),
                 };
-                println!("{text}");
-                removed.map_or_else(|left| fail(&left), |()| ExitCode::SUCCESS)
+                match say(&text) {
+                    Err(failure) if code == ExitCode::SUCCESS => fail(&failure),
+                    Err(failure) => {
+                        fail(&failure);
+                        code
+                    }
+                    Ok(()) => code,
+                }
             }
             Err(failure) => fail(&failure),
         },
+    }
+}
+
+/// Writes a line to standard output. Whoever has closed the other end of a pipe has seen enough: that is no failure.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
     }
 }
 
@@ -90,7 +107,9 @@ fn copy(arguments: &Arguments, interrupt: Interrupt) -> ExitCode {
                 eprintln!("blkcp: skipped {item}");
             }
             if arguments.json {
-                println!("{}", summary.json());
+                if let Err(failure) = say(&summary.json()) {
+                    return fail(&failure);
+                }
             } else if !arguments.quiet {
                 eprintln!("{summary}");
             }

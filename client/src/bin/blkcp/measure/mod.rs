@@ -1,33 +1,32 @@
 //! `blkcp measure`: what each data path to a host costs.
 
+mod absent;
 mod arguments;
+mod remember;
 mod remote;
 mod report;
 mod scratch;
 
 use std::ffi::OsStr;
-use std::time::SystemTime;
+use std::io;
+use std::path::Path;
 
-use blk_client::paths::{Carrier, Cost, History, Meter, Purpose, Site, without_zero_copy};
-use blk_client::{
-    ClientError, Connection, Datapath, ErrorKind, Location, Progress, RemotePath, SourceFile,
-};
-use blk_datapath::explain::explain;
-use blk_datapath::link::missing_privileges;
+use blk_client::paths::{Carrier, Cost, Meter, Purpose, Site, Wish, without_zero_copy};
+use blk_client::{Connection, Datapath, Location, Progress, RemotePath, SourceFile};
 use blk_datapath::net::Interface;
 use blk_datapath::probe::no_zero_copy;
-use tokio::task::spawn_blocking;
+use blk_datapath::udp::SEGMENTS_VARIABLE;
+use rustix::rand::{GetRandomFlags, getrandom};
 
+use self::absent::{Absent, Missed};
 pub use self::arguments::MeasureArguments;
+use self::remember::{Findings, remember};
 use self::remote::Remote;
 use self::report::{Chosen, Report, Row};
 use self::scratch::Scratch;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::memory::history;
-
-/// Bytes of a file whose figures are remembered, at least: of fewer, what goes on at its begin and end is too large a part.
-const REMEMBERED_MIN: u64 = 256 << 20;
 
 /// The data paths, by their names on the command line and in a sentence.
 const DATAPATHS: [(Datapath, &str, &str); 3] = [
@@ -53,10 +52,21 @@ pub fn run(arguments: &MeasureArguments, interrupt: Interrupt) -> Result<Measure
             return Err(Failure::Usage(message.to_owned()));
         }
     };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let nanoseconds = since.map_or(0, |since| since.subsec_nanos());
-    let name = format!("blkcp-measure-{}-{nanoseconds:08x}", std::process::id());
+    let name = own_name()?;
     tokio_uring::start(measure_and_clean_up(&place, &name, arguments, &interrupt))
+}
+
+/// A name that nothing has, at either end.
+fn own_name() -> Result<String, Failure> {
+    let mut random = [0; 16];
+    // So few come whole, or not at all (getrandom(2)).
+    getrandom(&mut random, GetRandomFlags::empty())
+        .map_err(io::Error::from)
+        .map_err(Failure::local("use", Path::new("getrandom(2)")))?;
+    Ok(format!(
+        "blkcp-measure-{:032x}",
+        u128::from_ne_bytes(random)
+    ))
 }
 
 async fn measure_and_clean_up(
@@ -101,6 +111,13 @@ async fn measure_and_clean_up(
     }
 }
 
+/// What a turn has brought.
+struct Turn {
+    put: Cost,
+    get: Cost,
+    site: Site,
+}
+
 async fn measure(
     remote: &Remote<'_>,
     scratch: &Scratch,
@@ -128,36 +145,30 @@ async fn measure(
             if !arguments.quiet {
                 eprintln!("round {} of {}: {name}", round + 1, arguments.rounds);
             }
-            let options = arguments.connect_options(datapath);
-            let connection = match Connection::open(&remote.target.host, &options).await {
-                Ok(connection) => connection,
-                Err(error) if datapath != Datapath::Udp && is_absent(&error) => {
-                    // Of what is not there in every round, some figures are no figures.
-                    row.puts.clear();
-                    row.gets.clear();
-                    row.absent = Some(explain(&error));
-                    continue;
+            match turn(datapath, remote, scratch, arguments).await {
+                Ok(Turn { put, get, site }) => {
+                    row.puts.push(put);
+                    row.gets.push(get);
+                    sites.extend((!sites.contains(&site)).then_some(site));
                 }
-                Err(error) => return Err(error.into()),
-            };
-            let (put, get) = turn(&connection, remote, scratch, arguments.size).await?;
-            row.puts.push(put);
-            row.gets.push(get);
-            let found = connection.datapath().site.clone();
-            sites.extend((!sites.contains(&found)).then_some(found));
+                Err(missed) => miss(row, missed, datapath, remote).await?,
+            }
         }
     }
-    let Some(site) = sites.pop() else {
-        let why = rows.iter().find_map(|row| row.absent.clone());
-        return Err(Failure::NothingMeasured(why.unwrap_or_default()));
+    let Some(site) = sites.last().cloned() else {
+        return Err(Failure::NothingMeasured("there was no round".to_owned()));
     };
-    let forgotten = match sites.is_empty() {
-        true => remember(history(), &site, &rows, arguments.size)
-            .await
-            .err(),
-        false => Some("the packets did not all go by one interface, with the same MTU".to_owned()),
+    let findings = Findings {
+        rows: &rows,
+        sites: &sites,
+        server: &remote.target.host,
+        size: arguments.size,
+        has_flows: arguments.flows.is_some(),
+        has_segments: std::env::var_os(SEGMENTS_VARIABLE).is_some(),
     };
-    let chosen = [Purpose::Send, Purpose::Receive].map(|purpose| chosen(&site, &rows, purpose));
+    let forgotten = remember(history(), &findings).await.err();
+    let chosen = [Purpose::Send, Purpose::Receive]
+        .map(|purpose| chosen(&site, &rows, purpose, findings.has_flows));
     Ok(Report {
         site,
         size: arguments.size,
@@ -167,15 +178,49 @@ async fn measure(
     })
 }
 
-/// Whether a connection over AF_XDP that failed in this way says that it cannot be had here. The other end has been reached over UDP
-/// sockets before; if it is gone now, their next turn or the removal of the file says so.
-fn is_absent(error: &ClientError) -> bool {
-    use ErrorKind::{Datapath, Permission, Unreachable};
-    error.is_no_af_xdp() || matches!(error.kind(), Datapath | Permission | Unreachable)
+/// A turn has failed: if that says that its data path is not there, it goes on without it.
+async fn miss(
+    row: &mut Row,
+    missed: Missed,
+    datapath: Datapath,
+    remote: &Remote<'_>,
+) -> Result<(), Failure> {
+    let absent = Absent::of(&missed).filter(|_| datapath != Datapath::Udp);
+    let Some(absent) = absent else {
+        return Err(missed.into());
+    };
+    // A name is put only where nothing has it, and its late commit must not be taken for another one's.
+    if remote.clean_up().await.is_err() {
+        return Err(missed.into());
+    }
+    // Of what is not there in every round, some figures are no figures.
+    row.puts.clear();
+    row.gets.clear();
+    row.absent = Some(absent);
+    Ok(())
 }
 
-/// A put and a get over a data path: what they cost.
+/// A connection over a data path, a put and a get: what they cost.
 async fn turn(
+    datapath: Datapath,
+    remote: &Remote<'_>,
+    scratch: &Scratch,
+    arguments: &MeasureArguments,
+) -> Result<Turn, Missed> {
+    let options = arguments.connect_options(datapath);
+    let opened = Connection::open(&remote.target.host, &options).await;
+    let connection = opened.map_err(Missed::Connection)?;
+    let copied = there_and_back(&connection, remote, scratch, arguments.size).await;
+    let (put, get) = copied.map_err(Missed::Copy)?;
+    Ok(Turn {
+        put,
+        get,
+        site: connection.datapath().site.clone(),
+    })
+}
+
+/// A put and a get over a connection: what they cost.
+async fn there_and_back(
     connection: &Connection,
     remote: &Remote<'_>,
     scratch: &Scratch,
@@ -201,51 +246,31 @@ async fn turn(
     Ok((put, get))
 }
 
-/// Remembers the figures of both carriers; why not, if they are not. When copy mode cannot be had any more, it must not be taken for what
-/// it was.
-async fn remember(history: History, site: &Site, rows: &[Row; 3], size: u64) -> Result<(), String> {
-    let site = site.clone();
-    let ways = rows.each_ref().map(Row::ways);
-    // Who has no privileges has found out nothing about the interface.
-    let is_gone = rows[1].absent.is_some() && missing_privileges().is_none();
-    let keep = move || {
-        if is_gone {
-            let stays = |error| format!("older figures stay: {}", explain(&error));
-            history.forget(&site).map_err(stays)?;
-        }
-        if size < REMEMBERED_MIN {
-            let least = REMEMBERED_MIN >> 20;
-            return Err(format!("the file has less than {least} MiB"));
-        }
-        let [Some(udp), Some(copy), _] = ways else {
-            return Err("there are no two data paths to choose between by figures".to_owned());
-        };
-        let kept = history.record(&site, size, udp, copy);
-        kept.map_err(|error| explain(&error))
-    };
-    // It may have to wait for another process.
-    let kept = spawn_blocking(keep).await;
-    kept.unwrap_or_else(|error| Err(error.to_string()))
-}
-
 /// What `auto` takes from now on.
-fn chosen(site: &Site, rows: &[Row; 3], purpose: Purpose) -> Chosen {
+fn chosen(site: &Site, rows: &[Row; 3], purpose: Purpose, has_flows: bool) -> Chosen {
     let [_, copy, zero_copy] = rows;
     let interface = Interface::by_name(&site.interface).ok();
     let announced = interface.as_ref().and_then(no_zero_copy);
-    let Some(why) = announced.or_else(|| zero_copy.absent.clone()) else {
+    let Some(why) = announced.or_else(|| Some(zero_copy.absent.as_ref()?.why.clone())) else {
         return Chosen {
             name: zero_copy.name,
             reason: "it can be had".to_owned(),
         };
     };
-    if let Some(why) = &copy.absent {
+    // What is in the way for now, or of so many flows, is not in the way of what comes.
+    let lasts = |absent: &&Absent| !absent.is_passing && !has_flows;
+    if let Some(Absent { why, .. }) = copy.absent.as_ref().filter(lasts) {
         return Chosen {
             name: Carrier::Udp.name(),
             reason: format!("no AF_XDP: {why}"),
         };
     }
-    let (carrier, reason) = without_zero_copy(site, &history(), purpose, &why);
+    let wish = Wish {
+        purpose,
+        bytes: None,
+        has_flows: false,
+    };
+    let (carrier, reason) = without_zero_copy(site, &history(), wish, &why);
     Chosen {
         name: carrier.name(),
         reason,
@@ -256,7 +281,8 @@ fn chosen(site: &Site, rows: &[Row; 3], purpose: Purpose) -> Chosen {
 mod tests {
     use super::*;
 
-    fn row(at: usize, absent: Option<&str>) -> Row {
+    /// A data path that was measured once, or is absent for good.
+    pub(super) fn row(at: usize, absent: Option<&str>) -> Row {
         let (_, datapath, name) = DATAPATHS[at];
         let costs = match absent {
             Some(_) => Vec::new(),
@@ -270,8 +296,17 @@ mod tests {
             name,
             puts: costs.clone(),
             gets: costs,
-            absent: absent.map(str::to_owned),
+            absent: absent.map(|why| Absent {
+                why: why.to_owned(),
+                is_passing: false,
+            }),
         }
+    }
+
+    #[test]
+    fn nobody_else_has_the_name() {
+        let (one, other) = (own_name().unwrap(), own_name().unwrap());
+        assert!(one != other && one.len() == "blkcp-measure-".len() + 32);
     }
 
     #[test]
@@ -279,32 +314,13 @@ mod tests {
         let site = Site::named("lo", "", 65_536);
         let none = Some("it is this host");
         let rows = [row(0, None), row(1, none), row(2, none)];
-        let taken = chosen(&site, &rows, Purpose::Send);
+        let taken = chosen(&site, &rows, Purpose::Send, false);
         assert_eq!(taken.name, "UDP sockets");
         assert_eq!(taken.reason, "no AF_XDP: it is this host");
         let rows = [row(0, None), row(1, None), row(2, None)];
-        assert_eq!(chosen(&site, &rows, Purpose::Send).name, "AF_XDP zero-copy");
-    }
-
-    #[test]
-    fn little_or_half_is_not_remembered() {
-        let site = Site::named("lo", "", 65_536);
-        let whole = [row(0, None), row(1, None), row(2, Some("x"))];
-        let half = [row(0, None), row(1, Some("x")), row(2, Some("x"))];
-        let directory = tempfile::tempdir().unwrap();
-        let history = History::at(directory.path().join("paths.json"));
-        let kept = |rows: &[Row; 3], size| {
-            tokio_uring::start(remember(history.clone(), &site, rows, size))
-        };
-        let little = kept(&whole, REMEMBERED_MIN - 1);
-        assert!(little.unwrap_err().contains("256 MiB"));
-        assert_eq!(history.look_up(&site).unwrap(), None);
-        assert_eq!(kept(&whole, REMEMBERED_MIN), Ok(()));
-        assert!(history.look_up(&site).unwrap().is_some());
-        let half = kept(&half, REMEMBERED_MIN);
-        assert!(half.unwrap_err().contains("two data paths"));
-        // Whoever may have no AF_XDP does not know whether others may.
-        let is_known = history.look_up(&site).unwrap().is_some();
-        assert_eq!(is_known, missing_privileges().is_some());
+        assert_eq!(
+            chosen(&site, &rows, Purpose::Send, false).name,
+            "AF_XDP zero-copy"
+        );
     }
 }

@@ -22,6 +22,8 @@ pub struct Remote<'a> {
     pub target: RemotePath,
     arguments: &'a MeasureArguments,
     state: RefCell<State>,
+    /// Why it stays there, though that was tried.
+    stays: RefCell<Option<String>>,
 }
 
 /// What the other end may have under the name.
@@ -49,6 +51,7 @@ impl<'a> Remote<'a> {
             target,
             arguments,
             state: RefCell::new(State::Nothing),
+            stays: RefCell::default(),
         }
     }
 
@@ -69,7 +72,12 @@ impl<'a> Remote<'a> {
         // A server that cannot do that must not be left with the file.
         match connection.remove(&self.target).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            outcome => Ok(outcome?),
+            Err(error) => Err(error.into()),
+            // Whoever takes away what is somebody else's, or says so of what is not there, must not be asked to again.
+            Ok(()) => Err(Failure::Client(ClientError::Unexpected {
+                what: format!("remove {}", self.target),
+                reply: "it is gone, and was never put there".to_owned(),
+            })),
         }
     }
 
@@ -113,11 +121,23 @@ impl<'a> Remote<'a> {
         put.map(drop)
     }
 
-    /// Removes it if it is there, or may come yet; if that cannot be done within [`REMOVAL`], why.
+    /// Removes it, over a connection of its own, if it is there, or may come yet; if that cannot be done within [`REMOVAL`], why. That is tried only once.
     pub async fn clean_up(&self) -> Result<(), String> {
         if matches!(*self.state.borrow(), State::Nothing) {
             return Ok(());
         }
+        if let Some(why) = &*self.stays.borrow() {
+            return Err(why.clone());
+        }
+        let removed = self.remove().await;
+        match &removed {
+            Ok(()) => drop(self.state.replace(State::Nothing)),
+            Err(why) => drop(self.stays.replace(Some(why.clone()))),
+        }
+        removed
+    }
+
+    async fn remove(&self) -> Result<(), String> {
         let deadline = Instant::now() + REMOVAL;
         let mut connection = None;
         let mut why = "the host does not answer".to_owned();

@@ -5,6 +5,8 @@ use std::fmt;
 use blk_client::paths::{Cost, Site, Ways};
 use serde::Serialize;
 
+use super::absent::Absent;
+
 /// All of it.
 pub struct Report {
     /// Where.
@@ -30,7 +32,7 @@ pub struct Row {
     /// Of the gets.
     pub gets: Vec<Cost>,
     /// Why it could not be had, if it could not.
-    pub absent: Option<String>,
+    pub absent: Option<Absent>,
 }
 
 impl Row {
@@ -109,7 +111,7 @@ impl Report {
                 .iter()
                 .map(|row| JsonPath {
                     datapath: row.datapath,
-                    absent: row.absent.as_deref(),
+                    absent: row.absent.as_ref().map(|absent| absent.why.as_str()),
                     put: costs(&row.puts),
                     get: costs(&row.gets),
                 })
@@ -153,7 +155,7 @@ impl fmt::Display for Report {
                     received.cpu_per_gb
                 )?,
                 None => {
-                    let why = row.absent.as_deref().unwrap_or_default();
+                    let why = row.absent.as_ref().map_or("", |absent| &absent.why);
                     writeln!(out, "{:18} not here: {why}", row.name)?;
                 }
             }
@@ -198,7 +200,10 @@ mod tests {
                     ..row("udp", "UDP sockets")
                 },
                 Row {
-                    absent: Some("no driver for it".to_owned()),
+                    absent: Some(Absent {
+                        why: "no driver for it".to_owned(),
+                        is_passing: false,
+                    }),
                     ..row("zerocopy", "AF_XDP zero-copy")
                 },
             ],
@@ -241,6 +246,10 @@ mod tests {
         assert_eq!(value["paths"][1]["absent"], "no driver for it");
         assert_eq!(value["auto_get"]["path"], "UDP sockets");
         let documentation = include_str!("../../../../../docs/operations.md");
+        let (_, documentation) = documentation
+            .split_once("\n### What data paths cost\n")
+            .expect("it has a section");
+        let (documentation, _) = documentation.split_once("\n#").expect("others follow");
         let parts = [
             &value,
             &value["paths"][0],

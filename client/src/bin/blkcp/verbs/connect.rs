@@ -90,6 +90,12 @@ impl<'a> Hosts<'a> {
         }
     }
 
+    /// Whether figures have chosen the data path of one.
+    pub fn are_by_figures(&self) -> bool {
+        let mut open = self.open.iter();
+        open.any(|(_, connection)| connection.datapath().by_figures)
+    }
+
     /// The connection with the host of a path.
     pub async fn of(&mut self, path: &RemotePath) -> Result<Rc<Connection>, Failure> {
         if let Some((_, connection)) = self.open.iter().find(|(host, _)| *host == path.host) {

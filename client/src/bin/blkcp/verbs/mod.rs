@@ -145,7 +145,12 @@ pub fn run(verb: &Verb, interrupt: &Interrupt) -> u8 {
             () = interrupt.wait() => Err(Failure::Halted(verb.halted())),
         }
     });
-    let done = done.and_then(|()| scene.output.flush());
+    let done = done.and_then(|()| scene.output.flush()).map_err(|failure| {
+        match scene.hosts.are_by_figures() {
+            true => failure.of_figures(),
+            false => failure,
+        }
+    });
     match done {
         // Whoever reads it has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
