@@ -115,7 +115,7 @@ pub use connection::{ConnectOptions, Connection, DatapathInfo, FLOWS_MAX, FlowIn
 pub use error::{ClientError, ConnectionLost, ErrorKind};
 pub use names::Description;
 pub use put::PutOptions;
-pub use remote_file::{OpenOptions, RemoteFile, PieceReader};
+pub use remote_file::{OpenOptions, PieceReader, RemoteFile};
 pub use resume::RESUME_MIN;
 pub use small::{SMALL_MAX, SmallDone, SmallGet, SmallPut};
 pub use transfer::Copied;
