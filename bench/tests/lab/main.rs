@@ -11,6 +11,7 @@ mod flood;
 mod flows;
 mod impaired;
 mod interrupted;
+mod kept_out;
 mod library;
 mod library_streams;
 mod long;

@@ -5,31 +5,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use blk_client::paths::{Cost, History, Site, Ways};
+use blk_client::paths::{Cost, History, Run, Site, Ways};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::support::client::{Outcome, Running, start_over, start_unprivileged};
 use super::support::daemon::Daemon;
 use super::support::hosts::{Host, Hosts, Link};
-use super::support::{Directory, binary, files, must, nothing_missing, ready, within};
+use super::support::{Directory, binary, files, must, ready, within};
 use super::udp::{scene, there_and_back};
 
-const MTU: u32 = 1500;
-const SERVER: &str = "10.77.0.1";
+pub(super) const MTU: u32 = 1500;
+pub(super) const SERVER: &str = "10.77.0.1";
 
 /// Where figures of the client's interface hold.
-fn site(hosts: &Hosts) -> Site {
+pub(super) fn site(hosts: &Hosts) -> Site {
     let namespace = Path::new("/run/netns").join(hosts.namespace(Host::Client));
     let namespace = std::fs::metadata(namespace).expect("the namespace is there");
+    let address = format!("/sys/class/net/{}/address", Host::Client.interface());
+    let address = hosts.command(Host::Client, "cat").arg(address).output();
+    let address = address.expect("cannot start cat").stdout;
     Site {
+        mac: String::from_utf8_lossy(&address).trim().to_owned(),
         namespace: namespace.ino(),
         ..Site::named(Host::Client.interface(), "veth", MTU)
     }
 }
 
 /// Makes AF_XDP copy mode half as dear as UDP sockets on the interface of the client.
-fn plant(hosts: &Hosts) {
+pub(super) fn plant(hosts: &Hosts) {
     let ways = |cpu_per_gb| {
         let cost = Cost {
             rate: 1e9,
@@ -41,11 +45,12 @@ fn plant(hosts: &Hosts) {
         }
     };
     let history = History::at(hosts.blkcp_history());
-    let planted = history.record(&site(hosts), 1 << 30, ways(1.0), ways(0.5));
+    let run = Run::now("elsewhere", 1 << 30, ways(1.0), ways(0.5));
+    let planted = history.record(&site(hosts), run);
     planted.expect("cannot write a history");
 }
 
-fn start(hosts: &Hosts, directory: &Directory) -> Daemon {
+pub(super) fn start(hosts: &Hosts, directory: &Directory) -> Daemon {
     let (interface, export) = (Host::Server.interface(), directory.join("export"));
     Daemon::start_over(hosts, interface, "auto", &export, directory)
 }
@@ -58,7 +63,11 @@ fn taken(outcome: &Outcome) -> (String, String) {
 }
 
 /// Puts and gets over `auto`: the data path, and why.
-fn copied(hosts: &Hosts, directory: &Directory, options: &[&str]) -> [(String, String); 2] {
+pub(super) fn copied(
+    hosts: &Hosts,
+    directory: &Directory,
+    options: &[&str],
+) -> [(String, String); 2] {
     there_and_back(directory, SERVER, |arguments| {
         let arguments = [options, arguments].concat();
         start_over(hosts, Host::Client, "auto", directory, &arguments).outcome()
@@ -83,7 +92,8 @@ fn auto_takes_what_was_measured_to_be_better_and_says_so() {
     assert!(!hosts.blkcp_history().exists(), "a copy is no measurement");
 
     plant(&hosts);
-    let figures = "measured 1.00 GB/s at 0.50 CPU s/GB against 1.00 at 1.00 over UDP sockets";
+    let figures =
+        "measured to elsewhere: 1.00 GB/s at 0.50 CPU s/GB against 1.00 at 1.00 over UDP sockets";
     for (datapath, reason) in copied(&hosts, &directory, &[]) {
         assert_eq!(datapath, "af_xdp-copy");
         assert!(reason.contains(figures), "{reason}");
@@ -97,6 +107,29 @@ fn auto_takes_what_was_measured_to_be_better_and_says_so() {
     ];
     let udp = start_over(&hosts, Host::Client, "udp", &directory, &arguments).outcome();
     assert_eq!(taken(&udp).0, "udp");
+    // A program is not attached for little, nor for packets of another size.
+    files::write(&directory.join("little"), 1 << 20, 2);
+    let little = [
+        directory.join("little").display().to_string(),
+        format!("{SERVER}:data/little"),
+    ];
+    let over_auto = |words: &[String]| {
+        let outcome = start_over(&hosts, Host::Client, "auto", &directory, words).outcome();
+        taken(&outcome)
+    };
+    let (datapath, reason) = over_auto(&little);
+    assert_eq!(datapath, "udp");
+    assert!(reason.contains("too small"), "{reason}");
+    let route = |what: &str| {
+        let words = ["route", what, "10.77.0.1/32", "dev", "blk1", "mtu", "1400"];
+        must(hosts.command(Host::Client, "ip").args(words));
+    };
+    route("add");
+    let (datapath, reason) = over_auto(&arguments);
+    route("del");
+    assert_eq!(datapath, "udp");
+    assert!(reason.contains("nothing measured"), "{reason}");
+    assert_eq!(over_auto(&arguments).0, "af_xdp-copy");
     let poor = start_unprivileged(&hosts, Host::Client, &directory, &arguments).outcome();
     assert_eq!(taken(&poor).0, "udp");
 
@@ -109,13 +142,13 @@ fn auto_takes_what_was_measured_to_be_better_and_says_so() {
 }
 
 #[test]
-fn figures_fail_no_copy() {
-    if !ready("figures_fail_no_copy") {
+fn copies_with_flows_do_not_go_by_figures() {
+    if !ready("copies_with_flows_do_not_go_by_figures") {
         return;
     }
     let directory = Directory::new();
     directory.subdirectory("export");
-    files::write(&directory.join("file"), 16 << 20, 1);
+    files::write(&directory.join("file"), 64 << 20, 1);
     let hosts = Hosts::up(Link {
         mtu: MTU,
         wire: &["--queues", "1"],
@@ -126,8 +159,10 @@ fn figures_fail_no_copy() {
     assert_eq!(datapath, "af_xdp-copy", "one flow can have it");
     for (datapath, reason) in copied(&hosts, &directory, &["--flows", "4"]) {
         assert_eq!(datapath, "udp");
-        let says = reason.contains("no AF_XDP") && reason.contains("4 flows need 4 queues");
-        assert!(says, "{reason}");
+        assert!(
+            reason.contains("do not count for a number of flows"),
+            "{reason}"
+        );
     }
     // No session comes up, over neither.
     drop(daemon);
@@ -209,7 +244,7 @@ fn measuring_fills_the_history_and_leaves_no_file() {
     assert_eq!(told["forgotten"], Value::Null);
     let reason = told["auto_put"]["reason"].as_str().unwrap_or_default();
     assert!(
-        reason.contains("measured") && reason.contains("against"),
+        reason.contains("measured to 10.77.0.1: ") && reason.contains("against"),
         "{reason}"
     );
     let history = bench.hosts.blkcp_history();
@@ -226,8 +261,21 @@ fn measuring_fills_the_history_and_leaves_no_file() {
     assert!(off < 1e-6, "{run:?} {told}");
     bench.nothing_left();
 
-    // To itself there is no AF_XDP, and so nothing to choose.
+    // What is asked for by --flows is not what copies get.
     let hosts = &bench.hosts;
+    let kept = std::fs::read(hosts.blkcp_history()).expect("it is there");
+    let mut command = hosts.command(Host::Client, binary("blkcp"));
+    command.env("TMPDIR", &bench.scratch);
+    command.args(["measure", "--size", "256MiB", "--flows", "1"]);
+    command.arg(format!("{SERVER}:data"));
+    let flows = Running::start(&mut command, &bench.directory).outcome();
+    let words = "not remembered: --flows was given";
+    assert!(flows.ok().stdout.contains(words), "{}", flows.stdout);
+    let now = std::fs::read(hosts.blkcp_history()).expect("it is there");
+    assert_eq!(now, kept);
+    bench.nothing_left();
+
+    // To itself there is no AF_XDP, and so nothing to choose.
     let mut command = hosts.command(Host::Server, binary("blkcp"));
     command.env("TMPDIR", &bench.scratch);
     command.args(["measure", "--size", "1MiB"]);
@@ -241,6 +289,23 @@ fn measuring_fills_the_history_and_leaves_no_file() {
         assert!(own.ok().stdout.contains(words), "{}", own.stdout);
     }
     bench.nothing_left();
+
+    // What cannot be said is a failure, and what nobody wants to read is none.
+    let mut outputs = [(1, "\"$@\" >/dev/full"), (0, "\"$@\" | true")];
+    for (code, script) in &mut outputs {
+        let mut command = hosts.command(Host::Server, "bash");
+        command.env("TMPDIR", &bench.scratch);
+        command.args(["-o", "pipefail", "-c", script, "bash"]);
+        command.arg(binary("blkcp"));
+        command.args(["measure", "--size", "1MiB"]);
+        command.arg(format!("{SERVER}:data"));
+        let said = Running::start(&mut command, &bench.directory).outcome();
+        assert_eq!(said.code, Some(*code), "{}", said.stderr);
+        let is_told = said.stderr.contains("cannot write to standard output");
+        assert_eq!(is_told, *code == 1, "{}", said.stderr);
+        assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+        bench.nothing_left();
+    }
 }
 
 #[test]
@@ -313,69 +378,4 @@ fn what_was_measured_is_told_though_its_file_cannot_be_removed() {
     }
     assert!(is_there(), "{}", outcome.stderr);
     assert!(files::names(&bench.scratch).is_empty());
-}
-
-/// Drops at the server whatever the client sends over AF_XDP: its packets have the usual hop limit, those of the client's kernel
-/// another one from now on, as if a firewall let only these through. `Err`: this kernel cannot do that.
-fn let_only_the_kernel_through(hosts: &Hosts) -> Result<(), String> {
-    let limit = "echo 77 >/proc/sys/net/ipv4/ip_default_ttl";
-    must(hosts.command(Host::Client, "sh").args(["-c", limit]));
-    let tc = |words: &str| {
-        let mut command = hosts.command(Host::Server, "tc");
-        let output = command.args(words.split_whitespace()).output();
-        let output = output.map_err(|error| format!("tc: {error}"))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(format!("tc {words} (cls_u32, act_mirred)")),
-        }
-    };
-    tc("qdisc add dev blk0 ingress")?;
-    // Whatever is sent to a loopback without an address for it is gone.
-    tc(
-        "filter add dev blk0 parent ffff: protocol ip u32 match u8 64 0xff at 8 action mirred egress redirect dev lo",
-    )
-}
-
-#[test]
-fn a_session_that_comes_up_over_udp_sockets_alone_is_had_over_them() {
-    let test = "a_session_that_comes_up_over_udp_sockets_alone_is_had_over_them";
-    if !ready(test) {
-        return;
-    }
-    let (directory, hosts) = scene(MTU);
-    if !nothing_missing(test, let_only_the_kernel_through(&hosts).err()) {
-        return;
-    }
-    let _daemon = start(&hosts, &directory);
-    let asked = [
-        format!("{SERVER}:data/file"),
-        directory.join("other").display().to_string(),
-    ];
-    let copy = start_over(&hosts, Host::Client, "copy", &directory, &asked).outcome();
-    copy.fails(3, &["no answer"]);
-
-    plant(&hosts);
-    for (datapath, reason) in copied(&hosts, &directory, &[]) {
-        assert_eq!(datapath, "udp");
-        let says = reason.contains("no session over AF_XDP") && reason.contains("no answer");
-        assert!(says, "{reason}");
-    }
-    assert!(!hosts.has_xdp(Host::Client));
-
-    // Measuring finds that out, and who copies then does not have to.
-    let mut command = hosts.command(Host::Client, binary("blkcp"));
-    command.env("TMPDIR", directory.subdirectory("tmp"));
-    command.args(["measure", "--json", "--size", "1MiB"]);
-    command.arg(format!("{SERVER}:data"));
-    let measured = Running::start(&mut command, &directory).outcome();
-    let told: Value = serde_json::from_str(&measured.ok().stdout).expect("the report is JSON");
-    let absent = told["paths"][1]["absent"].as_str().unwrap_or_default();
-    assert!(absent.contains("no answer"), "{told}");
-    assert_eq!(told["auto_put"]["path"], "UDP sockets");
-    let known = History::at(hosts.blkcp_history()).look_up(&site(&hosts));
-    assert_eq!(known.expect("it can be read"), None);
-    for (datapath, reason) in copied(&hosts, &directory, &[]) {
-        assert_eq!(datapath, "udp");
-        assert!(reason.contains("nothing measured"), "{reason}");
-    }
 }

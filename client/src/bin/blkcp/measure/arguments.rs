@@ -30,7 +30,7 @@ pub struct MeasureArguments {
     /// UDP port of blockd
     #[arg(short, long, default_value_t = 7440, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Flows, as for a copy
+    /// Flows, as for a copy. Figures of so many are printed and not remembered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(FLOWS_MAX)))]
     pub flows: Option<u16>,
     /// Give up when the other end has been silent for so many seconds
@@ -48,7 +48,8 @@ const AFTER_HELP: &str = "\
 The file lies in $TMPDIR (/tmp) here, twice for a while. Ctrl-C removes it at both ends; what cannot
 be removed is named. CPU time is that of blkcp alone. The figures are kept in
 $XDG_CACHE_HOME/blkcp/paths.json (~/.cache); BLK_PATHS names another file, or none if it is empty.
-blockd does not go by them. A file called measure is copied as ./measure.
+Neither blockd goes by them, nor copies with --flows, nor puts of less than 64 MiB. A file called
+measure is copied as ./measure.
 
 Exit codes are those of blkcp; 11 also when no data path could be had, 13 when all was measured and
 the file at the other end could not be removed.
