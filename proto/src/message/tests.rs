@@ -268,7 +268,7 @@ fn the_encoding_is_stable() {
     let frame = |request| RequestFrame { id: 300, request };
     let mut older = requests();
     // What has come to it since.
-    let newer = older.split_off(older.len() - 4);
+    let newer = older.split_off(older.len() - 7);
     for request in older {
         encode(&frame(request), &mut bytes).unwrap();
     }
@@ -287,7 +287,10 @@ fn the_encoding_is_stable() {
         b"\xfb\x2c\x01\x1a\x04data\x05a/\xff/b\
           \xfb\x2c\x01\x1b\x04data\x05a/\xff/b\x01c\x01\
           \xfb\x2c\x01\x1c\x04data\x05a/\xff/b\
-          \xfb\x2c\x01\x1d"
+          \xfb\x2c\x01\x1d\
+          \xfb\x2c\x01\x1e\x04data\x05a/\xff/b\x04../\xff\
+          \xfb\x2c\x01\x1f\x04data\x05a/\xff/b\
+          \xfb\x2c\x01\x20\x04data\x05a/\xff/b\xfb\xe8\x01\x01"
     );
 }
 
