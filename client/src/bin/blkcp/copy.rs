@@ -7,6 +7,7 @@ use std::time::Instant;
 use blk_client::paths::Purpose;
 use blk_client::{ConnectOptions, Connection, RemotePath};
 use blk_datapath::worker::allowed_cpus;
+use blk_proto::message::FileKind;
 
 use crate::arguments::Arguments;
 use crate::carry::{Done, GetPlan, PutPlan, get_all, put_all};
@@ -117,7 +118,14 @@ async fn copy(
 /// How many bytes there are to send at most; what a get brings is not known yet.
 fn bytes_of(direction: &Direction, tree: &Tree<PathBuf>) -> Option<u64> {
     match direction {
-        Direction::Put { .. } => Some(tree.iter().map(|found| found.attributes.size).sum()),
+        Direction::Put { .. } => {
+            let files = tree
+                .iter()
+                .map(|found| &found.attributes)
+                .filter(|attributes| attributes.kind == FileKind::File);
+            // Sparse files may say that they have any number.
+            Some(files.fold(0, |sum, file| sum.saturating_add(file.size)))
+        }
         Direction::Get { .. } => None,
     }
 }
