@@ -130,6 +130,27 @@ fn every_method(scene: &Scene) {
     client.remove(b"data/\xff/\n/ \xfe").expect("remove");
     assert!(client.list(b"data/\xff/\n").expect("list").is_empty());
 
+    client.put(&source, "data/old").expect("put");
+    client
+        .rename("data/old", "data/other", false)
+        .expect("rename");
+    assert_same(&source, &scene.export.join("other"));
+    client
+        .make_link("data/link", b"other\xfe")
+        .expect("make_link");
+    assert_eq!(
+        client.read_link("data/link").expect("read_link"),
+        b"other\xfe"
+    );
+    client.remove("data/link").expect("remove");
+    client
+        .make_directory("data/empty", 0o755)
+        .expect("make_directory");
+    client
+        .remove_directory("data/empty")
+        .expect("remove_directory");
+    assert_eq!(client.describe().expect("describe").datapath, expected);
+
     let create = Some(0o600);
     let file = client
         .open("data/place", OpenOptions { create })
@@ -188,6 +209,21 @@ fn every_failure(scene: &Scene) {
     );
     assert_eq!(
         failure(client.get("data/file", local("missing/x"))),
+        ErrorKind::NotFound
+    );
+    let rename = |from, to| failure(client.rename(from, to, false));
+    assert_eq!(rename("data/missing", "data/x"), ErrorKind::NotFound);
+    assert_eq!(rename("data/file", "data/directory"), ErrorKind::Taken);
+    assert_eq!(rename("data/file", "other/x"), ErrorKind::NotAllowed);
+    assert_eq!(rename("data/file", ""), ErrorKind::NotAllowed);
+    let remove = |name| failure(client.remove_directory(name));
+    assert_eq!(remove("data/missing"), ErrorKind::NotFound);
+    assert_eq!(remove("data/directory"), ErrorKind::Taken);
+    assert_eq!(remove("data/file"), ErrorKind::WrongKind);
+    let link = client.make_link("data/directory", "x");
+    assert_eq!(failure(link), ErrorKind::WrongKind);
+    assert_eq!(
+        failure(client.read_link("data/missing")),
         ErrorKind::NotFound
     );
     for bad in ["", "/data/x", "data/../x", "data/a/../../x"] {

@@ -32,6 +32,7 @@ pub use self::streams::{Reader, Writer};
 pub use self::wait::block_on;
 use crate::connection::{ConnectOptions, DatapathInfo, FlowInfo};
 use crate::error::ClientError;
+use crate::names::Description;
 use crate::put::PutOptions;
 use crate::remote_file::{OpenOptions, RemoteFile};
 use crate::transfer::Copied;
@@ -133,6 +134,40 @@ impl Client {
     /// As [`Client::remove`](crate::Client::remove).
     pub fn remove(&self, remote: impl AsRef<[u8]>) -> Result<(), ClientError> {
         block_on(self.0.remove(remote))
+    }
+
+    /// As [`Client::remove_directory`](crate::Client::remove_directory).
+    pub fn remove_directory(&self, remote: impl AsRef<[u8]>) -> Result<(), ClientError> {
+        block_on(self.0.remove_directory(remote))
+    }
+
+    /// As [`Client::rename`](crate::Client::rename).
+    pub fn rename(
+        &self,
+        from: impl AsRef<[u8]>,
+        to: impl AsRef<[u8]>,
+        replace: bool,
+    ) -> Result<(), ClientError> {
+        block_on(self.0.rename(from, to, replace))
+    }
+
+    /// As [`Client::make_link`](crate::Client::make_link).
+    pub fn make_link(
+        &self,
+        remote: impl AsRef<[u8]>,
+        target: impl AsRef<[u8]>,
+    ) -> Result<(), ClientError> {
+        block_on(self.0.make_link(remote, target))
+    }
+
+    /// As [`Client::read_link`](crate::Client::read_link).
+    pub fn read_link(&self, remote: impl AsRef<[u8]>) -> Result<Vec<u8>, ClientError> {
+        block_on(self.0.read_link(remote))
+    }
+
+    /// As [`Client::describe`](crate::Client::describe).
+    pub fn describe(&self) -> Result<Description, ClientError> {
+        block_on(self.0.describe())
     }
 
     /// As [`Client::open`](crate::Client::open).

@@ -7,6 +7,7 @@
 //! ```
 
 mod copies;
+mod names;
 mod operation;
 mod reader;
 mod thread;
@@ -146,18 +147,6 @@ impl Client {
         Operation::new(async move {
             let (client, path) = path?;
             client.0.connection.make_directory(&path, mode).await
-        })
-    }
-
-    /// Removes the name of a regular file, durably.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] when it is missing, or a directory.
-    pub fn remove(&self, remote: impl AsRef<[u8]>) -> Operation<()> {
-        let path = self.path(remote);
-        Operation::new(async move {
-            let (client, path) = path?;
-            client.0.connection.remove(&path).await
         })
     }
 
