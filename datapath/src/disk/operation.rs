@@ -6,6 +6,7 @@ use super::{
     cost::{CostModel, Shape},
     file::BlockFile,
     layout::{Layout, Unaligned},
+    plan::Rules,
     read_choice::ReadWay,
 };
 use crate::{
@@ -142,18 +143,45 @@ impl Operation {
         if bytes == 0 || self.frames.len() == 1 {
             return Ok(layout);
         }
-        let shape = Shape {
+        let read_whole = self.kind == Kind::Read && cost.copies_read(bytes);
+        if read_whole || self.file.is_coalescing() || !cost.gathers(self.shape(rules, bytes)) {
+            return Ok(layout.coalesced());
+        }
+        Ok(layout)
+    }
+
+    /// What it is to gather so many bytes of the run.
+    fn shape(&self, rules: &Rules, bytes: u64) -> Shape {
+        Shape {
             // Those at the ends may not be gathered whole; a few more or less do not matter.
             frames: self.frames.len() as u64,
             bytes,
             max_segments: u64::from(rules.max_segments),
             max_request: rules.max_request,
-        };
-        let read_whole = self.kind == Kind::Read && cost.copies_read(bytes);
-        if read_whole || self.file.is_coalescing() || !cost.gathers(shape) {
-            return Ok(layout.coalesced());
         }
-        Ok(layout)
+    }
+
+    /// Has a read that was to go through a copy buffer, because that costs less, go into its frames: there is no buffer. `false`:
+    /// it has no other way, or has gone some of this one.
+    pub(super) fn gather_instead(&mut self, cost: &CostModel) -> bool {
+        let Layout { head, gathered, .. } = self.layout;
+        let by_choice = self.kind == Kind::Read && !self.file.is_coalescing();
+        if !by_choice || self.done > head || gathered > head {
+            return false;
+        }
+        let Some(rules) = self.file.rules() else {
+            return false;
+        };
+        let lengths = self.frames.iter().map(Frame::len);
+        let Ok(layout) = Layout::direct(rules, self.offset, lengths) else {
+            return false;
+        };
+        let bytes = layout.gathered_bytes();
+        if bytes == 0 || !cost.gathers(self.shape(rules, bytes)) {
+            return false;
+        }
+        self.layout = layout.after(self.done);
+        true
     }
 
     /// The page cache does not have the rest of a run to be read: that is read directly, from the last unit on that it

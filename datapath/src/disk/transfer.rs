@@ -65,12 +65,13 @@ impl DiskQueue {
         match (operation.phase(), operation.copy.take()) {
             (Phase::Copy(_), None) => {
                 let allowed = self.buffers.allows(device, copies.free());
-                let Some(buffer) = allowed.then(|| copies.take()).flatten() else {
+                if let Some(buffer) = allowed.then(|| copies.take()).flatten() {
+                    self.buffers.add(device);
+                    operation.copy = Some(buffer);
+                } else if !operation.gather_instead(&self.cost) {
                     self.starved.push_back(index);
                     return;
-                };
-                self.buffers.add(device);
-                operation.copy = Some(buffer);
+                }
             }
             (Phase::Copy(_), held) => operation.copy = held,
             // What is left goes through the page cache.

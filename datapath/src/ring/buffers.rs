@@ -12,6 +12,12 @@ const COUNT: usize = 16;
 const _: () = assert!(crate::disk::RUN_MAX * crate::umem::PAYLOAD_MAX <= COPY_BUFFER);
 const _: () = assert!(COPY_BUFFER.is_multiple_of(crate::disk::plan::UNIT_MAX as usize));
 
+/// Whether the kernel gives transparent huge pages to who asks for them (Documentation/admin-guide/mm/transhuge.rst).
+fn huge_pages_are_given() -> bool {
+    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    enabled.is_ok_and(|enabled| !enabled.contains("[never]"))
+}
+
 /// The right to use one copy buffer. Comes from and goes back to [`CopyBuffers`].
 #[must_use = "a dropped copy buffer is lost; give it back"]
 #[derive(Debug)]
@@ -29,8 +35,8 @@ impl CopyBuffers {
     /// Maps the buffers, in huge pages where the kernel has some: then a buffer is one piece of memory to a device, or two.
     pub(crate) fn new() -> io::Result<Self> {
         let map = MmapMut::map_anon(COPY_BUFFER * COUNT)?;
-        // Refused by a kernel without transparent huge pages.
-        let huge = map.advise(Advice::HugePage).is_ok();
+        // Refused by a kernel without transparent huge pages, and taken without effect where they are switched off.
+        let huge = map.advise(Advice::HugePage).is_ok() && huge_pages_are_given();
         Ok(Self {
             map,
             huge,
