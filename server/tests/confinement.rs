@@ -136,7 +136,7 @@ fn links_in_circles_and_to_nothing_end() {
     service.refused_with(open(b"circle"), ErrorCode::OutsideExport);
     service.refused_with(open(b"dangling"), ErrorCode::NotFound);
     service.refused_with(create(b"dangling/x", 1), ErrorCode::NotFound);
-    service.refused_with(make_directory(b"dangling", 0o755), ErrorCode::NotFound);
+    service.refused_with(make_directory(b"dangling", 0o755), ErrorCode::Exists);
 }
 
 #[test]

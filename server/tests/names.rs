@@ -204,6 +204,68 @@ fn what_has_the_name_makes_room_when_it_shall() {
 }
 
 #[test]
+fn of_two_names_of_one_file_the_old_one_goes() {
+    let service = scene();
+    let export = service.export();
+    for link in ["a/second", "third"] {
+        fs::hard_link(export.join("a/file"), export.join(link)).unwrap();
+    }
+    fs::hard_link(export.join("a/fifo"), export.join("pipe")).unwrap();
+    service.refused_with(rename(b"a/file", b"third", false), ErrorCode::Exists);
+    renamed(&service, "a/file", "a/second", true);
+    renamed(&service, "a/second", "third", true);
+    renamed(&service, "pipe", "a/fifo", true);
+    let left = [".blockd", "a", "in", "link", "out", "third", "way"];
+    assert_eq!(names(&export), left);
+    assert_eq!(
+        names(&export.join("a")),
+        [HIDDEN, "directory", "fifo", "full"]
+    );
+    assert_eq!(read(&export.join("third")), "a/file");
+    is_untouched(&service);
+}
+
+#[test]
+fn one_name_is_not_renamed_to_itself_and_stays() {
+    let service = scene();
+    let export = service.export();
+    fs::hard_link(export.join("a/file"), export.join("second")).unwrap();
+    // By another way, too.
+    for (from, to) in [
+        ("a/file", "a/file"),
+        ("a/file", "way/file"),
+        ("way/fifo", "a/fifo"),
+        ("a/full", "way/full"),
+        ("link", "link"),
+    ] {
+        let failure = service.refused(rename(from.as_bytes(), to.as_bytes(), true));
+        assert_eq!(failure.code, ErrorCode::InvalidName, "{from} {to}");
+        let says = failure.message.contains("one name");
+        assert!(says, "{from} {to}: {}", failure.message);
+        let kept = rename(from.as_bytes(), to.as_bytes(), false);
+        service.refused_with(kept, ErrorCode::Exists);
+    }
+    assert_eq!(
+        names(&export.join("a")),
+        [HIDDEN, "directory", "fifo", "file", "full"]
+    );
+    assert!(export.join("link").is_symlink());
+}
+
+#[test]
+fn a_directory_is_not_made_where_a_link_leads_to_nothing() {
+    let service = scene();
+    symlink("nothing", service.export().join("a/dangling")).unwrap();
+    let failure = service.refused(make_directory(b"a/dangling", 0o755));
+    assert_eq!(failure.code, ErrorCode::Exists, "{}", failure.message);
+    assert!(!service.export().join("a/nothing").exists());
+    service.refused_with(
+        make_directory(b"a/dangling/below", 0o755),
+        ErrorCode::NotFound,
+    );
+}
+
+#[test]
 fn a_put_takes_its_name_with_its_commit_whatever_became_of_the_name() {
     let service = Service::start();
     let export = service.export();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use blk_datapath::engine::ByteRange;
 use blk_datapath::files::{
-    FileError, PendingTarget, Resumption, SourceFile, TargetSpec, attributes_of, check_regular,
+    FileError, FileErrorKind, PendingTarget, Resumption, SourceFile, TargetSpec, attributes_of,
+    check_regular,
 };
 use blk_proto::message::{Attributes, Identity};
 use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat};
@@ -95,7 +96,7 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// `NotDirectory` when something else has the name; and as the resolution of the path.
+    /// `NotDirectory` when something else has the name, `Exists` when a link to nothing has it; and as the resolution of the path.
     pub async fn make_directory(
         &self,
         path: &[u8],
@@ -117,7 +118,14 @@ impl Export {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
             Err(error) => return Err(failed(error)),
         };
-        let directory = self.open_made(OPERATION, path)?;
+        let directory = match self.open_made(OPERATION, path) {
+            Err(error) if existed && error.kind == FileErrorKind::NotFound => {
+                let reason = "a link has that name, and what it leads to is not there";
+                let kind = FileErrorKind::Exists;
+                return Err(FileError::explained(kind, OPERATION, path.bytes(), reason));
+            }
+            opened => opened?,
+        };
         if existed {
             return made.settled(&directory).await.map_err(failed);
         }

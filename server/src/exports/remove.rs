@@ -69,10 +69,8 @@ impl Export {
             .open_directory(parent)
             .map_err(|errno| confined(operation, path, errno))?;
         Ok(Some(Removable {
-            directory: Arc::new(directory),
             name: name.to_vec(),
-            path: path.bytes().to_vec(),
-            is_directory: false,
+            ..Removable::file(Arc::new(directory), path.bytes())
         }))
     }
 }
@@ -84,6 +82,16 @@ pub(super) fn is_root(operation: &'static str, path: ExportPath<'_>) -> FileErro
 }
 
 impl Removable {
+    /// What is no directory, under a path of one component.
+    pub(super) fn file(directory: Arc<OwnedFd>, path: &[u8]) -> Self {
+        Self {
+            directory,
+            name: path.to_vec(),
+            path: path.to_vec(),
+            is_directory: false,
+        }
+    }
+
     /// Removes it; not yet durably. May take long, for a large file.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blk_datapath::files::{FileError, FileErrorKind};
-use rustix::fs::{RenameFlags, fstat, renameat_with};
+use rustix::fs::{AtFlags, FileType, RenameFlags, fstat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::remove::{Removable, is_root};
@@ -57,21 +57,57 @@ impl Renamable {
     ///
     /// # Errors
     ///
-    /// [`FileErrorKind::Exists`] when something has the new name and is not to make room; the other failures of renameat2(2).
+    /// [`FileErrorKind::Exists`] when something has the new name and is not to make room; [`FileErrorKind::InvalidName`] when it is to
+    /// make room and is what is renamed, under this one name; the other failures of renameat2(2).
     pub fn rename(&self, replace: bool) -> Result<bool, FileError> {
         let (from, to) = (&self.from, &self.to);
+        let (old, new) = (from.name.as_slice(), to.name.as_slice());
         let flags = match replace {
             true => RenameFlags::empty(),
             false => RenameFlags::NOREPLACE,
         };
-        let (old, new) = (from.name.as_slice(), to.name.as_slice());
-        renameat_with(&from.directory, old, &to.directory, new, flags)
-            .map_err(|errno| self.explain(errno))?;
+        let renamed = if replace && self.is_one_file()? {
+            // The kernel would leave both names, and say nothing.
+            unlinkat(&from.directory, old, AtFlags::empty())
+        } else {
+            renameat_with(&from.directory, old, &to.directory, new, flags)
+        };
+        renamed.map_err(|errno| self.explain(errno, replace))?;
         Ok(self.is_within_one().unwrap_or(false))
     }
 
+    /// Whether one file has both names, so that the old one is all that has to go.
+    ///
+    /// # Errors
+    ///
+    /// [`FileErrorKind::InvalidName`] when both are the same name.
+    fn is_one_file(&self) -> Result<bool, FileError> {
+        let look =
+            |name: &Removable| statat(&name.directory, &name.name[..], AtFlags::SYMLINK_NOFOLLOW);
+        // What is not there, or cannot be seen, the kernel will tell.
+        let (Ok(old), Ok(new)) = (look(&self.from), look(&self.to)) else {
+            return Ok(false);
+        };
+        if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) {
+            return Ok(false);
+        }
+        let is_directory = FileType::from_raw_mode(old.st_mode) == FileType::Directory;
+        // A file with one name has it in two ways: upper and lower case, where these are one, or a mount.
+        let is_one_name = self.from.name == self.to.name && self.is_within_one().unwrap_or(true)
+            || !is_directory && old.st_nlink < 2;
+        if is_one_name {
+            let reason = format!(
+                "it and {:?} are one name",
+                String::from_utf8_lossy(&self.to.path)
+            );
+            let (kind, path) = (FileErrorKind::InvalidName, &self.from.path);
+            return Err(FileError::explained(kind, RENAME, path, reason));
+        }
+        Ok(!is_directory)
+    }
+
     /// What the kernel says of two names, as one sentence about the one that is at fault.
-    fn explain(&self, errno: Errno) -> FileError {
+    fn explain(&self, errno: Errno, replace: bool) -> FileError {
         let (from, to) = (&self.from.path, &self.to.path);
         let explained = |kind, reason: &str| {
             let reason = format!("to {:?}: {reason}", String::from_utf8_lossy(to));
@@ -79,8 +115,13 @@ impl Renamable {
         };
         let is_below = to.strip_prefix(from.as_slice());
         match errno {
-            Errno::EXIST => explained(FileErrorKind::Exists, "something has that name already"),
-            Errno::NOTEMPTY => explained(FileErrorKind::NotEmpty, "that directory is not empty"),
+            Errno::EXIST if !replace => {
+                explained(FileErrorKind::Exists, "something has that name already")
+            }
+            // rename(2) lets file systems choose; XFS says EEXIST.
+            Errno::EXIST | Errno::NOTEMPTY => {
+                explained(FileErrorKind::NotEmpty, "that directory is not empty")
+            }
             Errno::ISDIR => explained(FileErrorKind::IsDirectory, "that is a directory"),
             Errno::NOTDIR => explained(
                 FileErrorKind::NotDirectory,
@@ -109,5 +150,28 @@ impl Renamable {
         }
         let [from, to] = [fstat(from)?, fstat(to)?];
         Ok((from.st_dev, from.st_ino) == (to.st_dev, to.st_ino))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
+    #[test]
+    fn a_directory_in_the_way_that_is_not_empty_is_told_on_every_file_system() {
+        let root = openat(CWD, "/", OFlags::RDONLY, Mode::empty()).unwrap();
+        let root = Arc::new(root);
+        let way = Renamable {
+            from: Removable::file(Arc::clone(&root), b"a"),
+            to: Removable::file(root, b"b"),
+        };
+        for (errno, replace, kind) in [
+            (Errno::EXIST, true, FileErrorKind::NotEmpty),
+            (Errno::NOTEMPTY, true, FileErrorKind::NotEmpty),
+            (Errno::EXIST, false, FileErrorKind::Exists),
+        ] {
+            assert_eq!(way.explain(errno, replace).kind, kind, "{errno} {replace}");
+        }
     }
 }
