@@ -1,14 +1,10 @@
 //! `blkcp cat`.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::sync::mpsc::{SyncSender, sync_channel};
 
 use blk_client::RemotePath;
+use blk_proto::message::FileKind;
 use clap::Parser;
-use tokio::sync::oneshot;
 
 use super::Scene;
 use super::connect::ConnectArguments;
@@ -38,10 +34,8 @@ Example:
   blkcp cat storage1:data/backup.tar.zst | zstd -dc | tar xf -";
 
 pub async fn run(words: &CatArguments, scene: &mut Scene<'_>) -> Result<(), Failure> {
-    let places = place::read(&words.places)?;
-    let writer = Writer::start()?;
-    for place in &places {
-        if let Err(failure) = copy(place, &writer, scene).await {
+    for place in &place::read(&words.places)? {
+        if let Err(failure) = copy(place, scene).await {
             scene.troubles.note(failure)?;
         }
     }
@@ -49,59 +43,14 @@ pub async fn run(words: &CatArguments, scene: &mut Scene<'_>) -> Result<(), Fail
 }
 
 /// Writes a file: the next piece comes while the last one is written.
-async fn copy(place: &RemotePath, writer: &Writer, scene: &mut Scene<'_>) -> Result<(), Failure> {
+async fn copy(place: &RemotePath, scene: &mut Scene<'_>) -> Result<(), Failure> {
     let connection = scene.hosts.of(place).await?;
+    if place.trailing_slash && connection.stat(place).await?.kind != FileKind::Directory {
+        return Err(Failure::NoDirectory(place.to_string()));
+    }
     let mut reader = connection.open_reader(place).await?;
-    let mut written = None;
-    loop {
-        let piece = reader.next_piece().await;
-        // What has come is written also when nothing more comes.
-        if let Some(written) = written.take() {
-            Writer::done(written).await?;
-        }
-        match piece? {
-            Some(piece) => written = Some(writer.write(piece)),
-            None => return Ok(()),
-        }
+    while let Some(piece) = reader.next_piece().await? {
+        scene.output.bytes(piece).await?;
     }
-}
-
-/// Tells what became of a piece.
-type Written = oneshot::Receiver<io::Result<()>>;
-/// A piece, and who is to be told.
-type Piece = (Vec<u8>, oneshot::Sender<io::Result<()>>);
-
-/// A thread that writes: a reader that is slow, or stands still, keeps neither packets nor signals waiting.
-struct Writer(SyncSender<Piece>);
-
-impl Writer {
-    fn start() -> Result<Self, Failure> {
-        let (sender, pieces) = sync_channel::<Piece>(1);
-        // Not by way of Rust's lock, which would be held while the reader stands still.
-        let out = io::stdout().as_fd().try_clone_to_owned();
-        let mut out = File::from(out.map_err(Failure::Output)?);
-        let started = std::thread::Builder::new()
-            .name("stdout".to_owned())
-            .spawn(move || {
-                for (piece, done) in pieces {
-                    // Who is gone does not want to know.
-                    let _ = done.send(out.write_all(&piece));
-                }
-            });
-        started.map_err(Failure::Output)?;
-        Ok(Self(sender))
-    }
-
-    /// Has a piece written; one at a time.
-    fn write(&self, piece: Vec<u8>) -> Written {
-        let (done, written) = oneshot::channel();
-        // When the thread has ended, so has the other end of `written`.
-        let _ = self.0.send((piece, done));
-        written
-    }
-
-    async fn done(written: Written) -> Result<(), Failure> {
-        let written = written.await.map_err(io::Error::other).flatten();
-        written.map_err(Failure::Output)
-    }
+    Ok(())
 }

@@ -118,10 +118,11 @@ impl Lister<'_> {
                     attributes,
                 };
                 self.is_first = false;
-                return match self.words.json {
-                    true => scene.output.json(&json(place, &attributes)),
+                match self.words.json {
+                    true => scene.output.json(&json(place, &attributes))?,
                     false => self.lines(&[entry], &mut scene.output),
-                };
+                }
+                return scene.output.pass_on().await;
             }
             Err(error) => return Err(error.into()),
         };
@@ -154,6 +155,7 @@ impl Lister<'_> {
                 .filter(|entry| self.words.all || !entry.name.starts_with(b"."))
                 .collect();
             self.directory(&place, &shown, &mut scene.output)?;
+            scene.output.pass_on().await?;
             if self.words.recursive {
                 let below = shown.iter().rev();
                 let below = below.filter(|entry| entry.attributes.kind == FileKind::Directory);
@@ -177,15 +179,16 @@ impl Lister<'_> {
         }
         if self.has_headings {
             if !self.is_first {
-                output.line("")?;
+                output.line("");
             }
-            output.heading(&place::bytes(place))?;
+            output.heading(&place::bytes(place));
         }
         self.is_first = false;
-        self.lines(entries, output)
+        self.lines(entries, output);
+        Ok(())
     }
 
-    fn lines(&self, entries: &[Entry], output: &mut Output) -> Result<(), Failure> {
+    fn lines(&self, entries: &[Entry], output: &mut Output) {
         let size = |entry: &Entry| show::size(entry.attributes.size, self.words.human_readable);
         let width = entries.iter().map(|entry| size(entry).len()).max();
         for entry in entries {
@@ -200,9 +203,8 @@ impl Lister<'_> {
                 ),
                 false => String::new(),
             };
-            output.name(&before, &entry.name, attributes.kind)?;
+            output.name(&before, &entry.name, attributes.kind);
         }
-        Ok(())
     }
 }
 

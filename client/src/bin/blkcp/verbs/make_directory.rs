@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Scene;
 use super::connect::ConnectArguments;
+use super::output::is_known;
 use super::place::{self, JsonPath};
 use crate::failure::Failure;
 
@@ -50,11 +51,12 @@ struct Json {
 pub async fn run(words: &MakeDirectoryArguments, scene: &mut Scene<'_>) -> Result<(), Failure> {
     for place in &place::read(&words.places)? {
         let made = make(words, place, scene).await;
-        if words.json {
+        if words.json && is_known(&made) {
             scene.output.json(&Json {
                 path: place.into(),
                 made: made.is_ok(),
             })?;
+            scene.output.pass_on().await?;
         }
         if let Err(failure) = made {
             scene.troubles.note(failure)?;

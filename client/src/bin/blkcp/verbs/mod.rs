@@ -3,13 +3,15 @@
 //! | file | concern |
 //! |---|---|
 //! | `connect`, `place` | which host, and how to get there |
-//! | `output`, `quote`, `show` | what is said, and how names, sizes and times look |
-//! | `walk` | everything below a directory |
+//! | `output`, `writer` | what is said, and how it gets to whoever reads it |
+//! | `quote`, `show` | how names, sizes and times look |
+//! | `walk`, `look` | everything below a directory; what a name stands for |
 //! | the others | a verb each |
 
 mod cat;
 mod connect;
 mod list;
+mod look;
 mod make_directory;
 mod output;
 mod ping;
@@ -21,13 +23,14 @@ mod show;
 mod stat;
 mod usage;
 mod walk;
+mod writer;
 
 use std::io;
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use self::connect::{ConnectArguments, Hosts, Load};
-use self::output::{Output, Troubles};
+use self::output::{Closed, Output, Troubles};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 
@@ -102,6 +105,15 @@ impl Verb {
         }
     }
 
+    /// What it means that nobody reads what it says.
+    fn closed(&self) -> Closed {
+        match self {
+            Self::Remove(words) if words.dry_run => Closed::IsTheEnd,
+            Self::Remove(_) | Self::Rename(_) | Self::MakeDirectory(_) => Closed::IsIgnored,
+            _ => Closed::IsTheEnd,
+        }
+    }
+
     /// What stays behind after Ctrl-C.
     fn halted(&self) -> &'static str {
         match self {
@@ -109,6 +121,12 @@ impl Verb {
             Self::Rename(_) => "what was renamed has its new name",
             _ => "nothing more is done",
         }
+    }
+
+    /// Carries it out, until what it says is written, also when it fails.
+    async fn speak(&self, scene: &mut Scene<'_>) -> Result<(), Failure> {
+        let done = self.carry_out(scene).await;
+        done.and(scene.output.flush().await)
     }
 
     async fn carry_out(&self, scene: &mut Scene<'_>) -> Result<(), Failure> {
@@ -136,20 +154,18 @@ struct Scene<'a> {
 pub fn run(verb: &Verb, interrupt: &Interrupt) -> u8 {
     let mut scene = Scene {
         hosts: Hosts::new(verb.connect(), verb.load()),
-        output: Output::new(),
+        output: Output::new(verb.closed()),
         troubles: Troubles::default(),
     };
     let done = tokio_uring::start(async {
         tokio::select! {
-            done = verb.carry_out(&mut scene) => done,
+            done = verb.speak(&mut scene) => done,
             () = interrupt.wait() => Err(Failure::Halted(verb.halted())),
         }
     });
-    let done = done.and_then(|()| scene.output.flush()).map_err(|failure| {
-        match scene.hosts.are_by_figures() {
-            true => failure.of_figures(),
-            false => failure,
-        }
+    let done = done.map_err(|failure| match scene.hosts.are_by_figures() {
+        true => failure.of_figures(),
+        false => failure,
     });
     match done {
         // Whoever reads it has seen enough.

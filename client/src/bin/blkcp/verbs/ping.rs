@@ -92,13 +92,13 @@ pub async fn run(words: &PingArguments, scene: &mut Scene<'_>) -> Result<(), Fai
         times,
     };
     if words.json {
-        scene.output.json(&result.json())
+        scene.output.json(&result.json())?;
     } else {
-        result
-            .lines()
-            .iter()
-            .try_for_each(|line| scene.output.line(line))
+        for line in result.lines() {
+            scene.output.line(&line);
+        }
     }
+    scene.output.pass_on().await
 }
 
 /// Sends the probes: what the server is, and the round trips, the shortest first.

@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
 use super::connect::ConnectArguments;
+use super::look::look;
 use super::place::{self, JsonPath};
 use super::walk::{Step, Walk};
 use super::{Scene, show};
@@ -100,12 +101,12 @@ async fn remove(
             return Err(Failure::NoDirectory(place.to_string()));
         }
         if kind != FileKind::Directory {
-            return tell(words, place, kind, scene);
+            return tell(words, place, kind, scene).await;
         }
         true
     } else {
         match connection.remove(place).await {
-            Ok(()) => return tell(words, place, FileKind::File, scene),
+            Ok(()) => return tell(words, place, FileKind::File, scene).await,
             Err(error) if is_directory(&error) => true,
             Err(error) => return Err(error.into()),
         }
@@ -118,25 +119,6 @@ async fn remove(
 
 fn is_directory(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { failure, .. } if failure.code == ErrorCode::IsDirectory)
-}
-
-/// What has the name; a link is not followed.
-async fn look(place: &RemotePath, connection: &Connection) -> Result<FileKind, Failure> {
-    let entries = match place::parent(place) {
-        Some(parent) => connection.list(&parent).await?,
-        None => Vec::new(),
-    };
-    let found = entries
-        .iter()
-        .find(|entry| Some(&entry.name[..]) == place.name());
-    match found {
-        Some(entry) => Ok(entry.attributes.kind),
-        // In the server's words.
-        None => match connection.stat(place).await {
-            Ok(attributes) => Ok(attributes.kind),
-            Err(error) => Err(error.into()),
-        },
-    }
 }
 
 /// Removes a directory with everything below it.
@@ -167,7 +149,7 @@ async fn tree(
                     .buffered(AT_ONCE);
                 while let Some((path, kind, removed)) = removals.next().await {
                     match removed {
-                        Ok(()) => tell(words, &path, kind, scene)?,
+                        Ok(()) => tell(words, &path, kind, scene).await?,
                         // Somebody was faster.
                         Err(error) if is_gone(&error) => {}
                         Err(error) => troubles.push(error),
@@ -208,7 +190,7 @@ async fn leave(
         false => connection.remove_directory(directory).await,
     };
     match removed {
-        Ok(()) => tell(words, directory, FileKind::Directory, scene)?,
+        Ok(()) => tell(words, directory, FileKind::Directory, scene).await?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
             scene.troubles.note(error.into())?;
@@ -219,23 +201,25 @@ async fn leave(
 }
 
 /// Says that something is gone, or would be.
-fn tell(
+async fn tell(
     words: &RemoveArguments,
     path: &RemotePath,
     kind: FileKind,
     scene: &mut Scene<'_>,
 ) -> Result<(), Failure> {
     if words.json {
-        return scene.output.json(&Json {
+        scene.output.json(&Json {
             path: path.into(),
             kind: show::kind(kind),
             removed: !words.dry_run,
-        });
+        })?;
+        return scene.output.pass_on().await;
     }
     let text = match (words.dry_run, words.verbose) {
         (true, _) => "would remove ",
         (false, true) => "removed ",
         (false, false) => return Ok(()),
     };
-    scene.output.name(text, &place::bytes(path), kind)
+    scene.output.name(text, &place::bytes(path), kind);
+    scene.output.pass_on().await
 }

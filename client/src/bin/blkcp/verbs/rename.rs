@@ -1,13 +1,16 @@
 //! `blkcp mv`.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 
-use blk_client::{ClientError, ErrorKind, RemotePath};
+use blk_client::{ClientError, Connection, ErrorKind, RemotePath};
 use clap::Parser;
 use serde::Serialize;
 
 use super::Scene;
 use super::connect::ConnectArguments;
+use super::look::must_be_directory;
+use super::output::is_known;
 use super::place::{self, JsonPath};
 use crate::failure::Failure;
 
@@ -74,25 +77,38 @@ pub async fn run(words: &RenameArguments, scene: &mut Scene<'_>) -> Result<(), F
             Some(name) if is_into => destination.join(name),
             _ => destination.clone(),
         };
-        let renamed = match source.path == to.path {
-            true => Err(Failure::Usage(format!("{source} and {to} are one name"))),
-            false => {
-                let renamed = connection.rename(source, &to, words.force).await;
-                renamed.map_err(|error| hint(error, words.force))
-            }
-        };
-        if words.json {
+        let renamed = rename(source, &to, words, &connection).await;
+        if words.json && is_known(&renamed) {
             scene.output.json(&Json {
                 path: source.into(),
                 to: (&to).into(),
                 renamed: renamed.is_ok(),
             })?;
+            scene.output.pass_on().await?;
         }
         if let Err(failure) = renamed {
             scene.troubles.note(failure)?;
         }
     }
     Ok(())
+}
+
+/// Gives a source its new name.
+async fn rename(
+    source: &RemotePath,
+    to: &RemotePath,
+    words: &RenameArguments,
+    connection: &Connection,
+) -> Result<(), Failure> {
+    if source.path == to.path {
+        return Err(Failure::Usage(format!("{source} and {to} are one name")));
+    }
+    // A slash at the end of the new name, which -T leaves there, says the same.
+    if source.trailing_slash || to.trailing_slash {
+        must_be_directory(source, connection).await?;
+    }
+    let renamed = connection.rename(source, to, words.force).await;
+    renamed.map_err(|error| hint(error, words.force))
 }
 
 /// What is wrong can be said before anything is done.
@@ -117,6 +133,19 @@ fn check(
             )));
         }
     }
+    one_name_each(sources, destination)
+}
+
+/// Of two sources with one name the second would replace the first, in the directory that both go into.
+fn one_name_each(sources: &[RemotePath], destination: &RemotePath) -> Result<(), Failure> {
+    let mut names = HashMap::new();
+    for source in sources {
+        if let Some(other) = names.insert(source.name(), source) {
+            return Err(Failure::Usage(format!(
+                "{other} and {source} would have one name in {destination}: nothing was renamed"
+            )));
+        }
+    }
     Ok(())
 }
 
@@ -125,5 +154,29 @@ fn hint(error: ClientError, is_forced: bool) -> Failure {
     match error.kind() {
         ErrorKind::Taken if !is_forced => Failure::InTheWay(error),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sources_of_one_name_are_refused() {
+        let check = |words: &[&str]| {
+            let words = RenameArguments::try_parse_from([&["mv"], words].concat()).unwrap();
+            let sources = place::read(&words.sources).unwrap();
+            let destination = place::read_one(&words.destination).unwrap();
+            check(&sources, &destination, &words)
+        };
+        for words in [
+            ["h:data/a/x", "h:data/b/x", "h:data/d"],
+            ["h:data/x", "h:data/x/", "h:data/d/"],
+        ] {
+            let refused = check(&words).unwrap_err();
+            assert_eq!(refused.exit_code(), 2);
+            assert!(refused.to_string().contains("one name"), "{refused}");
+        }
+        assert!(check(&["h:data/a/x", "h:data/x/y", "h:data/x"]).is_ok());
     }
 }

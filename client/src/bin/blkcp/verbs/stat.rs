@@ -50,9 +50,10 @@ pub async fn run(words: &StatArguments, scene: &mut Scene<'_>) -> Result<(), Fai
                 path: place.into(),
                 attributes: (&attributes).into(),
             })?,
-            Ok(attributes) => tell(place, &attributes, scene)?,
+            Ok(attributes) => tell(place, &attributes, scene),
             Err(failure) => scene.troubles.note(failure)?,
         }
+        scene.output.pass_on().await?;
     }
     Ok(())
 }
@@ -65,13 +66,13 @@ async fn look_up(place: &RemotePath, scene: &mut Scene<'_>) -> Result<Attributes
     Ok(attributes)
 }
 
-fn tell(place: &RemotePath, attributes: &Attributes, scene: &mut Scene<'_>) -> Result<(), Failure> {
+fn tell(place: &RemotePath, attributes: &Attributes, scene: &mut Scene<'_>) {
     let output = &mut scene.output;
-    output.name("    Name: ", &place::bytes(place), FileKind::File)?;
-    output.line(&format!("    Kind: {}", show::kind(attributes.kind)))?;
-    output.line(&format!("    Size: {}", attributes.size))?;
+    output.name("    Name: ", &place::bytes(place), FileKind::File);
+    output.line(&format!("    Kind: {}", show::kind(attributes.kind)));
+    output.line(&format!("    Size: {}", attributes.size));
     let (bits, mode) = (attributes.mode, show::mode(attributes));
-    output.line(&format!("    Mode: {bits:04o} ({mode})"))?;
+    output.line(&format!("    Mode: {bits:04o} ({mode})"));
     let time = show::instant(attributes.mtime_ns);
-    output.line(&format!("Modified: {time}"))
+    output.line(&format!("Modified: {time}"));
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use blk_client::RemotePath;
-use blk_proto::message::FileKind;
+use blk_proto::message::{Attributes, FileKind};
 use clap::{ArgAction, Parser};
 use serde::Serialize;
 
@@ -55,6 +55,14 @@ struct Sum {
 }
 
 impl Sum {
+    /// Counts what is no directory, if it is a regular file.
+    fn count(&mut self, file: &Attributes) {
+        if file.kind == FileKind::File {
+            self.bytes = self.bytes.saturating_add(file.size);
+            self.files += 1;
+        }
+    }
+
     fn add(&mut self, other: &Sum) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.files += other.files;
@@ -95,10 +103,8 @@ async fn sum_up(
                     directories: 1,
                     ..Sum::default()
                 };
-                let files = entries.iter().map(|entry| &entry.attributes);
-                for file in files.filter(|file| file.kind == FileKind::File) {
-                    sum.bytes = sum.bytes.saturating_add(file.size);
-                    sum.files += 1;
+                for entry in &entries {
+                    sum.count(&entry.attributes);
                 }
                 sums.push(sum);
             }
@@ -108,24 +114,16 @@ async fn sum_up(
                     above.add(&sum);
                 }
                 if sums.is_empty() || !words.summarize {
-                    tell(words, &directory, sum, scene)?;
+                    tell(words, &directory, sum, scene).await?;
                 }
             }
             Step::Closed(error)
                 if sums.is_empty() && is_no_directory(&error) && !place.trailing_slash =>
             {
                 let file = connection.stat(place).await?;
-                let bytes = if file.kind == FileKind::File {
-                    file.size
-                } else {
-                    0
-                };
-                let sum = Sum {
-                    bytes,
-                    files: 1,
-                    directories: 0,
-                };
-                tell(words, place, sum, scene)?;
+                let mut sum = Sum::default();
+                sum.count(&file);
+                tell(words, place, sum, scene).await?;
             }
             Step::Closed(error) => scene.troubles.note(error.into())?,
         }
@@ -133,7 +131,7 @@ async fn sum_up(
     Ok(())
 }
 
-fn tell(
+async fn tell(
     words: &UsageArguments,
     place: &RemotePath,
     sum: Sum,
@@ -141,11 +139,12 @@ fn tell(
 ) -> Result<(), Failure> {
     if words.json {
         let path = place.into();
-        return scene.output.json(&Json { path, sum });
+        scene.output.json(&Json { path, sum })?;
+    } else {
+        let size = show::size(sum.bytes, words.human_readable);
+        let name = place::bytes(place);
+        let output = &mut scene.output;
+        output.name(&format!("{size}\t"), &name, FileKind::File);
     }
-    let size = show::size(sum.bytes, words.human_readable);
-    let name = place::bytes(place);
-    scene
-        .output
-        .name(&format!("{size}\t"), &name, FileKind::File)
+    scene.output.pass_on().await
 }
