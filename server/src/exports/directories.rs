@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 /// A directory's identity: device and inode number.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 /// Told whether the directory became durable.
 type Waiting = oneshot::Sender<bool>;
 
@@ -57,13 +57,7 @@ impl MadeDirectories {
         mkdirat(parent, name, mode)?;
         // No other task of this thread has run since: none has seen the directory unregistered.
         let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let entry = Unsettled {
-            made: self.clone(),
-            identity: (stat.st_dev, stat.st_ino),
-        };
-        self.unsettled
-            .borrow_mut()
-            .insert(entry.identity, Vec::new());
+        let entry = self.register((stat.st_dev, stat.st_ino));
 
         let result = self.syncs.sync(parent.clone()).await;
         if result.is_err() {
@@ -81,24 +75,47 @@ impl MadeDirectories {
     ///
     /// EIO when the sync that it depends on failed.
     pub(super) async fn settled(&self, directory: &OwnedFd) -> io::Result<()> {
-        let settled = {
-            let mut unsettled = self.unsettled.borrow_mut();
-            if unsettled.is_empty() {
-                return Ok(());
-            }
-            let stat = fstat(directory)?;
-            let Some(waiting) = unsettled.get_mut(&(stat.st_dev, stat.st_ino)) else {
-                return Ok(());
-            };
-            let (answer, settled) = oneshot::channel();
-            waiting.push(answer);
-            settled
-        };
-        match settled.await {
-            Ok(true) => Ok(()),
-            // Not durable, or its maker is gone without a word.
-            Ok(false) | Err(_) => Err(Errno::IO.into()),
+        if self.unsettled.borrow().is_empty() {
+            return Ok(());
         }
+        let stat = fstat(directory)?;
+        match self.wait_for((stat.st_dev, stat.st_ino)) {
+            None => Ok(()),
+            Some(settled) => match settled.await {
+                Ok(true) => Ok(()),
+                // Not durable, or its maker is gone without a word.
+                Ok(false) | Err(_) => Err(Errno::IO.into()),
+            },
+        }
+    }
+
+    /// Registers a directory that gets another name: whoever finds it under that one waits until [`Unsettled::finish`] is told that the
+    /// name is durable. Waits first for whoever has registered it before. Directories below it are not registered: what is put into
+    /// those meanwhile does not wait.
+    pub(crate) async fn hold(&self, identity: Identity) -> Unsettled {
+        while let Some(settled) = self.wait_for(identity) {
+            // In whatever way that ended.
+            let _ = settled.await;
+        }
+        self.register(identity)
+    }
+
+    fn register(&self, identity: Identity) -> Unsettled {
+        let mut unsettled = self.unsettled.borrow_mut();
+        unsettled.insert(identity, Vec::new());
+        Unsettled {
+            made: self.clone(),
+            identity,
+        }
+    }
+
+    /// What to wait for, if the directory is registered.
+    fn wait_for(&self, identity: Identity) -> Option<oneshot::Receiver<bool>> {
+        let mut unsettled = self.unsettled.borrow_mut();
+        let waiting = unsettled.get_mut(&identity)?;
+        let (answer, settled) = oneshot::channel();
+        waiting.push(answer);
+        Some(settled)
     }
 
     /// Makes all earlier entries of a directory durable.
@@ -108,13 +125,14 @@ impl MadeDirectories {
 }
 
 /// A directory whose entry is not durable yet; leaving this, in whatever way, ends the waiting.
-struct Unsettled {
+pub(crate) struct Unsettled {
     made: MadeDirectories,
     identity: Identity,
 }
 
 impl Unsettled {
-    fn finish(self, durable: bool) {
+    /// Tells whoever waits whether the entry is durable.
+    pub(crate) fn finish(self, durable: bool) {
         let waiting = self.made.unsettled.borrow_mut().remove(&self.identity);
         for answer in waiting.into_iter().flatten() {
             // Who is gone does not want the answer.
@@ -126,5 +144,45 @@ impl Unsettled {
 impl Drop for Unsettled {
     fn drop(&mut self) {
         self.made.unsettled.borrow_mut().remove(&self.identity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, OFlags, openat};
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[track_caller]
+    fn waits<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) {
+        let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Pending));
+    }
+
+    #[test]
+    fn a_directory_that_gets_another_name_is_waited_for() {
+        tokio_uring::start(async {
+            let directory = openat(CWD, "/", OFlags::RDONLY, Mode::empty()).unwrap();
+            let stat = fstat(&directory).unwrap();
+            let made = MadeDirectories::default();
+            for durable in [true, false] {
+                let held = made.hold((stat.st_dev, stat.st_ino)).await;
+                let mut settled = pin!(made.settled(&directory));
+                waits(settled.as_mut());
+                let mut second = pin!(made.hold((stat.st_dev, stat.st_ino)));
+                waits(second.as_mut());
+                held.finish(durable);
+                assert_eq!(settled.await.is_ok(), durable);
+                // Dropped without a word: not durable, as far as anybody knows.
+                let second = second.await;
+                let mut settled = pin!(made.settled(&directory));
+                waits(settled.as_mut());
+                drop(second);
+                assert!(settled.await.is_err());
+                assert!(made.settled(&directory).await.is_ok());
+            }
+        });
     }
 }

@@ -6,6 +6,7 @@ use blk_datapath::files::{FileError, FileErrorKind};
 use rustix::fs::{AtFlags, FileType, RenameFlags, fstat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::directories::Identity;
 use super::remove::{Removable, is_root};
 use super::{Export, ExportPath, MadeDirectories};
 
@@ -53,6 +54,14 @@ impl Export {
 }
 
 impl Renamable {
+    /// The directory that has the old name, if it is one.
+    pub(crate) fn directory(&self) -> Option<Identity> {
+        let (directory, name) = (&self.from.directory, &self.from.name[..]);
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        is_directory.then_some((stat.st_dev, stat.st_ino))
+    }
+
     /// Renames, atomically; not yet durably. Whether it was within one directory. May take long, where a large file makes room.
     ///
     /// # Errors

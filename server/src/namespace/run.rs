@@ -200,14 +200,30 @@ impl State {
             Arc::clone(&way.to.directory),
         );
         let path = way.from.path.clone();
+        let held = match way.directory() {
+            Some(directory) => Some(self.made.hold(directory).await),
+            None => None,
+        };
         // As above, of what makes room.
-        let is_one = in_pool(RENAME, &path, move || way.rename(replace)).await?;
-        let failed = |error| FileError::new(RENAME, &path, error);
-        // The new name first: a file system that loses power in between must not have neither.
-        self.syncs.sync(to).await.map_err(failed)?;
-        if !is_one {
-            self.syncs.sync(from).await.map_err(failed)?;
+        let renamed = in_pool(RENAME, &path, move || way.rename(replace)).await;
+        let durable = async {
+            // What was not renamed is as durable as it was.
+            let Ok(is_one) = &renamed else {
+                return Ok(());
+            };
+            // The new name first: a file system that loses power in between must not have neither.
+            self.syncs.sync(to).await?;
+            if !is_one {
+                self.syncs.sync(from).await?;
+            }
+            Ok(())
+        };
+        let durable = durable.await;
+        if let Some(held) = held {
+            held.finish(durable.is_ok());
         }
+        renamed?;
+        durable.map_err(|error: io::Error| FileError::new(RENAME, &path, error))?;
         Ok(Outcome::Renamed)
     }
 
