@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blk_datapath::files::{FileError, FileStore, StoreFile, StorePlace};
@@ -33,7 +34,7 @@ pub struct SmallGet {
 type Last = RefCell<Option<(PathBuf, Arc<StorePlace>)>>;
 
 impl Connection {
-    /// Fetches small files, many at once. `told` hears of each one when it is durable here or has failed, in any order; an
+    /// Fetches small files, many at once. `open` opens the directory of a target for reading, and decides so what links may do. `told` hears of each one when it is durable here or has failed, in any order; an
     /// error that it gives back ends everything, and what is on its way then may still be stored.
     ///
     /// # Errors
@@ -42,18 +43,20 @@ impl Connection {
     pub async fn fetch_many<E: From<ClientError>>(
         &self,
         files: Vec<SmallGet>,
+        open: impl Fn(&Path) -> io::Result<OwnedFd>,
         told: impl FnMut(SmallGet, Result<SmallDone, ClientError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let store = FileStore::start();
         let (queue, told) = (RefCell::new(VecDeque::from(files)), RefCell::new(told));
         let last = Last::default();
+        let place = |path: &Path| place(&last, &open, path);
         let lane = async || {
             loop {
                 let batch = next_message(&mut queue.borrow_mut(), get_cost, same_export);
                 if batch.is_empty() {
                     return Ok(());
                 }
-                let results = self.fetch_batch(&store, &last, &batch).await;
+                let results = self.fetch_batch(&store, &place, &batch).await;
                 let mut told = told.borrow_mut();
                 for (file, result) in batch.into_iter().zip(results) {
                     told(file, result)?;
@@ -68,7 +71,7 @@ impl Connection {
     async fn fetch_batch(
         &self,
         store: &FileStore,
-        last: &Last,
+        place: &impl Fn(&Path) -> Result<Arc<StorePlace>, FileError>,
         batch: &[SmallGet],
     ) -> Vec<Result<SmallDone, ClientError>> {
         let fetched = match self.fetch(batch).await {
@@ -84,8 +87,9 @@ impl Connection {
             results.push(match fetched {
                 FetchedFile::Large(_) => Some(Ok(SmallDone::Large)),
                 FetchedFile::Failed(failure) => Some(Err(refused(&get.source, failure))),
-                FetchedFile::Whole(file) => match into_local(last, get, file) {
-                    Ok(file) => {
+                FetchedFile::Whole(file) => match place(&get.target) {
+                    Ok(place) => {
+                        let file = into_local(place, get, file);
                         waiting.push((results.len(), copied(file.bytes.len() as u64, file.crc)));
                         files.push(file);
                         None
@@ -132,35 +136,34 @@ fn same_export(one: &SmallGet, other: &SmallGet) -> bool {
 }
 
 /// The file as it is to be stored here. Its checksum is compared when it is.
-fn into_local(last: &Last, get: &SmallGet, file: SmallFile) -> Result<StoreFile, FileError> {
-    let label = get.target.as_os_str().as_bytes();
-    Ok(StoreFile {
-        place: place(last, get)?,
-        name: get
-            .target
-            .file_name()
-            .map(OsStr::as_bytes)
-            .unwrap_or_default()
-            .to_vec(),
-        label: label.to_vec(),
+fn into_local(place: Arc<StorePlace>, get: &SmallGet, file: SmallFile) -> StoreFile {
+    let name = get.target.file_name().map(OsStr::as_bytes);
+    StoreFile {
+        place,
+        name: name.unwrap_or_default().to_vec(),
+        label: get.target.as_os_str().as_bytes().to_vec(),
         mode: file.mode,
         mtime_ns: file.mtime_ns,
         crc: file.crc,
         bytes: file.bytes,
-    })
+    }
 }
 
 /// The directory that a file goes to.
-fn place(last: &Last, get: &SmallGet) -> Result<Arc<StorePlace>, FileError> {
-    let parent = parent_of(&get.target);
+fn place(
+    last: &Last,
+    open: impl Fn(&Path) -> io::Result<OwnedFd>,
+    target: &Path,
+) -> Result<Arc<StorePlace>, FileError> {
+    let parent = parent_of(target);
     let mut last = last.borrow_mut();
     if let Some((_, place)) = last.as_ref().filter(|(path, _)| *path == parent) {
         return Ok(Arc::clone(place));
     }
-    let opened = File::open(&parent)
+    let opened = open(&parent)
         .map_err(|error| FileError::new("open", parent.as_os_str().as_bytes(), error))?;
     let place = Arc::new(StorePlace {
-        directory: Arc::new(opened.into()),
+        directory: Arc::new(opened),
         staging: None,
     });
     *last = Some((parent, Arc::clone(&place)));

@@ -1,5 +1,7 @@
 //! Carries a plan out: what is in the way goes, directories, then many files at once, links, and in the end what is to go.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -10,7 +12,8 @@ use blk_datapath::files::FileErrorKind;
 use blk_proto::message::ErrorCode;
 
 use crate::arguments::Arguments;
-use crate::directories::{Directories, open, parent_of, set_attributes};
+use crate::destination::Destination;
+use crate::directories::{Directories, parent_of, set_attributes};
 use crate::failure::Failure;
 use crate::lanes::at_once;
 use crate::links;
@@ -68,15 +71,17 @@ impl Done {
 /// Directories that are made at the same time at most: enough that they share their syncs.
 const AT_ONCE: u32 = 32;
 
+/// How many directories a path is below its export.
+fn depth(path: &RemotePath) -> usize {
+    path.path.iter().filter(|&&byte| byte == b'/').count()
+}
+
 /// Makes the directories of a put: those of one depth side by side, after those that they lie in.
 async fn make_directories(
     connection: &Connection,
     directories: Vec<Item<PathBuf, RemotePath>>,
 ) -> Result<(), Failure> {
-    let depth = |directory: &Item<PathBuf, RemotePath>| {
-        let path = &directory.target.path;
-        path.iter().filter(|&&byte| byte == b'/').count()
-    };
+    let depth = |directory: &Item<PathBuf, RemotePath>| depth(&directory.target);
     let mut sorted = directories;
     sorted.sort_by_key(depth);
     for level in sorted.chunk_by(|one, other| depth(one) == depth(other)) {
@@ -87,6 +92,29 @@ async fn make_directories(
                 // Its owner must be able to fill it.
                 let mode = directory.mode | 0o700;
                 Ok(connection.make_directory(&directory.target, mode).await?)
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Sets modes and times at the other end: those of one depth side by side, the deepest first, because a directory without permissions
+/// hides what is below it.
+async fn set_attributes_there(
+    connection: &Connection,
+    attributions: Vec<Attribution<RemotePath>>,
+) -> Result<(), Failure> {
+    let depth = |of: &Attribution<RemotePath>| depth(&of.target);
+    let mut sorted = attributions;
+    sorted.sort_by_key(|of| Reverse(depth(of)));
+    for level in sorted.chunk_by(|one, other| depth(one) == depth(other)) {
+        at_once(
+            AT_ONCE,
+            level.iter().collect(),
+            async |of: &Attribution<_>| {
+                let set = connection.set_attributes(&of.target, of.mode, of.mtime_ns);
+                Ok(set.await?)
             },
         )
         .await?;
@@ -113,15 +141,7 @@ pub async fn put_all(
         done.sums = put_files(connection, plan.files, &bar, arguments).await?;
         done.links = links::put(connection, plan.links).await?;
         done.deleted += removal::remove_there(connection, plan.extras).await?;
-        at_once(
-            AT_ONCE,
-            plan.attributions,
-            async |of: Attribution<RemotePath>| {
-                let set = connection.set_attributes(&of.target, of.mode, of.mtime_ns);
-                Ok(set.await?)
-            },
-        )
-        .await?;
+        set_attributes_there(connection, plan.attributions).await?;
         if arguments.tree.remove_source_files {
             let told = &mut done.skipped;
             done.sources_removed = removal::remove_originals_here(&plan.originals, told);
@@ -163,28 +183,31 @@ async fn put_files(
 pub async fn get_all(
     connection: &Connection,
     plan: GetPlan,
+    destination: &Path,
     arguments: &Arguments,
 ) -> Result<Done, Failure> {
     let bar = Bar::new(plan.bytes(), plan.files.len() as u64, arguments.telling());
+    let destination = &Destination::new(destination);
     let work = async {
         let mut done = Done {
-            deleted: removal::remove_here(&plan.obstacles).await?,
+            deleted: removal::remove_here(destination, &plan.obstacles).await?,
             unchanged: plan.unchanged,
             passed_over: plan.passed_over,
             skipped: plan.skipped,
             ..Done::default()
         };
-        let mut made = Directories::default();
+        let mut made = Directories::below(destination);
         for directory in &plan.directories {
             made.make_copy(&directory.target, directory.mode)?;
         }
         made.sync().await?;
-        done.sums = get_files(connection, plan.files, &bar, arguments).await?;
-        done.links = links::get(plan.links).await?;
-        done.deleted += removal::remove_here(&plan.extras).await?;
-        made.set_modes().await?;
+        done.sums = get_files(connection, destination, plan.files, &bar, arguments).await?;
+        done.links = links::get(destination, plan.links).await?;
+        done.deleted += removal::remove_here(destination, &plan.extras).await?;
+        let timed: HashSet<&Path> = plan.attributions.iter().map(|of| &*of.target).collect();
+        made.set_modes(|path| timed.contains(path)).await?;
         for of in &plan.attributions {
-            set_attributes(&of.target, of.mode, of.mtime_ns).await?;
+            set_attributes(destination, &of.target, of.mode, of.mtime_ns).await?;
         }
         if arguments.tree.remove_source_files {
             let told = &mut done.skipped;
@@ -198,13 +221,14 @@ pub async fn get_all(
 
 async fn get_files(
     connection: &Connection,
+    destination: &Destination,
     files: Vec<ToGet>,
     bar: &Bar,
     arguments: &Arguments,
 ) -> Result<Sums, Failure> {
     let (small, large) = small::divide(files);
     let get = async |file: ToGet| {
-        let (directory, name) = local_target(&file.target).await?;
+        let (directory, name) = local_target(destination, &file.target).await?;
         let copied = connection
             .get(&file.source, directory, &name, bar.counter())
             .await
@@ -214,7 +238,7 @@ async fn get_files(
     };
     let (large, (small, others)) = tokio::try_join!(
         at_once(arguments.parallel, large, &get),
-        small::get(connection, small, bar)
+        small::get(connection, destination, small, bar)
     )?;
     let others = at_once(arguments.parallel, others, &get).await?;
     Ok(small.with(&large).with(&others))
@@ -273,14 +297,17 @@ pub fn into_directory(error: ClientError, target: &str) -> Failure {
 }
 
 /// The directory, made if it is missing, and the name in it.
-async fn local_target(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
+async fn local_target(
+    destination: &Destination,
+    path: &Path,
+) -> Result<(OwnedFd, OsString), Failure> {
     let name = path
         .file_name()
         .ok_or_else(|| Failure::Name(path.display().to_string()))?
         .to_owned();
     let parent = parent_of(path);
-    let mut made = Directories::default();
+    let mut made = Directories::below(destination);
     made.make(parent)?;
     made.sync().await?;
-    Ok((open(parent)?.into(), name))
+    Ok((destination.open_directory(parent)?, name))
 }

@@ -154,7 +154,7 @@ async fn carry_out(
             let roots = roots_get(connection, sources, *into, selection).await?;
             let plan = get_plan(connection, roots, destination, arguments, selection).await?;
             match announce(&plan, arguments)? {
-                true => get_all(connection, plan, arguments).await?,
+                true => get_all(connection, plan, destination, arguments).await?,
                 false => Done::of_plan(plan),
             }
         }
@@ -171,7 +171,7 @@ async fn put_plan(
 ) -> Result<PutPlan, Failure> {
     let options = &arguments.tree;
     let mut there = There::default();
-    if options.asks_target() {
+    if options.asks_target() || needs_directories(&tree) {
         let (filter, all) = (selection.filter, options.delete);
         there = look_remote(connection, destination, &tree, filter, all).await?;
         links::read_targets(connection, destination, &tree, &mut there).await?;
@@ -197,12 +197,18 @@ async fn get_plan(
     if selection.links {
         links::read_sources(connection, &mut tree).await?;
     }
-    let there = match options.asks_target() {
+    let there = match options.asks_target() || needs_directories(&tree) {
         true => look_local(destination, &tree, selection.filter, options.delete)?,
         false => There::default(),
     };
     let rules = options.rules(Way::Received);
     Ok(compare(tree, &there, &destination.to_owned(), &rules))
+}
+
+/// Whether something is copied that is, or is in, a directory below the destination.
+fn needs_directories<S>(tree: &Tree<S>) -> bool {
+    tree.iter()
+        .any(|found| found.attributes.kind == FileKind::Directory || found.name.contains(&b'/'))
 }
 
 /// Says what is to be done, where that is asked for; whether it is to be done.

@@ -62,6 +62,9 @@ pub enum Failure {
         /// The target as it was written.
         target: String,
     },
+    /// A destination at the other end that is to be a directory.
+    #[error("{0} is a symbolic link: to copy into the directory that it leads to, write {0}/")]
+    LinkedDestination(String),
     /// A name that a local path cannot have.
     #[error("{0:?} cannot be a file name here")]
     Name(String),
@@ -174,6 +177,7 @@ impl Failure {
             Self::Directory(_)
             | Self::IntoDirectory { .. }
             | Self::IsDirectory(_)
+            | Self::LinkedDestination(_)
             | Self::NoDirectory(_) => 7,
             Self::NoParent(_) => 5,
             Self::Taken(_) => 14,

@@ -9,7 +9,8 @@ use blk_client::{ClientError, Connection, RemotePath};
 use blk_datapath::files::{self, sync_directory};
 use blk_proto::message::FileKind;
 
-use crate::directories::{Directories, open, parent_of};
+use crate::destination::Destination;
+use crate::directories::{Directories, parent_of};
 use crate::failure::Failure;
 use crate::lanes::at_once;
 use crate::plan::{There, Tree};
@@ -29,8 +30,11 @@ pub async fn put(
 }
 
 /// Makes links here.
-pub async fn get(links: Vec<(PathBuf, Vec<u8>)>) -> Result<u64, Failure> {
-    let mut made = Directories::default();
+pub async fn get(
+    destination: &Destination,
+    links: Vec<(PathBuf, Vec<u8>)>,
+) -> Result<u64, Failure> {
+    let mut made = Directories::below(destination);
     for (path, _) in &links {
         made.make(parent_of(path))?;
     }
@@ -42,7 +46,7 @@ pub async fn get(links: Vec<(PathBuf, Vec<u8>)>) -> Result<u64, Failure> {
         let directory = match &last {
             Some((known, directory)) if known == parent => Arc::clone(directory),
             _ => {
-                let opened: Arc<OwnedFd> = Arc::new(open(parent)?.into());
+                let opened: Arc<OwnedFd> = Arc::new(destination.open_directory(parent)?);
                 if let Some((before, done)) = last.take() {
                     sync(&done, &before).await?;
                 }
@@ -94,7 +98,7 @@ pub async fn read_targets(
 ) -> Result<(), Failure> {
     let is_link = |name: &[u8]| {
         let seen = there.get(name);
-        seen.is_some_and(|seen| seen.attributes.kind == FileKind::Symlink)
+        seen.is_some_and(|seen| seen.attributes.kind == FileKind::Symlink && seen.link.is_none())
     };
     let names = tree
         .iter()
@@ -128,13 +132,15 @@ mod tests {
         fs::write(at("old"), b"file").unwrap();
         let links = [("a/x", "1"), ("a/y", "2"), ("b/c/z", "3"), ("old", "4")];
         let wanted = links.map(|(path, target)| (at(path), target.as_bytes().to_vec()));
-        let made = tokio_uring::start(get(wanted.to_vec())).unwrap();
+        let destination = Destination::new(place.path());
+        let made = tokio_uring::start(get(&destination, wanted.to_vec())).unwrap();
         assert_eq!(made, 4);
         for (path, target) in links {
             assert_eq!(fs::read_link(at(path)).unwrap(), Path::new(target));
         }
         fs::create_dir(at("d")).unwrap();
-        let refused = tokio_uring::start(get(vec![(at("d"), b"x".to_vec())])).unwrap_err();
+        let refused = tokio_uring::start(get(&destination, vec![(at("d"), b"x".to_vec())]));
+        let refused = refused.unwrap_err();
         assert_eq!(refused.exit_code(), 7, "{refused}");
     }
 }

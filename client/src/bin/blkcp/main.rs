@@ -3,6 +3,7 @@
 mod arguments;
 mod carry;
 mod copy;
+mod destination;
 mod direction;
 mod directories;
 mod dump;

@@ -1,27 +1,37 @@
 //! What goes: at the target what the source does not have, at the source what has been copied.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
 use blk_client::{ClientError, Connection, ErrorKind, RemotePath};
+use blk_datapath::files::attributes_of;
 use blk_proto::message::FileKind;
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, open, unlinkat};
+use rustix::io::retry_on_intr;
 
+use crate::destination::Destination;
 use crate::directories::Directories;
 use crate::failure::Failure;
 use crate::lanes::at_once;
-use crate::plan::{Original, Place, is_unchanged, look};
+use crate::plan::{Original, Place, Version, is_unchanged};
 
 /// Requests under way at once: those in one directory share their syncs.
 const AT_ONCE: u32 = 32;
 
 /// Removes names here, what is in a directory before the directory; how many. What has gone by itself counts too.
-pub async fn remove_here(names: &[(PathBuf, FileKind)]) -> Result<u64, Failure> {
-    let mut changed = Directories::default();
+pub async fn remove_here(
+    destination: &Destination,
+    names: &[(PathBuf, FileKind)],
+) -> Result<u64, Failure> {
+    let mut changed = Directories::below(destination);
     for (path, kind) in names {
-        let removed = match kind {
-            FileKind::Directory => std::fs::remove_dir(path),
-            _ => std::fs::remove_file(path),
+        let flags = match kind {
+            FileKind::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
         };
+        let entry = destination.entry(path);
+        let removed = entry.and_then(|(parent, name)| Ok(unlinkat(parent, name, flags)?));
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Failure::local("remove", path)(error));
@@ -36,26 +46,41 @@ pub async fn remove_here(names: &[(PathBuf, FileKind)]) -> Result<u64, Failure> 
 /// Removes copied sources here that are what they were when they were looked at; how many. The others are told.
 pub fn remove_originals_here(originals: &[Original<PathBuf>], told: &mut Vec<String>) -> u64 {
     let mut removed = 0;
+    // Names of one file: that one of them has gone has changed the file.
+    let mut known = HashMap::new();
     for original in originals {
-        let path = &original.place;
-        let result = match look(path) {
-            Ok((now, version)) => {
-                let same = now.size == original.attributes.size
-                    && now.mtime_ns == original.attributes.mtime_ns
-                    && Some(version) == original.version;
-                match same {
-                    true => std::fs::remove_file(path).map_err(|error| error.to_string()),
-                    false => Err(CHANGED.to_owned()),
-                }
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        match result {
-            Ok(()) => removed += 1,
-            Err(why) => told.push(stays(original, &why)),
+        match remove_original_here(original, &mut known) {
+            Ok(true) => removed += 1,
+            Ok(false) => told.push(stays(original, CHANGED)),
+            Err(error) => told.push(stays(original, &error.to_string())),
         }
     }
     removed
+}
+
+/// Whether it was removed: else it has changed. `known` has what the files with several names were when the last of them went.
+fn remove_original_here(
+    original: &Original<PathBuf>,
+    known: &mut HashMap<(u64, u64), Version>,
+) -> io::Result<bool> {
+    let path = &original.place;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = retry_on_intr(|| open(path, flags, Mode::empty()))?;
+    let found = fstat(&held)?;
+    let (now, version) = (attributes_of(&found), Version::of(&found));
+    let expected = known.get(&version.file()).copied().or(original.version);
+    let same = now.size == original.attributes.size
+        && now.mtime_ns == original.attributes.mtime_ns
+        && original.version.map(|before| before.file()) == Some(version.file())
+        && Some(version) == expected;
+    if !same {
+        return Ok(false);
+    }
+    std::fs::remove_file(path)?;
+    if found.st_nlink > 1 {
+        known.insert(version.file(), Version::of(&fstat(&held)?));
+    }
+    Ok(true)
 }
 
 const CHANGED: &str = "it has changed since it was looked at";
@@ -133,6 +158,7 @@ fn gone(removed: Result<(), ClientError>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::look;
     use std::fs;
 
     #[test]
@@ -150,11 +176,41 @@ mod tests {
             (at("d/e"), FileKind::Directory),
             (at("d"), FileKind::Directory),
         ];
-        assert_eq!(tokio_uring::start(remove_here(&names)).unwrap(), 5);
+        let destination = Destination::new(place.path());
+        let remove = |names: &[_]| tokio_uring::start(remove_here(&destination, names));
+        assert_eq!(remove(&names).unwrap(), 5);
         assert!(at("kept").exists() && !at("d").exists());
         fs::create_dir_all(at("full/x")).unwrap();
-        let full = [(at("full"), FileKind::Directory)];
-        assert!(tokio_uring::start(remove_here(&full)).is_err());
+        assert!(remove(&[(at("full"), FileKind::Directory)]).is_err());
+        std::os::unix::fs::symlink("full", at("through")).unwrap();
+        assert!(remove(&[(at("through/x"), FileKind::Directory)]).is_err());
+        assert!(at("full/x").exists());
+    }
+
+    #[test]
+    fn all_names_of_a_file_go() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        for file in ["one", "changed"] {
+            fs::write(at(file), b"x").unwrap();
+            fs::hard_link(at(file), at(&format!("{file} more"))).unwrap();
+        }
+        let original = |name: &str| {
+            let (attributes, version) = look(&at(name)).unwrap();
+            Original {
+                place: at(name),
+                attributes,
+                version: Some(version),
+            }
+        };
+        let names = ["one", "one more", "changed", "changed more"];
+        let originals = names.map(original);
+        fs::write(at("changed"), b"longer").unwrap();
+        let mut told = Vec::new();
+        assert_eq!(remove_originals_here(&originals, &mut told), 2);
+        assert!(!at("one").exists() && !at("one more").exists());
+        assert!(at("changed").exists() && at("changed more").exists());
+        assert_eq!(told.len(), 2, "{told:?}");
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use blk_client::{ClientError, Connection, RemotePath, SMALL_MAX, SmallDone, SmallGet, SmallPut};
+use rustix::fs::OFlags;
 
 use crate::carry::{Sums, into_directory};
+use crate::destination::Destination;
 use crate::directories::{Directories, parent_of};
 use crate::failure::Failure;
 use crate::plan::Item;
@@ -71,6 +73,7 @@ pub async fn put(
 /// Fetches small files; those that turn out not to be small come back.
 pub async fn get(
     connection: &Connection,
+    destination: &Destination,
     files: Vec<ToGet>,
     bar: &Bar,
 ) -> Result<(Sums, Vec<ToGet>), Failure> {
@@ -78,7 +81,7 @@ pub async fn get(
     if files.is_empty() {
         return Ok((sums, others));
     }
-    make_parents(&files).await?;
+    make_parents(destination, &files).await?;
     let pack = |file: ToGet| SmallGet {
         source: file.source,
         target: file.target,
@@ -101,14 +104,15 @@ pub async fn get(
         }
         Ok::<_, Failure>(())
     };
-    connection.fetch_many(files, told).await?;
+    let open = |path: &Path| destination.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
+    connection.fetch_many(files, open, told).await?;
     Ok((sums, others))
 }
 
 /// Makes the directories that the files go to, durably.
-async fn make_parents(files: &[ToGet]) -> Result<(), Failure> {
+async fn make_parents(destination: &Destination, files: &[ToGet]) -> Result<(), Failure> {
     let parents: BTreeSet<&Path> = files.iter().map(|file| parent_of(&file.target)).collect();
-    let mut made = Directories::default();
+    let mut made = Directories::below(destination);
     for parent in parents {
         made.make(parent)?;
     }

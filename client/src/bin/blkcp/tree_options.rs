@@ -40,7 +40,7 @@ pub struct TreeOptions {
     /// Print a line on standard output for each change, before it is made, in the form of rsync's
     #[arg(short, long)]
     pub itemize_changes: bool,
-    /// Remove files and links at the source when the target has them durably, unless they have changed since they were looked at
+    /// Remove the files and links at the source that were copied, when all copies are durable, unless they have changed since they were looked at; what the target had already stays
     #[arg(long)]
     pub remove_source_files: bool,
     /// Remove what the source does not have from the directories that are copied, at the end; with -r. What filters exclude stays
@@ -128,7 +128,7 @@ impl TreeOptions {
         }
     }
 
-    /// Whether it matters what the target has.
+    /// Whether it matters what the target has; for directories it always does: a link must not be in the place of one.
     pub fn asks_target(&self) -> bool {
         !self.ignore_times
             || self.existing
@@ -138,6 +138,7 @@ impl TreeOptions {
             || self.itemize_changes
             || self.delete
             || self.archive
+            || self.remove_source_files
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::spawn_blocking;
 
-use crate::directories::open;
 use crate::failure::Failure;
 
 /// Random bytes, so that nothing on the way can make less of them; some, again and again.
@@ -64,7 +63,10 @@ impl Scratch {
 
     /// Where it comes to.
     pub fn open(&self) -> Result<OwnedFd, Failure> {
-        Ok(open(&self.directory)?.into())
+        let opened = File::open(&self.directory);
+        Ok(opened
+            .map_err(Failure::local("open", &self.directory))?
+            .into())
     }
 }
 

@@ -6,7 +6,7 @@ use blk_proto::message::{Attributes, FileKind};
 
 use super::itemize::Way;
 use super::there::Seen;
-use super::{Change, Found, Item, Place, There, Tree, Version, parent};
+use super::{Change, Found, Item, Place, There, Tree, Version, ancestors, parent};
 
 /// What decides, besides source and target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Attribution<To> {
     pub mtime_ns: i64,
 }
 
-/// A source of which the target has a copy in the end.
+/// A source of which this run makes a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original<From> {
     /// Where it is.
@@ -78,7 +78,8 @@ pub struct Plan<From, To> {
     pub links: Vec<(To, Vec<u8>)>,
     /// Modes and times to set when everything else is done, what is in a directory before the directory.
     pub attributions: Vec<Attribution<To>>,
-    /// To remove first: what is in the way of something of another kind. Directories come after what is in them.
+    /// To remove first: what is in the way of something of another kind; a link in the place of a directory always, the rest only where
+    /// things may be removed. Directories come after what is in them.
     pub obstacles: Vec<(To, FileKind)>,
     /// To remove at the end: what the source does not have.
     pub extras: Vec<(To, FileKind)>,
@@ -138,13 +139,12 @@ pub fn compare<From: Place, To: Place>(
         plan: Plan::default(),
         making: HashSet::new(),
         touched: HashSet::new(),
+        left: HashSet::new(),
     };
     for found in &tree {
         comparison.decide(found);
     }
-    if rules.delete {
-        comparison.remove(&tree);
-    }
+    comparison.remove(&tree);
     if rules.attributes {
         comparison.attribute(&tree);
     }
@@ -157,12 +157,14 @@ pub fn compare<From: Place, To: Place>(
 pub(super) struct Comparison<'a, From, To> {
     pub(super) there: &'a There,
     pub(super) base: &'a To,
-    rules: &'a Rules,
+    pub(super) rules: &'a Rules,
     pub(super) plan: Plan<From, To>,
     /// What is made or replaced.
     pub(super) making: HashSet<Vec<u8>>,
     /// Directories in which something is made, replaced or removed, which changes their times.
     pub(super) touched: HashSet<Vec<u8>>,
+    /// Directories of the source that are links at the target, and that the options leave so; nothing is copied into them.
+    pub(super) left: HashSet<Vec<u8>>,
 }
 
 /// What becomes of a file or link.
@@ -175,9 +177,15 @@ enum Verdict {
     PassOver,
 }
 
-impl<From: Place, To: Place> Comparison<'_, From, To> {
+impl<'a, From: Place, To: Place> Comparison<'a, From, To> {
     fn decide(&mut self, found: &Found<From>) {
-        let seen = self.there.get(&found.name);
+        let seen = self.seen(&found.name);
+        if ancestors(&found.name).any(|up| self.left.contains(up)) {
+            if found.attributes.kind != FileKind::Directory {
+                self.plan.passed_over.add(&found.attributes);
+            }
+            return;
+        }
         match found.attributes.kind {
             FileKind::Directory => self.directory(found, seen),
             FileKind::File => self.file(found, seen),
@@ -190,9 +198,23 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
         }
     }
 
+    /// What has a name at the target. Nothing is there below what is no directory: a link there leads to something else.
+    fn seen(&self, name: &[u8]) -> Option<&'a Seen> {
+        let hides = |up: &Seen| up.attributes.kind != FileKind::Directory;
+        match ancestors(name).any(|up| self.there.get(up).is_some_and(hides)) {
+            true => None,
+            false => self.there.get(name),
+        }
+    }
+
     fn directory(&mut self, found: &Found<From>, seen: Option<&Seen>) {
-        let is_there = seen.is_some_and(|seen| seen.attributes.kind == FileKind::Directory);
-        if is_there || (seen.is_none() && self.rules.existing) {
+        let is = |kind| seen.is_some_and(|seen| seen.attributes.kind == kind);
+        if is(FileKind::Directory) || (seen.is_none() && self.rules.existing) {
+            return;
+        }
+        let leaves = self.rules.existing || self.rules.ignore_existing;
+        if is(FileKind::Symlink) && leaves {
+            self.left.insert(found.name.clone());
             return;
         }
         self.plan.directories.push(self.item(found));
@@ -204,7 +226,6 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
             Verdict::PassOver => self.plan.passed_over.add(&found.attributes),
             Verdict::Unchanged => {
                 self.plan.unchanged.add(&found.attributes);
-                self.original(found);
                 let before = seen.map(|seen| seen.attributes);
                 if let Some(before) = before.filter(|_| self.rules.attributes) {
                     self.correct(found, &before);
@@ -214,7 +235,9 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
                 self.plan.files.push(self.item(found));
                 let same_kind = seen.filter(|seen| seen.attributes.kind == FileKind::File);
                 self.made(found, same_kind.map(|seen| &seen.attributes));
-                self.original(found);
+                if !seen.is_some_and(|seen| looks_same(&found.attributes, &seen.attributes)) {
+                    self.original(found);
+                }
             }
         }
     }
@@ -244,29 +267,21 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
             self.plan.passed_over.add(&found.attributes);
             return;
         }
-        self.original(found);
         if was_link.is_some_and(|seen| seen.link.as_ref() == Some(link)) {
             self.plan.unchanged.add(&found.attributes);
             return;
         }
         let target = self.base.below(&found.name);
         self.plan.links.push((target, link.clone()));
+        self.original(found);
         self.made(found, was_link.map(|seen| &seen.attributes));
     }
 
     /// Notes that something is made or replaced.
     fn made(&mut self, found: &Found<From>, before: Option<&Attributes>) {
-        let last;
-        let shown = match found.attributes.kind {
-            FileKind::Directory => found.name.as_slice(),
-            _ if found.name.is_empty() => {
-                last = found.place.last();
-                last.as_slice()
-            }
-            _ => found.name.as_slice(),
-        };
         let link = found.link.as_deref();
-        let change = Change::made(self.rules.way, shown, &found.attributes, before, link);
+        let shown = shown(found);
+        let change = Change::made(self.rules.way, &shown, &found.attributes, before, link);
         self.plan.changes.push(change);
         self.making.insert(found.name.clone());
         if let Some(parent) = parent(&found.name) {
@@ -274,6 +289,8 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
         }
     }
 
+    /// Notes that it may be removed in the end. Never for what the target had already: that may be the source itself, by another way, and
+    /// nothing that is sent tells.
     fn original(&mut self, found: &Found<From>) {
         self.plan.originals.push(Original {
             place: found.place.clone(),
@@ -287,7 +304,7 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
         let now = &found.attributes;
         let differs = (now.mode ^ before.mode) & 0o777 != 0 || now.mtime_ns != before.mtime_ns;
         if differs {
-            let change = Change::attributes(&found.name, now, before);
+            let change = Change::attributes(&shown(found), now, before);
             self.plan.changes.push(change);
             self.set(found);
         }
@@ -309,7 +326,7 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
             if !is_directory || !self.base.below(&found.name).has_attributes() {
                 continue;
             }
-            let seen = self.there.get(&found.name).map(|seen| seen.attributes);
+            let seen = self.seen(&found.name).map(|seen| seen.attributes);
             let sets = match seen.filter(|seen| seen.kind == FileKind::Directory) {
                 Some(before) => !self.correct(found, &before) && self.touched.contains(&found.name),
                 None => self.making.contains(&found.name),
@@ -330,14 +347,27 @@ impl<From: Place, To: Place> Comparison<'_, From, To> {
     }
 }
 
+/// The name for people: a file that takes the destination's name is known by its own.
+fn shown<S: Place>(found: &Found<S>) -> Vec<u8> {
+    match found.attributes.kind {
+        FileKind::Directory => found.name.clone(),
+        _ if found.name.is_empty() => found.place.last(),
+        _ => found.name.clone(),
+    }
+}
+
 /// Whether a file at the target is taken for a copy of the source. Times that no number of nanoseconds can tell are never the same:
 /// files of different times would look alike.
 fn is_same(source: &Attributes, target: &Attributes) -> bool {
     let told = !matches!(source.mtime_ns, i64::MIN | i64::MAX);
+    told && looks_same(source, target)
+}
+
+/// Whether a file at the target could be a copy of the source, or the source itself.
+fn looks_same(source: &Attributes, target: &Attributes) -> bool {
     target.kind == FileKind::File
         && source.size == target.size
         && source.mtime_ns == target.mtime_ns
-        && told
 }
 
 #[cfg(test)]

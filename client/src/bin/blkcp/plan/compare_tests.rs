@@ -286,3 +286,162 @@ fn directories_get_their_times_when_all_is_in_them() {
     assert_eq!(lines, expected);
     assert!(plan(&source, &has, RULES).attributions.is_empty());
 }
+
+fn names(of: &[(PathBuf, FileKind)]) -> Vec<String> {
+    targets(of, |(target, _)| target)
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_goes_whatever_the_options() {
+    let source = tree(&[
+        ("x", Directory, 0, 1),
+        ("x/deep", Directory, 0, 1),
+        ("x/deep/f", File, 3, 5),
+        // Its directory is not copied, as a filter can leave it.
+        ("named/f", File, 3, 5),
+    ]);
+    // What a look through the links would see.
+    let has = there(&[
+        ("x", Symlink, 4, 1),
+        ("x/deep", Directory, 0, 1),
+        ("x/deep/f", File, 3, 5),
+        ("named", Symlink, 4, 1),
+        ("named/f", File, 3, 5),
+    ]);
+    for (delete, update, ignore_times) in [
+        (false, false, false),
+        (true, false, false),
+        (false, true, false),
+        (false, false, true),
+    ] {
+        let rules = Rules {
+            delete,
+            update,
+            ignore_times,
+            ..RULES
+        };
+        let decided = plan(&source, &has, rules);
+        assert_eq!(names(&decided.obstacles), ["x", "named"]);
+        assert_eq!(decided.extras, []);
+        assert_eq!(files(&decided), ["named/f", "x/deep/f"]);
+        assert_eq!((decided.directories.len(), decided.unchanged.files), (2, 0));
+    }
+}
+
+#[test]
+fn options_that_leave_what_is_there_leave_links_and_nothing_goes_through() {
+    let source = tree(&[
+        ("x", Directory, 0, 1),
+        ("x/deep", Directory, 0, 1),
+        ("x/deep/f", File, 3, 5),
+        ("y", File, 3, 5),
+    ]);
+    let has = there(&[("x", Symlink, 4, 1)]);
+    let ignore_existing = Rules {
+        ignore_existing: true,
+        attributes: true,
+        delete: true,
+        ..RULES
+    };
+    let existing = Rules {
+        existing: true,
+        ..ignore_existing
+    };
+    for (rules, copied) in [(ignore_existing, 1), (existing, 0)] {
+        let decided = plan(&source, &has, rules);
+        assert_eq!((decided.files.len(), decided.deletions()), (copied, 0));
+        assert!(decided.directories.is_empty() && decided.attributions.is_empty());
+        assert_eq!(decided.passed_over.files, 2 - copied as u64);
+    }
+}
+
+#[test]
+fn a_directory_whose_source_is_none_keeps_what_is_in_it() {
+    let source = tree(&[
+        ("", Directory, 0, 1),
+        ("socket", Other, 0, 1),
+        ("link", Symlink, 2, 1),
+        ("file", File, 1, 1),
+        ("d", Directory, 0, 1),
+    ]);
+    let has = there(&[
+        ("", Directory, 0, 1),
+        ("socket", Directory, 0, 1),
+        ("socket/f", File, 1, 1),
+        ("link", Directory, 0, 1),
+        ("link/deep", Directory, 0, 1),
+        ("link/deep/f", File, 1, 1),
+        ("file", Directory, 0, 1),
+        ("file/f", File, 1, 1),
+        ("d", Directory, 0, 1),
+        ("d/old", File, 1, 1),
+    ]);
+    let skipping = Rules {
+        delete: true,
+        ignore_existing: true,
+        ..RULES
+    };
+    let decided = plan(&source, &has, skipping);
+    assert_eq!(decided.obstacles, []);
+    assert_eq!(names(&decided.extras), ["d/old"]);
+    // What is copied takes the place of the directory, with all in it.
+    let copying = Rules {
+        delete: true,
+        links: true,
+        ..RULES
+    };
+    let decided = plan(&source, &has, copying);
+    let expected = ["link/deep/f", "link/deep", "link", "file/f", "file"];
+    assert_eq!(names(&decided.obstacles), expected);
+    assert_eq!(names(&decided.extras), ["d/old"]);
+}
+
+#[test]
+fn only_what_is_copied_may_go_at_the_source() {
+    let source = tree(&[
+        ("beyond", File, 3, i64::MAX),
+        ("changed", File, 3, 5),
+        ("link", Symlink, 2, 1),
+        ("new", File, 3, 5),
+        ("new link", Symlink, 2, 1),
+        ("same", File, 3, 5),
+    ]);
+    let mut has = there(&[
+        ("beyond", File, 3, i64::MAX),
+        ("changed", File, 4, 5),
+        ("link", Symlink, 2, 1),
+        ("same", File, 3, 5),
+    ]);
+    has.set_link(b"link", b"to".to_vec());
+    for ignore_times in [false, true] {
+        let rules = Rules {
+            ignore_times,
+            links: true,
+            ..RULES
+        };
+        let decided = plan(&source, &has, rules);
+        let places = decided.originals.iter().map(|original| &original.place);
+        let removed: Vec<_> = places.map(|place| place.file_name().unwrap()).collect();
+        assert_eq!(removed, ["changed", "new", "new link"]);
+    }
+}
+
+#[test]
+fn a_single_file_is_known_by_its_own_name() {
+    let source = vec![Found {
+        name: Vec::new(),
+        ..tree(&[("x", File, 1, 1)]).remove(0)
+    }];
+    let mut has = There::default();
+    let mode = Attributes {
+        mode: 0o600,
+        ..of(File, 1, 1)
+    };
+    has.add(Vec::new(), mode);
+    let rules = Rules {
+        attributes: true,
+        ..RULES
+    };
+    let decided = plan(&source, &has, rules);
+    assert_eq!(decided.changes[0].to_string(), ".f...p..... x");
+}

@@ -9,9 +9,9 @@ use blk_datapath::files::{attributes_of, is_hidden_name};
 use blk_proto::message::{Attributes, FileKind};
 use rustix::fs::{Stat, lstat, stat};
 
-use super::{Found, Place, Selection, There, Tree, join, merged};
+use super::{Found, Place, Selection, Tree, join, merged};
 use crate::failure::Failure;
-use crate::filter::{FilesFrom, Filter};
+use crate::filter::FilesFrom;
 
 /// What tells, beside size and time of modification, whether a file has been changed or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,20 @@ pub struct Version {
 }
 
 impl Version {
+    /// Of what was found.
     // Types of the fields differ between architectures.
     #[allow(clippy::unnecessary_cast)]
-    fn of(stat: &Stat) -> Self {
+    pub fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// What is the same for all names of a file: its device and inode.
+    pub fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 }
 
@@ -82,6 +88,10 @@ fn scan(
         return Ok(());
     }
     for component in names_in(&path)? {
+        // The other end keeps these names for what is not complete, and takes none.
+        if is_hidden_name(&component) {
+            continue;
+        }
         let place = path.join(OsStr::from_bytes(&component));
         // Below the words on the command line, symbolic links are not followed: they may lead anywhere, or round.
         let below = find(place, join(&name, &component), selection.links)?;
@@ -145,88 +155,10 @@ fn names_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(names)
 }
 
-/// What a target here has of a tree; with `all`, everything in the directories that are copied, as far as the filter lets it be seen.
-pub fn look_local<S>(
-    base: &Path,
-    tree: &Tree<S>,
-    filter: &Filter,
-    all: bool,
-) -> Result<There, Failure> {
-    let base = base.to_owned();
-    let mut there = There::default();
-    for found in tree {
-        note(&mut there, &base, &found.name)?;
-    }
-    let directories = tree
-        .iter()
-        .filter(|found| found.attributes.kind == FileKind::Directory);
-    for directory in directories.filter(|_| all) {
-        let seen = there.get(&directory.name);
-        if seen.is_some_and(|seen| seen.attributes.kind == FileKind::Directory) {
-            look_below(&mut there, &base, &directory.name, filter)?;
-        }
-    }
-    Ok(there)
-}
-
-/// Notes what has a name.
-fn note(there: &mut There, base: &PathBuf, name: &[u8]) -> Result<(), Failure> {
-    let path = base.below(name);
-    // What the user named may be a link to the directory that is meant.
-    let found = match (name.is_empty(), look_through(&path)) {
-        (true, Ok(found)) if found.0.kind == FileKind::Directory => Ok(found),
-        _ => look(&path),
-    };
-    match found {
-        Ok((attributes, _)) => {
-            there.add(name.to_vec(), attributes);
-            if attributes.kind == FileKind::Symlink {
-                there.set_link(name, read_link(&path)?);
-            }
-            Ok(())
-        }
-        // Nothing can be below a file either; who makes the directory says it.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(Failure::local("read", &path)(error)),
-    }
-}
-
-/// Notes everything in a directory.
-fn look_below(
-    there: &mut There,
-    base: &PathBuf,
-    directory: &[u8],
-    filter: &Filter,
-) -> Result<(), Failure> {
-    for component in names_in(&base.below(directory))? {
-        let name = join(directory, &component);
-        if there.get(&name).is_none() {
-            note(there, base, &name)?;
-        }
-        let Some(seen) = there.get(&name) else {
-            continue;
-        };
-        let is_directory = seen.attributes.kind == FileKind::Directory;
-        // A hidden name may be a file that another copy is about to complete.
-        if is_hidden_name(&component) || filter.excludes(&name, is_directory) {
-            there.hide(&name);
-        } else if is_directory {
-            look_below(there, base, &name, filter)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::Filter;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -249,6 +181,8 @@ mod tests {
         fs::create_dir_all(at("d/out/deep")).unwrap();
         fs::write(at("d/file"), b"12345").unwrap();
         symlink("file", at("d/link")).unwrap();
+        fs::create_dir(at("d/.blockd")).unwrap();
+        fs::write(at("d/.x.blk-0123456789abcdef"), b"x").unwrap();
         let mut filter = Filter::default();
         filter.add(b"/d/out/", true);
         let mut selection = Selection {
@@ -267,32 +201,5 @@ mod tests {
         assert_eq!(tree[3].link.as_deref(), Some(&b"file"[..]));
         selection.recursive = false;
         assert_eq!(names(selection), ["d"]);
-    }
-
-    #[test]
-    fn a_target_is_seen_with_what_else_is_in_it() {
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
-        fs::create_dir_all(at("here/d/more")).unwrap();
-        fs::write(at("here/d/file"), b"1").unwrap();
-        fs::write(at("here/d/more/kept.o"), b"1").unwrap();
-        fs::write(at("here/d/.x.blk-0123456789abcdef"), b"1").unwrap();
-        fs::write(at("here/beside"), b"1").unwrap();
-        let mut filter = Filter::default();
-        filter.add(b"*.o", true);
-        let tree = root(at("here/d"));
-        let look = |all| look_local(&at("here"), &tree, &filter, all).unwrap();
-        let names = |there: &There| {
-            let mut names: Vec<_> = there.seen.keys().cloned().collect();
-            names.sort();
-            names
-        };
-        assert_eq!(names(&look(false)), [b"d".to_vec()]);
-        let there = look(true);
-        let expected: [&[u8]; 3] = [b"d", b"d/file", b"d/more"];
-        assert_eq!(names(&there), expected);
-        assert!(there.is_kept(b"d/more") && there.is_kept(b"d") && !there.is_kept(b"d/file"));
-        let nothing = look_local(&at("none"), &tree, &filter, true).unwrap();
-        assert!(names(&nothing).is_empty());
     }
 }

@@ -14,8 +14,10 @@ mod itemize;
 mod local;
 mod remote;
 mod roots;
+mod target;
 mod there;
 
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -28,9 +30,12 @@ use crate::filter::{FilesFrom, Filter};
 
 pub use compare::{Attribution, Count, Original, Plan, Rules, compare};
 pub use itemize::{Change, Way};
-pub use local::{Version, look, look_local, scan_local};
+#[cfg(test)]
+pub use local::look;
+pub use local::{Version, scan_local};
 pub use remote::{is_unchanged, look_remote, scan_remote};
 pub use roots::{check_get, local_name, means_content, roots_get, roots_put};
+pub use target::look_local;
 pub use there::There;
 
 /// Something in a tree.
@@ -151,6 +156,26 @@ fn merged<S: Place>(mut tree: Tree<S>) -> Result<Tree<S>, Failure> {
     }
     tree.dedup_by(|second, first| second.name == first.name);
     Ok(tree)
+}
+
+/// Whether the destination is to be a directory that things are copied into, not the name of what is copied.
+fn is_into<S>(tree: &Tree<S>) -> bool {
+    tree.iter()
+        .any(|found| !found.name.is_empty() || found.attributes.kind == FileKind::Directory)
+}
+
+/// The directories that names of a tree are in, without the destination and what is in the tree itself: a filter may have left them out.
+fn implied<S>(tree: &Tree<S>) -> BTreeSet<&[u8]> {
+    let named: HashSet<&[u8]> = tree.iter().map(|found| found.name.as_slice()).collect();
+    let names = tree.iter().flat_map(|found| ancestors(&found.name));
+    names
+        .filter(|name| !name.is_empty() && !named.contains(name))
+        .collect()
+}
+
+/// The names of the directories that a name is in, the nearest first; the last one is that of the destination.
+fn ancestors(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(parent(name), |name| parent(name))
 }
 
 /// A name and one more component.

@@ -1,11 +1,11 @@
 //! What is at the other end: sources to fetch, and targets of what is sent.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use blk_client::{ClientError, Connection, ErrorKind, RemotePath};
-use blk_proto::message::{Attributes, FileKind};
+use blk_proto::message::{Attributes, ErrorCode, FileKind};
 
-use super::{Found, Place, Selection, There, Tree, join, local_name, merged};
+use super::{Found, Place, Selection, There, Tree, implied, is_into, join, local_name, merged};
 use crate::failure::Failure;
 use crate::filter::{FilesFrom, Filter};
 use crate::lanes::at_once;
@@ -25,6 +25,43 @@ pub async fn look(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What has a name at the other end, a link as a link and where it leads; `None`: nothing. Links on the way to it are followed.
+async fn look_at_name(
+    connection: &Connection,
+    place: &RemotePath,
+) -> Result<Option<(Attributes, Option<Vec<u8>>)>, Failure> {
+    match connection.read_link(place).await {
+        Ok(link) => {
+            let attributes = Attributes {
+                kind: FileKind::Symlink,
+                size: link.len() as u64,
+                mode: 0o777,
+                mtime_ns: 0,
+            };
+            Ok(Some((attributes, Some(link))))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(ClientError::Refused { failure, .. }) if failure.code == ErrorCode::Unsupported => {
+            let found = look(connection, place).await?;
+            Ok(found.map(|attributes| (attributes, None)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same, but for the export itself and what was written with a slash at its end: these may be links to the directory that is meant.
+async fn look_at_target(
+    connection: &Connection,
+    base: &RemotePath,
+    name: &[u8],
+) -> Result<Option<(Attributes, Option<Vec<u8>>)>, Failure> {
+    if name.is_empty() && (base.trailing_slash || base.path.is_empty()) {
+        let found = look(connection, base).await?;
+        return Ok(found.map(|attributes| (attributes, None)));
+    }
+    look_at_name(connection, &base.below(name)).await
 }
 
 /// Walks the sources.
@@ -136,7 +173,10 @@ async fn list_all(
 }
 
 /// What a target at the other end has of a tree; with `all`, everything in the directories that are copied, as far as the filter
-/// lets it be seen.
+/// lets it be seen. Links are links, and what is behind one is not there.
+///
+/// A destination that is to be a directory and is a link is refused, unless it was written with a slash at its end: what is at the end
+/// of the link would be changed, and rsync and cp say that of a name without a slash in different ways.
 pub async fn look_remote<S>(
     connection: &Connection,
     base: &RemotePath,
@@ -152,19 +192,31 @@ pub async fn look_remote<S>(
         .map(|found| found.name.as_slice())
         .collect();
     // What no listing of a directory of the tree tells.
-    let alone = tree
+    let unlisted = tree
         .iter()
-        .filter(|found| super::parent(&found.name).is_none_or(|up| !directories.contains(up)));
-    let alone: Vec<&[u8]> = alone.map(|found| found.name.as_slice()).collect();
-    let looked = at_once(LOOKS, alone, async |name| {
-        Ok((name, look(connection, &base.below(name)).await?))
+        .map(|found| found.name.as_slice())
+        .filter(|name| super::parent(name).is_none_or(|up| !directories.contains(up)));
+    let mut alone: BTreeSet<&[u8]> = implied(tree);
+    alone.extend(unlisted);
+    let into = is_into(tree);
+    if into {
+        alone.insert(b"");
+    }
+    let looked = at_once(LOOKS, alone.into_iter().collect(), async |name| {
+        Ok((name, look_at_target(connection, base, name).await?))
     });
     let mut level = Vec::new();
-    for (name, attributes) in looked.await? {
-        let Some(attributes) = attributes else {
+    for (name, found) in looked.await? {
+        let Some((attributes, link)) = found else {
             continue;
         };
+        if name.is_empty() && into && attributes.kind == FileKind::Symlink {
+            return Err(Failure::LinkedDestination(base.to_string()));
+        }
         there.add(name.to_vec(), attributes);
+        if let Some(link) = link {
+            there.set_link(name, link);
+        }
         if attributes.kind == FileKind::Directory && directories.contains(name) {
             level.push(Open {
                 place: base.below(name),
