@@ -51,7 +51,8 @@ impl Connection {
 
     /// Gives a file, a directory or anything else another name in its export, atomically and durably: at any moment it has the one name
     /// or the other, also after a loss of power. Links at the ends of both paths are not followed. What has the new name already makes
-    /// room only if `replace` is set: a file for a file, an empty directory for a directory.
+    /// room only if `replace` is set: a file for a file, an empty directory for a directory. Where both names are of one file (hard
+    /// links), the old one goes then.
     ///
     /// A [`RemoteFile`](crate::RemoteFile) of it goes on; a get that is under way fails, as if the content had changed. A put of the old or the new name that is under way gives that name to its file when it ends; one
     /// into a directory that is renamed goes with it.

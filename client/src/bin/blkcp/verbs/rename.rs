@@ -44,7 +44,11 @@ const AFTER_HELP: &str = "\
 Links are renamed themselves. A get of the file that is under way fails, as if the file had changed; a put
 ends under the name that it was begun with.
 
-Exit codes are those of blkcp, that of the first name that failed: 14 when the new name is taken.
+With -f, where both names are of one file (hard links), the old one goes. A slash at the end of a name
+means a directory, and no link to one.
+
+Exit codes are those of blkcp, that of the first name that failed: 14 when the new name is taken, 6 when it
+is the old one by another way; 2 for two names that would become one, before anything is renamed.
 
 Examples:
   blkcp mv storage1:data/disk.img.new storage1:data/disk.img -f
