@@ -35,6 +35,7 @@ mod sparse;
 mod sparse_get;
 mod spray;
 mod stalled;
+mod tree_links;
 mod trees;
 mod udp;
 mod verbs;

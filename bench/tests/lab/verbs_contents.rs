@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::support::hosts::Host;
 use super::support::{files, ready};
 use super::verbs::{SERVER, Scene, at, json};
 
