@@ -344,6 +344,10 @@ impl ClientError {
                 source: TransferError::Disk(error),
                 ..
             } if is_full(error) => ErrorKind::NoSpace,
+            Self::Transfer {
+                source: TransferError::Incomplete,
+                ..
+            } => ErrorKind::Protocol,
             Self::Port(_)
             | Self::Udp(_)
             | Self::Worker(_)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_datapath::engine::{Progress, SharedWork};
+use blk_datapath::engine::{Progress, SharedWork, TransferError};
 use blk_datapath::files::SourceFile;
 use blk_proto::message::{Extent, Identity, Reply, Request};
 
@@ -250,9 +250,9 @@ impl Connection {
                     .await?;
             }
         }
-        Err(ClientError::Unexpected {
+        Err(ClientError::Transfer {
             what: shape.what.to_owned(),
-            reply: "blocks that were sent again are still missing".to_owned(),
+            source: TransferError::Incomplete,
         })
     }
 }

@@ -25,7 +25,9 @@ impl ClientError {
             Self::Neighbour { .. } => self.kind() != ErrorKind::Permission,
             Self::Transfer { source, .. } => matches!(
                 source,
-                TransferError::SourceShrank { .. } | TransferError::Busy
+                TransferError::SourceShrank { .. }
+                    | TransferError::Incomplete
+                    | TransferError::Busy
             ),
             Self::Changed { .. } | Self::ChecksumMismatch { .. } | Self::Incomplete { .. } => true,
             _ => false,

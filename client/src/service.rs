@@ -246,8 +246,7 @@ impl Service for ClientService {
             } => {
                 engine.abandon(session, transfer);
                 if let Some(answer) = self.receiving.remove(&transfer) {
-                    let missing = "not all of what the other end has sent, it says, is here";
-                    let _ = answer.send(Ok(Err(TransferError::Protocol(missing))));
+                    let _ = answer.send(Ok(Err(TransferError::Incomplete)));
                 }
             }
             EngineEvent::Closed { reason, .. } => {

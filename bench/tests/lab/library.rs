@@ -1,5 +1,7 @@
 //! The client of the library: every method, any executor, cancellation, many operations at once, and the loss of the server.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::mpsc::channel;
@@ -13,6 +15,7 @@ use blk_client::{
     Progress, PutOptions,
 };
 use futures_util::future::{join_all, try_join_all};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use super::support::daemon::Daemon;
@@ -271,6 +274,13 @@ fn every_failure(scene: &Scene) {
         ErrorKind::WrongKind
     );
     assert_eq!(names(&scene.local), ["source"]);
+    // Opened, it would wait for somebody who writes, and everything else of the client with it.
+    let (fifo, rights) = (local("fifo"), Mode::RUSR | Mode::WUSR);
+    mknodat(CWD, &fifo, FileType::Fifo, rights, 0).expect("a FIFO");
+    assert_eq!(
+        failure(client.get("data/file", fifo.join("x"))),
+        ErrorKind::WrongKind
+    );
     // It is good for the next.
     block_on(client.put(local("source"), "data/x")).expect("put");
 
@@ -392,13 +402,18 @@ fn what_is_given_up_leaves_nothing() {
                 assert_eq!(names(&scene.export), ["large"], "after {after} bytes");
                 assert_eq!(names(&scene.local), ["source"], "after {after} bytes");
             }
-            // As many transfers as a session has room for, and more: none was left behind.
+            // As many transfers as a session has room for, and more, each begun at both ends: none was left behind.
             for _ in 0..100 {
                 drop(client.put(&source, "data/never"));
                 let progress = Progress::default();
                 let put = client.put_with(&source, "data/new", &options, &progress);
-                give_up(put, &progress, 0);
+                give_up(put, &progress, 1);
+                let progress = Progress::default();
+                let get = client.get_with("data/large", scene.local.join("back"), &progress);
+                give_up(get, &progress, 1);
             }
+            assert_eq!(names(&scene.export), ["large"]);
+            assert_eq!(names(&scene.local), ["source"]);
             block_on(client.put(&source, "data/new")).expect("put");
             assert_same(&source, &scene.export.join("new"));
             block_on(client.get("data/large", scene.local.join("back"))).expect("get");
@@ -518,12 +533,15 @@ fn a_client_that_is_closed_has_given_its_queue_back() {
     });
 }
 
-/// Threads of clients in this process.
-fn client_threads() -> usize {
+/// The threads of this process by their ids, with their names: also those of workers, of resolvers, of io_uring.
+fn threads() -> BTreeMap<OsString, String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
-    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
-    let names = tasks.filter_map(|task| name(task.ok()?));
-    names.filter(|name| name.trim_end() == "blk-client").count()
+    let named = |task: std::fs::DirEntry| {
+        // One that has ended meanwhile has none.
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        Some((task.file_name(), name.trim_end().to_owned()))
+    };
+    tasks.filter_map(|task| named(task.ok()?)).collect()
 }
 
 #[test]
@@ -532,6 +550,12 @@ fn a_connection_that_is_given_up_leaves_no_thread() {
         return;
     }
     Scene::over(Datapath::Udp).inside(|scene| {
+        let before = threads();
+        let left = || {
+            let mut left = threads();
+            left.retain(|id, _| !before.contains_key(id));
+            left
+        };
         for pause in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
             let mut connecting = pin!(Client::connect("10.77.0.1", &scene.options));
             let mut context = Context::from_waker(Waker::noop());
@@ -544,7 +568,7 @@ fn a_connection_that_is_given_up_leaves_no_thread() {
         drop(client);
         assert_eq!(failure(clone.stat("data/missing")), ErrorKind::NotFound);
         drop(clone);
-        let ended = within(Duration::from_secs(30), || client_threads() == 0);
-        assert!(ended, "{} threads of clients are left", client_threads());
+        let ended = within(Duration::from_secs(30), || left().is_empty());
+        assert!(ended, "threads are left: {:?}", left());
     });
 }

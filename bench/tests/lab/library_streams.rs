@@ -235,8 +235,10 @@ fn a_stream_that_failed_stays_failed() {
             .set_len(3)
             .expect("set_len");
         let mut rest = Vec::new();
-        let outcome = reader.read_to_end(&mut rest);
-        assert!(outcome.is_err() || rest.iter().all(|byte| *byte == 7));
+        // Whether that is an error or an end depends on how far it had read ahead; what it gave is in `rest` in both cases.
+        let _ = reader.read_to_end(&mut rest);
+        assert!(rest.len() as u64 <= 5 * MIB - 10, "{} bytes", rest.len());
+        assert!(rest.iter().all(|byte| *byte == 7));
     });
 }
 

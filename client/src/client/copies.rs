@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use blk_datapath::engine::Progress;
 use blk_datapath::files::{FileError, FileErrorKind, SourceFile};
+use rustix::fs::{Mode, OFlags};
 
 use super::{Client, Operation};
 #[cfg(doc)]
@@ -107,7 +108,26 @@ fn target(local: &Path) -> Result<(File, &std::ffi::OsStr), FileError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let opened = File::open(directory)
-        .map_err(|error| FileError::new("open", directory.as_os_str().as_encoded_bytes(), error))?;
-    Ok((opened, name))
+    // What is no directory is refused unopened: a FIFO would wait for somebody who writes, and the whole client with it.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty())
+        .map_err(|errno| FileError::new("open", directory.as_os_str().as_encoded_bytes(), errno))?;
+    Ok((opened.into(), name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    #[test]
+    fn a_fifo_is_no_directory_and_keeps_nobody_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = target(&fifo.join("x")).unwrap_err();
+        assert_eq!(error.kind, FileErrorKind::NotDirectory);
+        assert!(target(&directory.path().join("x")).is_ok());
+    }
 }

@@ -289,6 +289,11 @@ fn of_transfers() -> Vec<Line> {
             ErrorKind::Other,
             false,
         ),
+        (
+            transfer(TransferError::Incomplete),
+            ErrorKind::Protocol,
+            true,
+        ),
         (transfer(TransferError::Busy), ErrorKind::Other, true),
         (missing.into(), ErrorKind::NotFound, false),
         (full.into(), ErrorKind::NoSpace, false),

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use blk_datapath::disk::BlockFile;
-use blk_datapath::engine::{Coverage, Progress, SentFile, SharedWork};
+use blk_datapath::engine::{Coverage, Progress, SentFile, SharedWork, TransferError};
 use blk_datapath::files::FileError;
 use blk_proto::message::{Reply, Request};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -135,9 +135,9 @@ pub(super) async fn write(link: &Link, offset: u64, bytes: &[u8]) -> Result<(), 
             send(link, transfer, &staging, range).await?;
         }
     }
-    Err(ClientError::Unexpected {
+    Err(ClientError::Transfer {
         what: link.what.clone(),
-        reply: "blocks that were sent again are still missing".to_owned(),
+        source: TransferError::Incomplete,
     })
 }
 

@@ -102,6 +102,9 @@ pub enum TransferError {
     /// The other end broke the rules of a transfer.
     #[error("protocol: {0}")]
     Protocol(&'static str),
+    /// Blocks that were sent, as the one says who sends, are not with the one who receives: try again.
+    #[error("not all of what was sent has arrived")]
+    Incomplete,
     /// The session still has an earlier part of the transfer: try again.
     #[error("the session still carries an earlier part of the transfer")]
     Busy,

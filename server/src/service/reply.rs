@@ -28,7 +28,7 @@ pub(super) fn failure_of(error: &TransferError) -> Failure {
             _ => ErrorCode::Io,
         },
         TransferError::Read { .. } | TransferError::SourceShrank { .. } => ErrorCode::Io,
-        TransferError::Protocol(_) => ErrorCode::Protocol,
+        TransferError::Protocol(_) | TransferError::Incomplete => ErrorCode::Protocol,
         TransferError::Busy => ErrorCode::Busy,
     };
     failure(code, error.to_string())
