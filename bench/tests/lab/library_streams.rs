@@ -5,6 +5,7 @@ use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 
 use blk_client::blocking::{self, block_on};
 use blk_client::{ClientError, Datapath, ErrorKind, OpenOptions};
+use futures_util::future::FutureExt;
 use futures_util::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use futures_util::stream::StreamExt;
 
@@ -116,6 +117,22 @@ fn seeks_go_where_they_say() {
         let mut found = Vec::new();
         reader.read_to_end(&mut found).expect("bytes");
         assert_eq!(found, b"more");
+        // A seek that is given up leaves no answer to the next one, and what is added is read as what was there.
+        let added = vec![5; 5 * MIB as usize + 1];
+        block_on(async {
+            let mut reader = client.as_async().reader("data/file").await.expect("open");
+            drop(reader.seek(SeekFrom::End(0)).now_or_never());
+            reader.read_exact(&mut [0]).await.expect("a byte");
+            more.write_all(&added).expect("a write");
+            let end = reader.seek(SeekFrom::End(0)).await.expect("a seek");
+            assert_eq!(end, size + 4 + added.len() as u64);
+            let back = reader.seek(SeekFrom::Start(size)).await.expect("a seek");
+            assert_eq!(back, size);
+            let mut found = Vec::new();
+            reader.read_to_end(&mut found).await.expect("bytes");
+            assert_eq!(found[..4], *b"more");
+            assert!(found[4..] == added);
+        });
     });
 }
 

@@ -48,8 +48,6 @@ pub struct RemoteReader {
     next: u64,
     /// Pieces that may be under way.
     window: usize,
-    /// Bytes of the file, as far as is known.
-    size: u64,
     /// The last piece ended before its time: with the file.
     at_end: bool,
     seeking: Option<(SeekFrom, Running<u64>)>,
@@ -67,7 +65,6 @@ struct Piece {
 impl RemoteReader {
     pub(super) fn new(client: Client, file: RemoteFile, offset: u64) -> Self {
         Self {
-            size: file.attributes().size,
             file: Arc::new(file),
             client,
             position: offset,
@@ -102,6 +99,8 @@ impl RemoteReader {
 
     /// The bytes that are there, once there are some; none at the end of the file.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<&[u8], ClientError>> {
+        // Who reads has given up the seek before; its answer is not for the next one, which may come much later.
+        self.seeking = None;
         if self.taken == self.current.len() {
             if self.at_end {
                 // Should it have grown, the next call says so.
@@ -131,7 +130,7 @@ impl RemoteReader {
         };
         if piece.is_last {
             self.next = self.position + piece.bytes.len() as u64;
-            self.size = self.next;
+            self.file.ended_at(self.next);
             self.ahead.clear();
             self.at_end = !piece.bytes.is_empty();
         }
@@ -144,10 +143,11 @@ impl RemoteReader {
         Poll::Ready(Ok(()))
     }
 
-    /// Has as many pieces under way as there may be. The first one is asked for even beyond the end, which may have moved.
+    /// Has as many pieces under way as there may be. The first one is asked for even beyond the end, which may have moved: with it
+    /// comes the new size, and what was added is read ahead of, too.
     fn read_ahead(&mut self) {
         while self.ahead.len() < self.window
-            && (self.next < self.size || (self.ahead.is_empty() && self.is_used_up()))
+            && (self.next < self.file.known_size() || (self.ahead.is_empty() && self.is_used_up()))
         {
             let offset = self.next;
             let end = (offset - offset % PIECE).saturating_add(PIECE);
@@ -190,14 +190,16 @@ impl RemoteReader {
         self.at_end = false;
     }
 
-    /// Reads from `position` on; within the current piece that costs nothing.
+    /// Reads from `position` on; within the current piece, and at its end, that costs nothing.
     fn move_to(&mut self, position: u64) {
         self.is_over = false;
         let start = self.position - self.taken as u64;
         match position.checked_sub(start).map(usize::try_from) {
-            Some(Ok(taken)) if taken < self.current.len() => {
+            Some(Ok(taken)) if taken <= self.current.len() => {
                 self.taken = taken;
                 self.position = position;
+                // Should the file have grown, there is more to be read at once.
+                self.at_end &= !self.is_used_up();
             }
             _ => self.start_at(position),
         }
@@ -257,11 +259,18 @@ impl AsyncSeek for RemoteReader {
     ) -> Poll<io::Result<u64>> {
         let reader = self.get_mut();
         let position = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::Current(by) => reader.position.checked_add_signed(by),
             SeekFrom::End(by) => {
                 let size = ready!(reader.poll_size(context, to))?;
                 size.checked_add_signed(by)
+            }
+            // From here on an End that was given up before is asked for anew.
+            SeekFrom::Start(offset) => {
+                reader.seeking = None;
+                Some(offset)
+            }
+            SeekFrom::Current(by) => {
+                reader.seeking = None;
+                reader.position.checked_add_signed(by)
             }
         };
         let Some(position) = position else {
@@ -290,9 +299,6 @@ impl RemoteReader {
         };
         let size = ready!(asked.poll_unpin(context));
         self.seeking = None;
-        if let Ok(size) = size {
-            self.size = size;
-        }
         Poll::Ready(size)
     }
 }

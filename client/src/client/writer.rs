@@ -170,6 +170,8 @@ impl AsyncWrite for RemoteWriter {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let writer = self.get_mut();
+        // Who flushes has given up the close before, and may write by the file itself before the next one.
+        writer.syncing = None;
         match writer.state {
             State::Closed => Poll::Ready(Ok(())),
             _ => writer.poll_written(context),

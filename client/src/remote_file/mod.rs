@@ -126,6 +126,16 @@ impl RemoteFile {
         Ok(size)
     }
 
+    /// Its size in bytes as far as is known without asking.
+    pub(crate) fn known_size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// A read has found no more bytes there: the file ends there, or before.
+    pub(crate) fn ended_at(&self, offset: u64) {
+        self.size.fetch_min(offset, Ordering::Relaxed);
+    }
+
     /// Whether it has no bytes, now.
     ///
     /// # Errors
@@ -291,9 +301,7 @@ impl RemoteFile {
     /// How much of a range there is to read; a few bytes are just asked for.
     async fn readable(&self, offset: u64, len: usize) -> Result<usize, ClientError> {
         let end = offset.saturating_add(len as u64);
-        if !split(offset, len).any(|piece| piece.in_blocks)
-            || end <= self.size.load(Ordering::Relaxed)
-        {
+        if !split(offset, len).any(|piece| piece.in_blocks) || end <= self.known_size() {
             return Ok(len);
         }
         Ok(within(self.len().await?, offset, len))
