@@ -18,6 +18,7 @@ use crate::address::AddressError;
 
 /// Why a session ended, or never was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectionLost {
     /// The daemon has ended in the middle.
     #[error("the connection was lost: blockd is not running there any more")]
@@ -102,6 +103,7 @@ impl From<CloseReason> for ConnectionLost {
 
 /// Why an operation of the client failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The host's name has no address.
     #[error("no such host: {host} ({reason})")]
@@ -265,6 +267,7 @@ pub enum ClientError {
 
 /// What kind of failure it is; `blkcp`'s exit codes follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// None of the others.
     Other,

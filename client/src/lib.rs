@@ -12,7 +12,8 @@
 //!
 //! # A tour
 //!
-//! [`Client`] is the handle: clone it, share it, use it from any executor. Its futures borrow nothing ([`Operation`]).
+//! [`Client`] is the handle: clone it, share it, use it from any executor. Its futures borrow nothing ([`Operation`]). Types of
+//! other crates that signatures here have are re-exported.
 //!
 //! ```no_run
 //! # async fn tour() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,12 +70,14 @@
 //! - The data path runs on its own threads. The futures of a [`Client`] and of a [`RemoteFile`] only wait for answers, so they
 //!   work on any executor. Those of [`Connection::put`], [`Connection::get`] and of small files want to run inside
 //!   `tokio_uring::start`: they sync local files through its ring, and look at the clock; a client has that on its thread.
-//! - A future that is dropped in the middle makes both ends forget its transfer; nothing stays under a final name. What
-//!   the server got of a large file it keeps for a while: the same put goes on with it.
+//! - The future of a put or a get that is dropped in the middle makes both ends forget its transfer; nothing stays under a
+//!   final name, unless the last step, which gives the name, had begun. What the server got of a large file it keeps for a while: the
+//!   same put goes on with it. Of a write in place that is dropped some bytes, or all, may be in the file ([`RemoteFile`]).
 //! - `Ok` from `put` or `get` means: whole, checked by CRC32 from end to end, and durable. What is written in place, by a
 //!   [`RemoteFile`], is durable after its [`sync`](RemoteFile::sync); what is written by a [`RemoteWriter`], after its
 //!   [`close`](futures_util::io::AsyncWriteExt::close).
-//! - Neither handle nor future has a lifetime or a type of the caller's in it, so a C ABI can have both.
+//! - No handle has a lifetime or a type of the caller's in it, and no [`Operation`] has, so a C ABI can have both. The futures of
+//!   a [`RemoteFile`] borrow it, and the bytes that they read into or write.
 
 pub mod address;
 pub mod blocking;
@@ -107,9 +110,18 @@ mod watcher;
 mod way;
 
 pub use address::{AddressError, Location, RemotePath};
-pub use blk_datapath::engine::Progress;
-pub use blk_datapath::files::SourceFile;
+pub use blk_datapath::disk::ReadWays;
+pub use blk_datapath::dump::Taps;
+pub use blk_datapath::engine::{Progress, TransferError};
+pub use blk_datapath::files::{FileError, FileErrorKind, SourceFile};
 pub use blk_datapath::link::Datapath;
+pub use blk_datapath::net::{InterfaceError, NeighbourError, RouteError};
+pub use blk_datapath::udp::{UdpCounters, UdpError};
+pub use blk_datapath::worker::{CompanionError, WorkerError};
+pub use blk_proto::message::{Attributes, Entry, ErrorCode, Failure, FileKind, Reply, Request};
+pub use blk_proto::net::{VlanTag, Vlans};
+pub use blk_proto::session::Stats;
+pub use blk_xdp::{AttachError, SlotError};
 pub use client::{Client, Operation, RemoteReader, RemoteWriter};
 pub use connection::{ConnectOptions, Connection, DatapathInfo, FLOWS_MAX, FlowInfo};
 pub use error::{ClientError, ConnectionLost, ErrorKind};

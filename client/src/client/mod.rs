@@ -39,8 +39,9 @@ const COPIES_AT_ONCE: usize = 16;
 ///
 /// Remote files are named as on blkcp's command line behind the colon, `EXPORT/PATH`: bytes, or text.
 ///
-/// A session that was lost stays lost: every operation fails with [`ClientError::Lost`]. [`ClientError::is_retryable`] says
-/// whether to connect anew.
+/// A session that was lost stays lost, and the files that were opened over it with it ([`ClientError::Lost`]). Where large files
+/// have brought up several flows, the others go on, and so does what is begun then; when the last is lost, every operation fails.
+/// [`ClientError::is_retryable`] says whether to connect anew.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), blk_client::ClientError> {

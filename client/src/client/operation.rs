@@ -11,7 +11,8 @@ use crate::error::ClientError;
 /// Something that a [`Client`](crate::Client) does when it is polled, on any executor; it borrows nothing.
 ///
 /// Dropped before its end, it is given up, soon but not at once: both ends forget a transfer, and nothing stays under a final
-/// name, unless the last step, which gives the name, had begun. A request that was on its way already (a directory to be made, a file
+/// name, unless the last step, which gives the name, had begun. What the server got of a large file it keeps for a while, unless
+/// [`PutOptions::resume`](crate::PutOptions::resume) is off: the same put goes on with it. A request that was on its way already (a directory to be made, a file
 /// to be removed) may still be carried out. The client is good for everything else afterwards.
 #[must_use = "nothing is done unless it is polled: `.await` it"]
 pub struct Operation<T>(BoxFuture<'static, Result<T, ClientError>>);

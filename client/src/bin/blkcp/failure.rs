@@ -196,7 +196,6 @@ impl Failure {
             Self::Dump(_) => 1,
             Self::Client(error) | Self::Unfinished(error) | Self::InTheWay(error) => {
                 match error.kind() {
-                    ErrorKind::Other => 1,
                     ErrorKind::Unreachable => 3,
                     ErrorKind::Protocol => 4,
                     ErrorKind::NotFound => 5,
@@ -208,6 +207,8 @@ impl Failure {
                     ErrorKind::Checksum => 10,
                     ErrorKind::Datapath => 11,
                     ErrorKind::Lost => 12,
+                    // `Other`, and any that the library will have and that has no number here.
+                    _ => 1,
                 }
             }
         }
