@@ -34,8 +34,9 @@ pub struct SmallGet {
 type Last = RefCell<Option<(PathBuf, Arc<StorePlace>)>>;
 
 impl Connection {
-    /// Fetches small files, many at once. `open` opens the directory of a target for reading, and decides so what links may do. `told` hears of each one when it is durable here or has failed, in any order; an
-    /// error that it gives back ends everything, and what is on its way then may still be stored.
+    /// Fetches small files, many at once. `open` opens the directory of a target for reading: it decides which links are followed on the
+    /// way to it. `told` hears of each file when it is durable here or has failed, in any order; an error that it gives back ends
+    /// everything, and what is on its way then may still be stored.
     ///
     /// # Errors
     ///

@@ -323,7 +323,9 @@ impl<'a, From: Place, To: Place> Comparison<'a, From, To> {
     fn attribute(&mut self, tree: &Tree<From>) {
         for found in tree.iter().rev() {
             let is_directory = found.attributes.kind == FileKind::Directory;
-            if !is_directory || !self.base.below(&found.name).has_attributes() {
+            let is_linked = found.name.is_empty() && self.there.is_linked;
+            let has_attributes = self.base.below(&found.name).has_attributes() && !is_linked;
+            if !is_directory || !has_attributes {
                 continue;
             }
             let seen = self.seen(&found.name).map(|seen| seen.attributes);

@@ -285,6 +285,10 @@ fn directories_get_their_times_when_all_is_in_them() {
     ];
     assert_eq!(lines, expected);
     assert!(plan(&source, &has, RULES).attributions.is_empty());
+    has.is_linked = true;
+    let decided = plan(&source, &has, rules);
+    let set = targets(&decided.attributions, |of| &of.target);
+    assert_eq!(set, ["time/mode", "touched", "time", "new"]);
 }
 
 fn names(of: &[(PathBuf, FileKind)]) -> Vec<String> {

@@ -51,17 +51,22 @@ async fn look_at_name(
     }
 }
 
-/// The same, but for the export itself and what was written with a slash at its end: these may be links to the directory that is meant.
+/// The same, but a destination that was written with a slash at its end is what it leads to; where that is said too.
 async fn look_at_target(
     connection: &Connection,
     base: &RemotePath,
     name: &[u8],
 ) -> Result<Option<(Attributes, Option<Vec<u8>>)>, Failure> {
-    if name.is_empty() && (base.trailing_slash || base.path.is_empty()) {
-        let found = look(connection, base).await?;
-        return Ok(found.map(|attributes| (attributes, None)));
+    let found = look_at_name(connection, &base.below(name)).await?;
+    match found {
+        Some((attributes, link))
+            if attributes.kind == FileKind::Symlink && name.is_empty() && base.trailing_slash =>
+        {
+            let leads_to = look(connection, base).await?;
+            Ok(leads_to.map(|attributes| (attributes, link)))
+        }
+        found => Ok(found),
     }
-    look_at_name(connection, &base.below(name)).await
 }
 
 /// Walks the sources.
@@ -175,8 +180,8 @@ async fn list_all(
 /// What a target at the other end has of a tree; with `all`, everything in the directories that are copied, as far as the filter
 /// lets it be seen. Links are links, and what is behind one is not there.
 ///
-/// A destination that is to be a directory and is a link is refused, unless it was written with a slash at its end: what is at the end
-/// of the link would be changed, and rsync and cp say that of a name without a slash in different ways.
+/// A destination that is to be a directory and is a link is refused, unless it was written with a slash at its end: with `--delete`, what
+/// the link leads to would lose all that the source does not have, and only the slash says that it is meant.
 pub async fn look_remote<S>(
     connection: &Connection,
     base: &RemotePath,
@@ -214,8 +219,10 @@ pub async fn look_remote<S>(
             return Err(Failure::LinkedDestination(base.to_string()));
         }
         there.add(name.to_vec(), attributes);
-        if let Some(link) = link {
-            there.set_link(name, link);
+        match (link, attributes.kind) {
+            (Some(link), FileKind::Symlink) => there.set_link(name, link),
+            (Some(_), _) => there.is_linked = true,
+            (None, _) => {}
         }
         if attributes.kind == FileKind::Directory && directories.contains(name) {
             level.push(Open {

@@ -22,6 +22,8 @@ pub struct There {
     pub(super) seen: HashMap<Vec<u8>, Seen>,
     /// Directories that hold, at whatever depth, what is not to be removed: a filter excludes it, or it is not complete.
     kept: HashSet<Vec<u8>>,
+    /// The destination is at the other end and was reached through a link: its mode and time cannot be set by that name.
+    pub(super) is_linked: bool,
 }
 
 impl There {
