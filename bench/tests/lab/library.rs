@@ -367,7 +367,11 @@ fn any_executor_will_do() {
 fn give_up(operation: Operation<Copied>, progress: &Progress, after: u64) {
     let mut operation = pin!(operation);
     block_on(std::future::poll_fn(|context| {
-        if operation.as_mut().poll(context).is_ready() || progress.bytes() >= after {
+        if let Poll::Ready(outcome) = operation.as_mut().poll(context) {
+            outcome.expect("it fails before it is given up");
+            return Poll::Ready(());
+        }
+        if progress.bytes() >= after {
             return Poll::Ready(());
         }
         std::thread::sleep(Duration::from_millis(1));
