@@ -60,6 +60,10 @@ impl Blkcp {
         (!self.segmentation).then_some(("BLK_UDP_SEGMENTS", "1"))
     }
 
+    fn can(&self, work: Work) -> Option<()> {
+        self.works().contains(&work).then_some(())
+    }
+
     fn command(&self, near: &Near) -> Command {
         let mut command = near.command(binary("blkcp"));
         // Every copy moves its bytes, also onto what an earlier one has left.
@@ -126,6 +130,7 @@ impl Tool for Blkcp {
     }
 
     fn tree(&self, way: Direction, local: &Path, name: &str, near: &Near) -> Option<Command> {
+        self.can(Work::Small)?;
         let mut command = self.command(near);
         command.arg("--recursive");
         // What is in the directory goes to one of another name: with a slash, as with rsync.
@@ -146,6 +151,7 @@ impl Tool for Blkcp {
     }
 
     fn random(&self, job: &Job, near: &Near) -> Option<Load> {
+        self.can(Work::Random)?;
         let mut command = near.command(inside::program());
         let write = (job.access == Access::Write).then_some("--write");
         command
