@@ -5,7 +5,6 @@ use blk_proto::message::{Reply, Request};
 use crate::address::RemotePath;
 use crate::connection::Connection;
 use crate::error::ClientError;
-use crate::transfer::expect;
 
 impl Connection {
     /// Makes a symbolic link that leads to `target` (1 to 4095 bytes without NUL, not looked up), durably. A file or link that has the
@@ -29,19 +28,15 @@ impl Connection {
     ///
     /// What the other end refuses; also when it is no link.
     pub async fn read_link(&self, path: &RemotePath) -> Result<Vec<u8>, ClientError> {
-        let what = path.to_string();
         let request = Request::ReadLink {
             export: path.export.clone(),
             path: path.path.clone(),
         };
-        expect(
-            &what,
-            self.request(&what, request).await?,
-            |reply| match reply {
-                Reply::Link { target } => Some(target.clone()),
-                _ => None,
-            },
-        )
+        self.ask(path, request, |reply| match reply {
+            Reply::Link { target } => Some(target.clone()),
+            _ => None,
+        })
+        .await
     }
 
     /// Gives a directory or regular file permission bits (0777 of `mode`) and a time of last modification, in nanoseconds since 1970,

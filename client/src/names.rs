@@ -108,9 +108,9 @@ impl Connection {
         path: &RemotePath,
         request: Request,
     ) -> Result<(), ClientError> {
-        let what = path.to_string();
-        expect(&what, self.request(&what, request).await?, |reply| {
+        self.ask(path, request, |reply| {
             matches!(reply, Reply::Done).then_some(())
         })
+        .await
     }
 }

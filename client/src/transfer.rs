@@ -84,19 +84,15 @@ impl Connection {
 
     /// What a name stands for.
     pub async fn stat(&self, path: &RemotePath) -> Result<Attributes, ClientError> {
-        let what = path.to_string();
         let request = Request::Stat {
             export: path.export.clone(),
             path: path.path.clone(),
         };
-        expect(
-            &what,
-            self.request(&what, request).await?,
-            |reply| match reply {
-                Reply::Attributes(attributes) => Some(*attributes),
-                _ => None,
-            },
-        )
+        self.ask(path, request, |reply| match reply {
+            Reply::Attributes(attributes) => Some(*attributes),
+            _ => None,
+        })
+        .await
     }
 
     /// Everything in a directory, sorted by name.
@@ -129,15 +125,26 @@ impl Connection {
 
     /// Makes a directory and its missing parents; one that is there already is fine.
     pub async fn make_directory(&self, path: &RemotePath, mode: u32) -> Result<(), ClientError> {
-        let what = path.to_string();
         let request = Request::MakeDirectory {
             export: path.export.clone(),
             path: path.path.clone(),
             mode,
         };
-        expect(&what, self.request(&what, request).await?, |reply| {
+        self.ask(path, request, |reply| {
             matches!(reply, Reply::Made).then_some(())
         })
+        .await
+    }
+
+    /// Asks something about a name, and takes the one answer that there is to it.
+    pub(crate) async fn ask<T>(
+        &self,
+        path: &RemotePath,
+        request: Request,
+        wanted: impl FnOnce(&Reply) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let what = path.to_string();
+        expect(&what, self.request(&what, request).await?, wanted)
     }
 
     /// Whether a name stands for a directory; `None` when it stands for nothing.

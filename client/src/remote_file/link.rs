@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use blk_proto::message::{Reply, Request};
+use blk_proto::message::{Attributes, Reply, Request};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ClientError;
 use crate::flow::Line;
 use crate::service::Command;
+use crate::transfer::expect;
 
 /// Requests of all files of a connection that wait for their answers: a server takes 256 of a session, and there are
 /// others.
@@ -61,6 +62,18 @@ impl Link {
     pub(super) async fn request(&self, request: Request) -> Result<Reply, ClientError> {
         let _permit = permit(&self.limits.requests).await;
         self.line.request(&self.what, request).await
+    }
+
+    /// Opens the file by a request that says how. Given up in the middle, the file is closed there.
+    pub(super) async fn open(&self, request: Request) -> Result<Attributes, ClientError> {
+        let part = Part::of(self, self.file);
+        let reply = self.request(request).await?;
+        let attributes = expect(&self.what, reply, |reply| match reply {
+            Reply::Opened { attributes } => Some(*attributes),
+            _ => None,
+        })?;
+        part.over();
+        Ok(attributes)
     }
 
     /// The right to read or write in blocks. Its requests need no other: one that waited for those of others, which wait

@@ -20,7 +20,6 @@ use blk_proto::message::{Allocation, Attributes, ErrorCode, Reply, Request};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
-use self::link::Part;
 pub(crate) use self::link::{Limits, Link};
 pub use self::reader::PieceReader;
 use self::split::{Piece, split};
@@ -81,20 +80,13 @@ impl Connection {
         options: OpenOptions,
     ) -> Result<RemoteFile, ClientError> {
         let link = self.link(path.to_string());
-        // Given up in the middle, the file is closed there.
-        let part = Part::of(&link, link.file);
         let request = Request::OpenFile {
             transfer: link.file,
             export: path.export.clone(),
             path: path.path.clone(),
             create: options.create,
         };
-        let reply = link.request(request).await?;
-        let attributes = expect(&link.what, reply, |reply| match reply {
-            Reply::Opened { attributes } => Some(*attributes),
-            _ => None,
-        })?;
-        part.over();
+        let attributes = link.open(request).await?;
         Ok(RemoteFile {
             size: AtomicU64::new(attributes.size),
             link,

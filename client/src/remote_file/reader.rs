@@ -3,14 +3,13 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use blk_proto::message::{Attributes, Reply, Request};
+use blk_proto::message::{Attributes, Request};
 
 use super::blocks::{receive, staged};
 use super::link::{Link, Part};
 use crate::address::RemotePath;
 use crate::connection::Connection;
 use crate::error::ClientError;
-use crate::transfer::expect;
 
 /// Bytes that are asked for at once: enough that the exchange of requests around them costs little.
 const CHUNK: u64 = 8 << 20;
@@ -33,19 +32,12 @@ impl Connection {
     /// [`ClientError::Refused`] with the server's reason: it is missing, a directory, not the daemon's to read, …
     pub async fn open_reader(&self, path: &RemotePath) -> Result<PieceReader, ClientError> {
         let link = self.link(path.to_string());
-        // Given up in the middle, the file is closed there.
-        let part = Part::of(&link, link.file);
         let request = Request::Open {
             transfer: link.file,
             export: path.export.clone(),
             path: path.path.clone(),
         };
-        let reply = link.request(request).await?;
-        let attributes = expect(&link.what, reply, |reply| match reply {
-            Reply::Opened { attributes } => Some(*attributes),
-            _ => None,
-        })?;
-        part.over();
+        let attributes = link.open(request).await?;
         Ok(PieceReader {
             link,
             attributes,

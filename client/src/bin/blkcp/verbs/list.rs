@@ -56,7 +56,7 @@ Examples:
 
 /// An entry, as programs read it.
 #[derive(Serialize)]
-struct Json {
+pub struct Json {
     #[serde(flatten)]
     path: JsonPath,
     #[serde(flatten)]
@@ -208,7 +208,8 @@ impl Lister<'_> {
     }
 }
 
-fn json(path: &RemotePath, attributes: &Attributes) -> Json {
+/// What a name stands for, as programs read it.
+pub fn json(path: &RemotePath, attributes: &Attributes) -> Json {
     Json {
         path: path.into(),
         attributes: attributes.into(),

@@ -5,11 +5,10 @@ use std::ffi::OsString;
 use blk_client::RemotePath;
 use blk_proto::message::{Attributes, FileKind};
 use clap::Parser;
-use serde::Serialize;
 
 use super::connect::ConnectArguments;
-use super::list::JsonAttributes;
-use super::place::{self, JsonPath};
+use super::list::json;
+use super::place;
 use super::{Scene, show};
 use crate::failure::Failure;
 
@@ -35,21 +34,10 @@ Exit codes are those of blkcp: that of the first name that failed.
 Example:
   blkcp stat storage1:data/images/disk.img";
 
-#[derive(Serialize)]
-struct Json {
-    #[serde(flatten)]
-    path: JsonPath,
-    #[serde(flatten)]
-    attributes: JsonAttributes,
-}
-
 pub async fn run(words: &StatArguments, scene: &mut Scene<'_>) -> Result<(), Failure> {
     for place in &place::read(&words.places)? {
         match look_up(place, scene).await {
-            Ok(attributes) if words.json => scene.output.json(&Json {
-                path: place.into(),
-                attributes: (&attributes).into(),
-            })?,
+            Ok(attributes) if words.json => scene.output.json(&json(place, &attributes))?,
             Ok(attributes) => tell(place, &attributes, scene),
             Err(failure) => scene.troubles.note(failure)?,
         }
